@@ -1,0 +1,47 @@
+"""The configuration loader: Kedro's own, which remembers itself so that the pipeline registry can read the strategies.
+
+A second loader made in the registry would not see `--env` or `--params`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, ClassVar
+
+from kedro.config import OmegaConfigLoader
+from kedro.framework.project import settings
+
+from transferlab.config import Experiment, read_experiment
+
+
+class ExperimentConfigLoader(OmegaConfigLoader):
+    """`OmegaConfigLoader` with a resolver `${experiment:}`: the name of the environment, hence of the experiment."""
+
+    _current: ClassVar[ExperimentConfigLoader | None] = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, custom_resolvers={"experiment": lambda: self.experiment_name}, **kwargs)
+        ExperimentConfigLoader._current = self
+
+    @classmethod
+    def current(cls) -> ExperimentConfigLoader:
+        """The loader of the session; commands without one (`kedro registry list`) get that of the working directory."""
+        if cls._current is None:
+            source = Path.cwd() / settings.CONF_SOURCE
+            cls(conf_source=str(source), env=os.environ.get("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS)
+        assert cls._current is not None  # noqa: S101 - set by __init__
+        return cls._current
+
+    @property
+    def experiment_name(self) -> str:
+        """The environment in use."""
+        return str(self.env or self.default_run_env)
+
+    def experiment(self, deep: bool = False) -> Experiment:
+        """The typed parameters of the environment in use.
+
+        Raises:
+            ConfigError: they cannot be run; see `transferlab.config.read_experiment`.
+        """
+        return read_experiment(self["parameters"], self.experiment_name, deep)

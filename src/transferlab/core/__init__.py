@@ -1,0 +1,1 @@
+"""The science in pure PyTorch: this package never imports kedro."""

@@ -1,0 +1,74 @@
+"""Classification models of torchvision, with the weights enum of each."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.transforms import InterpolationMode
+
+from transferlab.core.backbones.files import offline
+from transferlab.core.problems import did_you_mean
+from transferlab.core.views import Preset
+
+
+@cache
+def names() -> list[str]:
+    """All classification models (those of `torchvision.models` itself, without detection, video, segmentation)."""
+    found: list[str] = models.list_models(module=models)
+    return found
+
+
+def build(name: str, classes: int, size: int) -> nn.Module:
+    """The model without weights or auxiliary heads; networks with fixed position embeddings are made for `size`."""
+    extra: dict[str, object] = {}
+    if name.startswith("vit_"):
+        extra["image_size"] = size
+    elif name == "maxvit_t":
+        extra["input_size"] = (size, size)
+    elif name in ("googlenet", "inception_v3"):
+        extra = {"aux_logits": False, "init_weights": True}
+    network: nn.Module = models.get_model(name, weights=None, num_classes=classes, **extra)
+    return network
+
+
+def _member(name: str, weights: str) -> models.WeightsEnum:
+    enum = models.get_model_weights(name)
+    if weights not in enum.__members__:
+        members = ", ".join(enum.__members__)
+        raise ValueError(
+            f"is none of torchvision/{name}'s weights ({members}) and no weights file"
+            + did_you_mean(weights, enum.__members__)
+        )
+    return enum[weights]
+
+
+def preset(name: str, weights: str | None) -> Preset:
+    """The weights' own transforms; those of the default weights when there are none.
+
+    Raises:
+        ValueError: the enum has no such member.
+    """
+    member = _member(name, weights) if weights else models.get_model_weights(name)["DEFAULT"]
+    transform = member.transforms()
+    cubic = transform.interpolation == InterpolationMode.BICUBIC
+    return Preset(
+        size=transform.crop_size[0],
+        resize=transform.resize_size[0],
+        interpolation="bicubic" if cubic else "bilinear",
+        mean=tuple(transform.mean),
+        std=tuple(transform.std),
+    )
+
+
+def tensors(name: str, weights: str) -> dict[str, Tensor]:
+    """The weights, from torch's hub cache or the network.
+
+    Raises:
+        WeightsError: there is no network and nothing in the cache.
+    """
+    member = _member(name, weights)
+    with offline(f"torchvision/{name} {weights}", member.url):
+        loaded: dict[str, Tensor] = member.get_state_dict(progress=True, check_hash=True)
+    return loaded

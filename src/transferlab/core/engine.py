@@ -1,0 +1,149 @@
+"""The training loop: an epoch of steps, and the evaluation of a split. Nothing in a step waits for the device.
+
+Shapes: B images of a batch, K classes, N images of a split.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from transferlab.core import optim, policy, seeding
+from transferlab.core.data import Source
+from transferlab.core.device import Machine
+from transferlab.core.schedule import Position
+from transferlab.core.strategy import Stage
+
+
+class DivergedError(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What an epoch of training measured: means over images, and the rate and loss of every step."""
+
+    loss: float
+    accuracy: float
+    seconds: float
+    rates: list[float]
+    losses: list[float]
+
+
+@dataclass
+class StageTraining:
+    """A stage under way: the part of the network it runs, its optimizer, its data.
+
+    Attributes:
+        stage: the config.
+        network: the network, or its tail when `source` gives features.
+        optimizer: of the trained parameters.
+        source: of the training split.
+        labels_N: int64, on the device.
+        machine: where.
+        seed: key of the order of images and of dropout.
+        on_step: called with (step, steps) of the epoch.
+    """
+
+    stage: Stage
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    source: Source
+    labels_N: Tensor
+    machine: Machine
+    seed: tuple[int | str, ...]
+    on_step: Callable[[int, int], None]
+
+    def __post_init__(self) -> None:
+        self._scaler = torch.amp.GradScaler(self.machine.device.type, enabled=self.machine.dtype == torch.float16)
+        self._trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def epoch(self, number: int, validation_losses: list[float]) -> EpochResult:
+        """Train one epoch (`number` from 0 in this stage).
+
+        Raises:
+            DivergedError: a loss was NaN or infinite; names the step and the rate.
+        """
+        policy.train_mode(self.network)
+        order = batches(seeding.permutation(len(self.labels_N), *self.seed, "order", number), self.stage.batch_size)
+        rates: list[float] = []
+        loss_S: list[Tensor] = []
+        correct = torch.zeros((), dtype=torch.int64, device=self.machine.device)
+        started = time.perf_counter()
+        with seeding.global_seed(self.machine.device, *self.seed, "dropout", number):
+            for step, rows in enumerate(order):
+                at = Position(
+                    number * len(order) + step,
+                    self.stage.epochs * len(order),
+                    number,
+                    self.stage.epochs,
+                    validation_losses,
+                )
+                rates.append(self._set_rate(at))
+                loss, hits = self._step(self.source.batch(number, rows), self.labels_N[rows.to(self.labels_N.device)])
+                loss_S.append(loss)
+                correct += hits
+                self.on_step(step + 1, len(order))
+        self.machine.synchronize()
+        seconds = time.perf_counter() - started
+        losses = torch.stack(loss_S).double().cpu()
+        _check_finite(losses, rates, number)
+        weights = torch.tensor([len(rows) for rows in order], dtype=torch.float64)
+        mean = float((losses * weights).sum() / weights.sum())
+        return EpochResult(mean, correct.item() / len(self.labels_N), seconds, rates, losses.tolist())
+
+    def _set_rate(self, at: Position) -> float:
+        rate = self.stage.optimizer.lr * self.stage.schedule.factor(at)
+        optim.set_rate(self.optimizer, rate, self.stage.schedule.momentum(at))
+        return rate
+
+    def _step(self, x: Tensor, y_B: Tensor) -> tuple[Tensor, Tensor]:
+        """One optimizer step; the mean loss and the number of hits stay on the device."""
+        with self.machine.autocast():
+            logits_BK = self.network(x)
+            loss = functional.cross_entropy(logits_BK, y_B, label_smoothing=self.stage.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if self.stage.clip is not None:
+            self._scaler.unscale_(self.optimizer)
+            self.stage.clip.apply(self._trained)
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        return loss.detach(), (logits_BK.detach().argmax(dim=1) == y_B).sum()
+
+
+def batches(order_N: Tensor, size: int) -> list[Tensor]:
+    """Cut an order into batches; a last batch of one joins the one before it, since BatchNorm cannot train on one."""
+    cut = list(torch.split(order_N, size))
+    if len(cut) > 1 and len(cut[-1]) == 1:
+        cut[-2:] = [torch.cat(cut[-2:])]
+    return cut
+
+
+def _check_finite(losses: Tensor, rates: list[float], epoch: int) -> None:
+    bad = (~losses.isfinite()).nonzero()
+    if len(bad):
+        step = int(bad[0])
+        raise DivergedError(
+            f"the loss became {losses[step].item()} at step {step + 1} of epoch {epoch + 1} of the stage, at learning "
+            f"rate {rates[step]:.3g}; a lower optimizer.lr, a warm-up or clip: {{by: norm, at: 1}} usually cures it"
+        )
+
+
+def logits(network: nn.Module, inputs: Iterator[Tensor], machine: Machine) -> Tensor:
+    """Logits (N, K), float32, of everything that `inputs` yields, in evaluation mode."""
+    network.eval()
+    with torch.inference_mode(), machine.autocast():
+        return torch.cat([network(x).float() for x in inputs])
+
+
+def evaluate(network: nn.Module, inputs: Iterator[Tensor], labels_N: Tensor, machine: Machine) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy over the images of a split."""
+    logits_NK = logits(network, inputs, machine)
+    loss = functional.cross_entropy(logits_NK.double(), labels_N)
+    return loss.item(), (logits_NK.argmax(dim=1) == labels_N).double().mean().item()

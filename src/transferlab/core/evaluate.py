@@ -1,0 +1,71 @@
+"""Predictions of trained trials on a split: the one time that test images are seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from transferlab.core import data, engine, features, network, policy
+from transferlab.core.checkpoint import Checkpoint
+from transferlab.core.data import Images, Split
+from transferlab.core.device import Machine
+from transferlab.core.strategy import Strategy
+
+
+def predict(
+    checkpoint: Checkpoint, strategy: Strategy, split: Split, machine: Machine, folder: Path
+) -> NDArray[np.float64]:
+    """Class probabilities (N, K) of a trial for the images of a split.
+
+    A prefix that no stage of the strategy trained is the same in all trials: its features are computed once and kept in
+    `folder`.
+    """
+    model = network.load(checkpoint, machine)
+    images = Images(split, network.view_in(checkpoint), machine)
+    at = _never_trained(model, strategy, checkpoint.header["head"], images)
+    if at is None:
+        logits_NK = engine.logits(model, images.in_order(), machine)
+    else:
+        source = data.with_features(images, model, at, strategy.model, folder)
+        logits_NK = engine.logits(model.get_submodule(at.tail), source.in_order(), machine)
+    probabilities: NDArray[np.float64] = logits_NK.double().softmax(dim=1).cpu().numpy()
+    return probabilities
+
+
+def _never_trained(model: nn.Module, strategy: Strategy, head: Sequence[str], images: Images) -> features.Cut | None:
+    """Cut off what no stage trains; None where some stage trains all, or nothing is trained at all."""
+    trained: set[str] = set()
+    for stage in strategy.stages.values():
+        trained |= policy.apply(model, stage.trainable, head).keys()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trained)
+    return features.cut(model, images.batch(0, torch.arange(1))) if trained else None
+
+
+def table(
+    probabilities_NK: NDArray[np.float64],
+    strategy: str,
+    trial: int,
+    paths: Sequence[str],
+    truth_N: NDArray[np.int64],
+    classes: Sequence[str],
+) -> pd.DataFrame:
+    """The table `predictions` of one trial: one row per image, one column `p_<class>` per class."""
+    names = np.array(classes, dtype=object)
+    columns = {f"p_{name}": probabilities_NK[:, k] for k, name in enumerate(classes)}
+    return pd.DataFrame(
+        {
+            "strategy": strategy,
+            "trial": trial,
+            "path": list(paths),
+            "truth": names[truth_N],
+            "prediction": names[probabilities_NK.argmax(axis=1)],
+            **columns,
+        }
+    )

@@ -1,0 +1,124 @@
+"""Frozen work, done once: what the frozen prefix of a network makes of each distinct view of each image.
+
+The network is cut at one module, the *tail*: the smallest module that holds everything a stage may change or draw at
+random
+(trained parameters, active dropout). Everything before it is a fixed function of the view, so its output is computed
+once per view and kept on disk under a key of all it depends on; epochs, trials, strategies and later runs share it.
+
+Shapes: N images, F... whatever the tail takes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from transferlab.core import policy
+from transferlab.core.atomic import whole_file
+from transferlab.core.device import Machine
+
+Batches = Callable[[], Iterator[Tensor]]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A network cut in two: the name of its tail, and the state of the rest as a digest."""
+
+    tail: str
+    prefix_sha256: str
+
+
+def cut(network: nn.Module, example_BCHW: Tensor) -> Cut | None:
+    """Cut a network that has been given its policy, or None where nothing before the tail can be told apart.
+
+    The cut holds only if the tail's output *is* the network's output; that is tried on an example.
+    """
+    policy.train_mode(network)
+    moving = [name for name, module in network.named_modules() if _moves(module)]
+    tail = _common_module(moving)
+    if not tail:
+        return None
+    module = network.get_submodule(tail)
+    network.eval()
+    seen: list[Tensor] = []
+    with torch.inference_mode(), _inputs(module, seen):
+        whole = network(example_BCHW)
+        if len(seen) != 1 or not torch.equal(module(seen[0]), whole):
+            return None
+    return Cut(tail, _digest(network, tail))
+
+
+def _moves(module: nn.Module) -> bool:
+    """Whether a module in its present mode has trained parameters of its own, or draws at random."""
+    trained = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
+    random = isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ in (
+        "StochasticDepth",
+        "DropPath",
+    )
+    return trained or (random and module.training)
+
+
+def _common_module(names: Sequence[str]) -> str:
+    """The name of the smallest module that holds all the modules named: their common dotted prefix."""
+    return ".".join(_common_prefix([name.split(".") for name in names]))
+
+
+def _common_prefix(paths: list[list[str]]) -> list[str]:
+    prefix: list[str] = []
+    for parts in zip(*paths, strict=False):
+        if len(set(parts)) > 1:
+            break
+        prefix.append(parts[0])
+    return prefix
+
+
+def _digest(network: nn.Module, tail: str) -> str:
+    """SHA-256 of the parameters and buffers outside the tail, with their names."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        if not name.startswith(tail + "."):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+class _inputs:  # noqa: N801 - reads as a function
+    """While open, what goes into a module is put on a list."""
+
+    def __init__(self, module: nn.Module, seen: list[Tensor]) -> None:
+        self._handle = module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.remove()
+
+
+def compute(network: nn.Module, at: Cut, batches: Iterator[Tensor], machine: Machine) -> Tensor:
+    """Run the frozen prefix over batches x_BCHW and keep what reaches the tail, (N, F...), float32 on the CPU."""
+    network.eval()
+    kept: list[Tensor] = []
+    for x_BCHW in batches:
+        seen: list[Tensor] = []
+        with torch.inference_mode(), machine.autocast(), _inputs(network.get_submodule(at.tail), seen):
+            network(x_BCHW.to(memory_format=machine.memory_format))
+        kept.append(seen[0].float().cpu())
+    return torch.cat(kept)
+
+
+def cached(folder: Path, key: Sequence[object], make: Callable[[], Tensor]) -> Tensor:
+    """The features under `key`, from the folder, or made and put there (whole or not at all)."""
+    name = hashlib.sha256(repr(tuple(key)).encode()).hexdigest()
+    file = folder / f"{name}.safetensors"
+    if file.is_file():
+        return load_file(file)["features"]
+    features = make()
+    with whole_file(file) as handle:
+        handle.write(save({"features": features.contiguous()}))
+    return features

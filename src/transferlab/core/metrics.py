@@ -1,0 +1,74 @@
+"""Metrics of one trial's predictions. Shapes: N images, K classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix, f1_score, log_loss, precision_recall_fscore_support, roc_auc_score
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# Guo et al. 2017, "On Calibration of Modern Neural Networks", use 15 bins.
+CALIBRATION_BINS = 15
+
+
+def scores(p_NK: Floats, truth_N: Ints) -> dict[str, float]:
+    """Accuracy, macro F1, log loss (nats), AUROC and expected calibration error.
+
+    AUROC is that of the second class for two classes, else the mean of one against the rest over the classes; NaN where
+    a class has no image or the split holds one class only.
+    """
+    labels = np.arange(p_NK.shape[1])
+    prediction_N = p_NK.argmax(axis=1)
+    return {
+        "accuracy": float((prediction_N == truth_N).mean()),
+        "macro_f1": float(f1_score(truth_N, prediction_N, labels=labels, average="macro", zero_division=0.0)),
+        "log_loss": float(log_loss(truth_N, _normalised(p_NK), labels=labels)),
+        "auroc": auroc(p_NK, truth_N),
+        "ece": calibration_error(p_NK, truth_N),
+    }
+
+
+def auroc(p_NK: Floats, truth_N: Ints) -> float:
+    """Area under the ROC curve; see `scores`."""
+    if len(np.unique(truth_N)) < p_NK.shape[1]:
+        return float("nan")
+    if p_NK.shape[1] == 2:
+        return float(roc_auc_score(truth_N, p_NK[:, 1]))
+    return float(roc_auc_score(truth_N, _normalised(p_NK), multi_class="ovr", labels=np.arange(p_NK.shape[1])))
+
+
+def calibration_error(p_NK: Floats, truth_N: Ints, bins: int = CALIBRATION_BINS) -> float:
+    """Expected calibration error of the predicted class (Guo et al. 2017): equal-width bins of confidence."""
+    confidence_N = p_NK.max(axis=1)
+    hit_N = p_NK.argmax(axis=1) == truth_N
+    bin_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
+    gap = np.bincount(bin_N, weights=hit_N - confidence_N, minlength=bins)
+    return float(np.abs(gap).sum() / len(truth_N))
+
+
+def per_class(p_NK: Floats, truth_N: Ints, classes: Sequence[str]) -> pd.DataFrame:
+    """Precision, recall, F1 and support (images) of each class."""
+    precision, recall, f1, support = precision_recall_fscore_support(
+        truth_N, p_NK.argmax(axis=1), labels=np.arange(len(classes)), zero_division=0.0
+    )
+    return pd.DataFrame(
+        {"class": list(classes), "precision": precision, "recall": recall, "f1": f1, "support": support}
+    )
+
+
+def confusion(p_NK: Floats, truth_N: Ints, classes: Sequence[str]) -> pd.DataFrame:
+    """Counts of (truth, prediction), every pair in a row."""
+    counts_KK = confusion_matrix(truth_N, p_NK.argmax(axis=1), labels=np.arange(len(classes)))
+    pairs = [(t, p, int(counts_KK[i, j])) for i, t in enumerate(classes) for j, p in enumerate(classes)]
+    return pd.DataFrame(pairs, columns=["truth", "prediction", "count"])
+
+
+def _normalised(p_NK: Floats) -> Floats:
+    """Sums of exactly one, which scikit-learn insists on."""
+    total: Floats = p_NK / p_NK.sum(axis=1, keepdims=True)
+    return total

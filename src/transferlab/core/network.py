@@ -1,0 +1,128 @@
+"""From a strategy to a network: its initial checkpoint, its summary table, and a network from any checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from transferlab.core import backbones, policy, views
+from transferlab.core.checkpoint import Checkpoint
+from transferlab.core.device import Machine
+from transferlab.core.problems import FieldProblems, Problem
+from transferlab.core.seeding import global_seed
+from transferlab.core.strategy import Strategy
+from transferlab.core.views import View
+
+
+def view_of(strategy: Strategy, statistics: dict[str, Any] | None) -> View:
+    """How the strategy's network sees images; `statistics` are the training split's `mean` and `std`."""
+    return views.settle(strategy.input, backbones.preset(strategy.model), statistics)
+
+
+def initial(strategy: Strategy, classes: list[str], statistics: dict[str, Any], seed: int) -> Checkpoint:
+    """The network before any training: pretrained tensors, and the rest initialised from the seed.
+
+    The header's `pretrained` names the tensors that all trials share; each trial draws the others from its own seed.
+
+    Raises:
+        WeightsError: the weights cannot be had or do not fit.
+    """
+    view = view_of(strategy, statistics)
+    head = backbones.heads(strategy.model, view.size)
+    with global_seed(torch.device("cpu"), seed, "initialise"):
+        network = backbones.build(strategy.model, len(classes), view.size)
+    shared = backbones.pretrained(strategy.model, network, head)
+    header = {
+        "model": backbones.describe(strategy.model),
+        "classes": classes,
+        "view": asdict(view),
+        "head": list(head),
+        "pretrained": sorted(shared),
+    }
+    return Checkpoint({**network.state_dict(), **shared}, header)
+
+
+def fresh(checkpoint: Checkpoint, seed: int, machine: Machine) -> nn.Module:
+    """A trial's network: the shared pretrained tensors, everything else drawn anew from the trial's seed."""
+    with global_seed(torch.device("cpu"), seed, "initialise"):
+        network = _build(checkpoint)
+    shared = {name: checkpoint.tensors[name] for name in checkpoint.header["pretrained"]}
+    network.load_state_dict(shared, strict=False)
+    return network.to(machine.device).to(memory_format=machine.memory_format)
+
+
+def load(checkpoint: Checkpoint, machine: Machine) -> nn.Module:
+    """The network with exactly the checkpoint's weights."""
+    network = _build(checkpoint)
+    network.load_state_dict(checkpoint.tensors)
+    return network.to(machine.device).to(memory_format=machine.memory_format)
+
+
+def view_in(checkpoint: Checkpoint) -> View:
+    """The view that a checkpoint's header holds."""
+    stored = checkpoint.header["view"]
+    return View(**{**stored, "mean": tuple(stored["mean"]), "std": tuple(stored["std"])})
+
+
+def _build(checkpoint: Checkpoint) -> nn.Module:
+    model = backbones.Model(**checkpoint.header["model"])
+    return backbones.build(model, len(checkpoint.header["classes"]), checkpoint.header["view"]["size"])
+
+
+def check(strategy: Strategy) -> None:
+    """Try a strategy without memory or data: its network, its policies on it, and a forward pass at its input size.
+
+    Raises:
+        FieldProblems: with every policy that does not fit, or an input size that the network refuses.
+    """
+    view = view_of(strategy, None)
+    head = backbones.heads(strategy.model, view.size)
+    skeleton = backbones.skeleton(strategy.model, 2, view.size).eval()
+    names = list(dict(skeleton.named_parameters()))
+    found = []
+    for stage, config in strategy.stages.items():
+        try:
+            policy.scales(config.trainable, names, head)
+        except policy.PolicyError as error:
+            found.append(Problem(f"stages.{stage}.trainable", config.trainable, str(error)))
+    try:
+        skeleton(torch.empty(2, 3, view.size, view.size, device="meta"))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        found.append(Problem("input.size", view.size, f"{strategy.model.name} refuses images of this size: {error}"))
+    if found:
+        raise FieldProblems(found)
+
+
+def summary(strategy: Strategy, checkpoint: Checkpoint) -> pd.DataFrame:
+    """One row per layer that has parameters: layer, type, shape, parameters, and `trainable_<stage>` for each stage.
+
+    Raises:
+        PolicyError: a stage's policy does not fit the network.
+    """
+    network = _build(checkpoint)
+    names = list(dict(network.named_parameters()))
+    trained = {
+        stage: policy.scales(config.trainable, names, checkpoint.header["head"])
+        for stage, config in strategy.stages.items()
+    }
+    table = []
+    for layer, module in network.named_modules():
+        own = {f"{layer}.{key}" if layer else key: p for key, p in module.named_parameters(recurse=False)}
+        if own:
+            table.append(
+                {
+                    "layer": layer or "(root)",
+                    "type": type(module).__name__,
+                    "shape": "x".join(map(str, max(own.values(), key=Tensor.numel).shape)),
+                    "parameters": sum(p.numel() for p in own.values()),
+                    **{
+                        f"trainable_{stage}": sum(p.numel() for name, p in own.items() if name in scales)
+                        for stage, scales in trained.items()
+                    },
+                }
+            )
+    return pd.DataFrame(table)

@@ -1,0 +1,41 @@
+"""Stateless seeding: every random draw comes from a generator that is a function of what it is for.
+
+Nothing has to be saved for a resume but the position: the permutation of an epoch, the augmentation of an image and the
+dropout of an epoch are the same however often, and on whatever device, they are asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+
+def derive(*key: int | str) -> int:
+    """A 32-bit seed for a purpose, e.g. `derive(seed, "augment", epoch)`: SHA-256 of the key.
+
+    32 bits because that is all of a seed that torch's CPU generator (mt19937) uses.
+    """
+    return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:4], "little")
+
+
+def generator(*key: int | str) -> torch.Generator:
+    """A CPU generator of its own for a purpose; see `derive`."""
+    return torch.Generator().manual_seed(derive(*key))
+
+
+def permutation(n: int, *key: int | str) -> Tensor:
+    """A permutation of `range(n)`, int64, that depends on the key alone."""
+    return torch.randperm(n, generator=generator(*key))
+
+
+@contextmanager
+def global_seed(device: torch.device, *key: int | str) -> Iterator[None]:
+    """Seed torch's global generators (initialisation, dropout) inside the block and restore them after it."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(derive(*key))
+        yield

@@ -1,0 +1,29 @@
+"""Where images come from: one small module for each kind of source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from transferlab.core.download import SourceError
+from transferlab.core.sources.archive import ArchiveSource
+from transferlab.core.sources.folder import FolderSource
+from transferlab.core.sources.package import PackageSource
+
+Source = PackageSource | FolderSource | ArchiveSource
+
+__all__ = ["ArchiveSource", "FolderSource", "PackageSource", "Source", "SourceError", "acquire"]
+
+
+def acquire(source: Source, downloads: Path, mirror: Sequence[str] = ()) -> Path:
+    """Fetch what `source` names: a verified archive file, or a folder.
+
+    Args:
+        source: the typed source.
+        downloads: the folder that keeps downloaded archives.
+        mirror: folders or base URLs to look in, by file name, before the source's own url.
+
+    Raises:
+        SourceError: it cannot be had; the message says what was tried and what to do.
+    """
+    return source.acquire(Path(downloads), mirror)

@@ -1,0 +1,1 @@
+"""The Kedro datasets of the catalog, one file each."""

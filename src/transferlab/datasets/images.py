@@ -1,0 +1,48 @@
+"""The image stores of an experiment: a list of the folders that hold them, one per resize."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from kedro.io import DatasetError
+from kedro_datasets._typing import JSONPreview
+
+from transferlab.core.store import ImageStore
+from transferlab.datasets.whole import WholeFile
+
+
+class ImageStoresDataset(WholeFile[Mapping[str, ImageStore], dict[str, ImageStore]]):
+    """Image stores by the key of their resize. Their folders lie beside the list and are named after their content."""
+
+    def write(self, data: Mapping[str, ImageStore], file: BinaryIO) -> None:
+        """Write the list."""
+        file.write(json.dumps({key: store.folder.name for key, store in data.items()}, indent=2).encode())
+
+    def read(self, path: Path) -> dict[str, ImageStore]:
+        """Open the stores.
+
+        Raises:
+            DatasetError: a folder of the list is gone.
+        """
+        folders = {key: path.parent / name for key, name in json.loads(path.read_text(encoding="utf-8")).items()}
+        for folder in folders.values():
+            if not folder.is_dir():
+                raise DatasetError(f"{folder} is gone; make it again with `kedro run --nodes=decode_images`")
+        return {key: ImageStore(folder) for key, folder in folders.items()}
+
+    def preview(self) -> JSONPreview:
+        """Number of images and megabytes of each store, for Kedro-Viz."""
+        return JSONPreview(
+            json.dumps(
+                {
+                    key: {
+                        "images": len(store),
+                        "megabytes": round(int(3 * store.shapes_N2.prod(axis=1).sum()) / 1e6, 1),
+                    }
+                    for key, store in self.load().items()
+                }
+            )
+        )

@@ -1,0 +1,33 @@
+"""Tables: pandas DataFrames as CSV (to open anywhere) or Parquet (typed, small), by the file's suffix."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import BinaryIO
+
+import pandas as pd
+from kedro_datasets._typing import TablePreview
+
+from transferlab.datasets.whole import WholeFile
+
+
+class TableDataset(WholeFile[pd.DataFrame, pd.DataFrame]):
+    """A DataFrame without its index; column names and, in Parquet, types are kept."""
+
+    def write(self, data: pd.DataFrame, file: BinaryIO) -> None:
+        """Write CSV (UTF-8) or Parquet."""
+        if self._filepath.suffix == ".parquet":
+            data.to_parquet(file, index=False)
+        else:
+            data.to_csv(file, index=False)
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """Read it back; in CSV, only an empty field is missing: a class may be called `NA` or `null`."""
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+    def preview(self, nrows: int = 40) -> TablePreview:
+        """The first rows, for Kedro-Viz."""
+        return TablePreview(json.loads(self.load().head(nrows).to_json(orient="split")))

@@ -1,0 +1,17 @@
+"""The project's pipelines. The strategies are read from the chosen experiment's parameters."""
+
+from kedro.pipeline import Pipeline
+
+from transferlab.config_loader import ExperimentConfigLoader
+from transferlab.pipelines.data.pipeline import create_pipeline as data_pipeline
+from transferlab.pipelines.report.pipeline import create_pipeline as report_pipeline
+from transferlab.pipelines.transfer.pipeline import create_pipeline as strategies_pipeline
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """`data`, `report`, and `transfer` (also the default): data, every strategy, report."""
+    strategies = ExperimentConfigLoader.current().experiment().strategies
+    data = data_pipeline()
+    report = report_pipeline(list(strategies), trained=any(strategy.stages for strategy in strategies.values()))
+    transfer = data + strategies_pipeline(strategies) + report
+    return {"__default__": transfer, "transfer": transfer, "data": data, "report": report}

@@ -1,0 +1,1 @@
+"""The pipelines: thin nodes around the core."""

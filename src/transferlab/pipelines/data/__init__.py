@@ -1,0 +1,1 @@
+"""From a source to an index, an image store and statistics."""

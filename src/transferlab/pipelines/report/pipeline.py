@@ -1,0 +1,129 @@
+"""The report pipeline: gather the strategies' tables, compare, draw, write the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial, update_wrapper
+from typing import Any
+
+from kedro.pipeline import Pipeline, node
+from kedro.pipeline.node import Node
+
+from transferlab.pipelines.report import nodes
+from transferlab.reporting import comparison, curves, evaluation, forest, steps
+
+GATHERED = ("history", "steps", "cost", "metrics", "per_class", "confusion")
+
+
+def create_pipeline(strategies: list[str], trained: bool = True) -> Pipeline:
+    """The report over some strategies; `trained` says whether any of them has a stage."""
+    overall = _overall_figures(trained, several=len(strategies) > 1)
+    own = [each for name in strategies for each in _strategy_figures(name)]
+    drawn = [output for each in [*overall, *own] for output in each.outputs]
+    page_inputs = [
+        "facts",
+        "comparison",
+        "differences",
+        "cost",
+        "metrics",
+        "per_class",
+        "quarantine",
+        "duplicates",
+        *(f"{name}.summary" for name in strategies),
+        *(f"{name}.checkpoints" for name in strategies),
+        *drawn,
+    ]
+    return Pipeline(
+        [
+            *(
+                node(nodes.gather, [f"{name}.{table}" for name in strategies], table, name=f"gather_{table}")
+                for table in GATHERED
+            ),
+            node(
+                nodes.compare,
+                ["metrics", *(f"{name}.predictions" for name in strategies)],
+                ["comparison", "differences"],
+                name="compare",
+            ),
+            node(
+                nodes.collect_facts,
+                [
+                    "experiment",
+                    "run_id",
+                    "params:dataset",
+                    "params:training",
+                    "params:report",
+                    "statistics",
+                    "quarantine",
+                    "cost",
+                ],
+                "facts",
+                name="collect_facts",
+            ),
+            *overall,
+            *own,
+            node(
+                nodes.write_page(strategies, [_page_name(output) for output in drawn]),
+                page_inputs,
+                "report",
+                name="write_page",
+            ),
+        ],
+        tags="report",
+    )
+
+
+def _overall_figures(trained: bool, several: bool) -> list[Node]:
+    drawn = [
+        _figure(nodes.draw_batch, ["index", "image_store"], "batch"),
+        _figure(nodes.draw_augmented, ["index", "image_store", "params:strategies", "params:training"], "augmented"),
+        _figure(draw_cost, ["comparison", "cost", "facts"], "accuracy_against_cost"),
+        _figure(curves.all_errors, ["history"], "all_errors"),
+    ]
+    if several:
+        drawn += [
+            _figure(_bound(forest.paired_differences, metric=metric), ["differences"], f"differences_{metric}")
+            for metric in ("accuracy", "log_loss")
+        ]
+    if trained:
+        drawn += [
+            _figure(steps.learning_rates, ["steps"], "learning_rates"),
+            _figure(steps.step_losses, ["steps"], "step_losses"),
+        ]
+    return drawn
+
+
+def _strategy_figures(name: str) -> list[Node]:
+    return [
+        _figure(_bound(curves.strategy_errors, strategy=name), [f"{name}.history"], "errors", name),
+        _figure(_bound(draw_confusion, strategy=name), [f"{name}.confusion", "facts"], "confusion", name),
+        _figure(_bound(evaluation.reliability, strategy=name), [f"{name}.predictions"], "reliability", name),
+        _figure(_bound(nodes.draw_grid, name), [f"{name}.predictions", "index", "image_store"], "grid", name),
+    ]
+
+
+def draw_cost(compared: Any, cost: Any, facts: dict[str, Any]) -> Any:
+    """Accuracy against cost, with the published figures."""
+    return comparison.accuracy_against_cost(compared, cost, facts["published"], facts["reference_lines"])
+
+
+def draw_confusion(confusion: Any, facts: dict[str, Any], strategy: str) -> Any:
+    """The confusion matrix, classes in the order of their labels."""
+    return evaluation.confusion_matrix(confusion, strategy, facts["classes"])
+
+
+def _figure(draw: Callable[..., Any], inputs: list[str], kind: str, strategy: str | None = None) -> Node:
+    prefix = f"{strategy}." if strategy else ""
+    name = f"draw_{kind}_{strategy}" if strategy else f"draw_{kind}"
+    return node(draw, inputs, f"{prefix}figure_{kind}", name=name)
+
+
+def _page_name(dataset: str) -> str:
+    """`figure_batch` is `batch` on the page, `scratch.figure_grid` is `grid.scratch`."""
+    strategy, _, kind = dataset.rpartition("figure_")
+    return f"{kind}.{strategy.removesuffix('.')}" if strategy else kind
+
+
+def _bound(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[..., Any]:
+    """A node function with some arguments fixed, that keeps its name."""
+    return update_wrapper(partial(function, *args, **kwargs), function)

@@ -1,0 +1,125 @@
+"""The nodes of a strategy: each parses its parameters and calls the core."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from transferlab import config, progress
+from transferlab.core import evaluate, metrics, network
+from transferlab.core.checkpoint import Checkpoint
+from transferlab.core.data import Split
+from transferlab.core.device import choose
+from transferlab.core.seeding import derive
+from transferlab.core.store import ImageStore
+from transferlab.core.strategy import Strategy
+from transferlab.core.trial import TrialSpec, train_trial
+from transferlab.datasets.checkpoints import StoredTrials
+
+logger = logging.getLogger(__name__)
+Parameters = dict[str, Any]
+Stores = dict[str, ImageStore]
+
+
+def build_model(strategy: Parameters, training: Parameters, statistics: Parameters) -> tuple[Checkpoint, pd.DataFrame]:
+    """The network before training (as trial 0 begins), and its summary table."""
+    settings = config.read(Strategy, strategy)
+    seed = config.read(config.Training, training, "training").seed
+    checkpoint = network.initial(settings, statistics["classes"], statistics, derive(seed, "trial", 0))
+    return checkpoint, network.summary(settings, checkpoint)
+
+
+def train(
+    name: str,
+    strategy: Parameters,
+    training: Parameters,
+    initial_model: Checkpoint,
+    index: pd.DataFrame,
+    image_store: Stores,
+    feature_cache: Path,
+) -> tuple[dict[int, Checkpoint], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Train all trials: checkpoints, and the tables history, steps and cost."""
+    settings, common = config.read(Strategy, strategy), config.read(config.Training, training, "training")
+    store = image_store[network.view_in(initial_model).stored_as.key]
+    held_out = "test" if common.test_curve and not settings.decides else "validation"
+    if settings.decides and not (index["split"] == "validation").any():
+        raise ValueError(
+            f"strategies.{name} decides by a validation split and there are no validation images: "
+            "set dataset.split.validation, e.g. to 0.15"
+        )
+    machine = choose(common.compute)
+    logger.info("%s: training on %s (%s), %d threads", name, machine.device.type, machine.device_name, machine.threads)
+    results = []
+    with progress.trials(name, common.trials) as report:
+        for number in range(common.trials):
+            spec = TrialSpec(
+                name,
+                settings,
+                initial_model,
+                split_of(index, store, "train"),
+                split_of(index, store, held_out) or None,
+                number,
+                common.seed,
+                common.compute,
+            )
+            results.append(train_trial(spec, feature_cache, report))
+    checkpoints = {number: result.checkpoint for number, result in enumerate(results)}
+    history = pd.DataFrame([row for result in results for row in result.history])
+    steps = pd.DataFrame([row for result in results for row in result.steps], columns=STEP_COLUMNS)
+    return checkpoints, history, steps, pd.DataFrame([result.cost for result in results])
+
+
+STEP_COLUMNS = ["strategy", "trial", "stage", "epoch", "step", "learning_rate", "loss"]
+
+
+def split_of(index: pd.DataFrame, store: ImageStore, name: str) -> Split:
+    """The images of a split."""
+    rows = (index["split"] == name).to_numpy().nonzero()[0]
+    return Split(name, store, rows, index["label"].to_numpy()[rows])
+
+
+def evaluate_trials(
+    name: str,
+    strategy: Parameters,
+    training: Parameters,
+    checkpoints: StoredTrials,
+    index: pd.DataFrame,
+    image_store: Stores,
+    feature_cache: Path,
+    experiment: str,
+    run_id: str,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """See the test split, once: predictions, metrics, per-class figures and confusion counts of every trial."""
+    settings = config.read(Strategy, strategy)
+    machine = choose(config.read(config.Training, training, "training").compute)
+    where = {"experiment": experiment, "strategy": name}
+    origin = {"run_id": run_id, "checkpoint_version": checkpoints.version}
+    tables: tuple[list[pd.DataFrame], ...] = ([], [], [], [])
+    for trial, checkpoint in checkpoints.items():
+        classes = checkpoint.header["classes"]
+        split = split_of(index, image_store[network.view_in(checkpoint).stored_as.key], "test")
+        p_NK = evaluate.predict(checkpoint, settings, split, machine, feature_cache)
+        key = {**where, "trial": trial}
+        scores = metrics.scores(p_NK, split.labels)
+        rows = [
+            evaluate.table(p_NK, name, trial, list(index["path"].iloc[split.rows]), split.labels, classes),
+            pd.DataFrame(
+                {
+                    **key,
+                    "split": "test",
+                    "selection": checkpoint.header["selection"],
+                    **origin,
+                    "metric": list(scores),
+                    "value": list(scores.values()),
+                }
+            ),
+            metrics.per_class(p_NK, split.labels, classes).assign(**key, **origin),  # type: ignore[arg-type]
+            metrics.confusion(p_NK, split.labels, classes).assign(strategy=name, trial=trial),
+        ]
+        for table, row in zip(tables, rows, strict=True):
+            table.append(row)
+    predictions, scored, per_class, confusion = (pd.concat(table, ignore_index=True) for table in tables)
+    return predictions, scored, per_class, confusion

@@ -1,0 +1,67 @@
+"""The pipeline of one strategy, and of several, each in a namespace of its own."""
+
+from collections.abc import Callable, Iterable
+from functools import partial, update_wrapper
+from typing import Any
+
+from kedro.pipeline import Pipeline, node
+
+from transferlab.pipelines.transfer import nodes
+
+SHARED = {"index", "image_store", "statistics", "feature_cache", "experiment", "run_id"}
+
+
+def create_pipeline(strategies: Iterable[str]) -> Pipeline:
+    """Build, train and evaluate every strategy."""
+    return sum((one_strategy(name) for name in strategies), Pipeline([]))
+
+
+def one_strategy(name: str) -> Pipeline:
+    """The template as the namespace `name`; its parameters are `strategies.<name>`."""
+    return Pipeline(
+        _template(name),
+        namespace=name,
+        inputs=SHARED,
+        parameters={"params:strategy": f"params:strategies.{name}", "params:training": "params:training"},
+        tags=["transfer", name],
+    )
+
+
+def _template(name: str) -> Pipeline:
+    train, evaluate = _named(nodes.train, name), _named(nodes.evaluate_trials, name)
+    return Pipeline(
+        [
+            node(
+                nodes.build_model,
+                ["params:strategy", "params:training", "statistics"],
+                ["initial_model", "summary"],
+                name="build_model",
+            ),
+            node(
+                train,
+                ["params:strategy", "params:training", "initial_model", "index", "image_store", "feature_cache"],
+                ["checkpoints", "history", "steps", "cost"],
+                name="train",
+            ),
+            node(
+                evaluate,
+                [
+                    "params:strategy",
+                    "params:training",
+                    "checkpoints",
+                    "index",
+                    "image_store",
+                    "feature_cache",
+                    "experiment",
+                    "run_id",
+                ],
+                ["predictions", "metrics", "per_class", "confusion"],
+                name="evaluate",
+            ),
+        ]
+    )
+
+
+def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """A node function that knows its strategy's name, and keeps its own."""
+    return update_wrapper(partial(function, name), function)

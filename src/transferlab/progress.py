@@ -1,0 +1,69 @@
+"""Progress for a person: live bars on a terminal, calm log lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from transferlab.core import trial
+
+logger = logging.getLogger(__name__)
+
+
+class Counter(Protocol):
+    """Called with (done, total)."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """Move the bar."""
+
+
+def _bars() -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Counter]:
+    """A bar for a count of things done."""
+    with _bars() as bars:
+        task = bars.add_task(what, total=None, note="")
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+@contextmanager
+def trials(strategy: str, count: int) -> Iterator[trial.Report]:
+    """Bars for the trials of a strategy: one over all of them, one within the epoch, with loss and accuracy."""
+    with _bars() as bars:
+        overall = bars.add_task(strategy, total=count, note="")
+        epoch = bars.add_task("", total=None, note="")
+
+        def report(at: trial.Progress) -> None:
+            done = at.trial + (at.epoch - 1 + at.step / at.steps) / at.epochs
+            bars.update(overall, completed=round(done, 2), description=f"{strategy}: trial {at.trial + 1} of {count}")
+            bars.update(
+                epoch, completed=at.step, total=at.steps, description=f"  {at.stage}: epoch {at.epoch} of {at.epochs}"
+            )
+            if at.loss is not None:
+                bars.update(overall, note=_figures(at))
+                if at.epoch == at.epochs:
+                    logger.info("%s: trial %d of %d done, %s", strategy, at.trial + 1, count, _figures(at))
+
+        yield report
+
+
+def _figures(at: trial.Progress) -> str:
+    held_out = "" if at.held_out_accuracy is None else f", held out {at.held_out_accuracy:.1%}"
+    return f"loss {at.loss:.3f}, accuracy {at.accuracy:.1%}{held_out}"

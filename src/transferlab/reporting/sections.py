@@ -1,0 +1,201 @@
+"""The tables of the page as rows of cells: every number is formatted here, so that the template only places them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from transferlab.reporting.wording import (
+    METRIC_NAMES,
+    NOTHING,
+    capital,
+    count,
+    difference,
+    duration,
+    interval,
+    number,
+    signed_interval,
+    title,
+)
+
+_COST_COLUMNS = (
+    "One trial", "One epoch", "Images per second", "Epochs", "Views of an image", "Trainable parameters", "Peak memory",
+    "Trials", "Device",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number and, in smaller type, its interval or what it is of; `words` may break into lines."""
+
+    main: str
+    note: str = ""
+    words: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table to print: column names, and rows of a row's name and its cells."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+
+
+def _grid(columns: Iterable[str], rows: Iterable[tuple[str, Iterable[Cell]]]) -> Grid:
+    return Grid(tuple(columns), tuple((name, tuple(cells)) for name, cells in rows))
+
+
+def comparison(table: pd.DataFrame) -> Grid:
+    """Strategies by mean accuracy, a column per metric, then trials, test images and the selection rule."""
+    metrics = sorted(table["metric"].unique(), key=_metric_order)
+    by_metric = table.set_index(["strategy", "metric"])
+    first = table[table["metric"] == "accuracy"].sort_values("mean", ascending=False, kind="stable")
+
+    def cell(strategy: str, metric: str) -> Cell:
+        if (strategy, metric) not in by_metric.index:
+            return Cell(NOTHING)
+        row = by_metric.loc[(strategy, metric)]
+        bounds = interval(row["low"], row["high"], metric)
+        return Cell(number(row["mean"], metric), bounds or ("" if row["trials"] > 1 else "no interval"))
+
+    rows = (
+        (
+            capital(title(row["strategy"])),
+            [
+                *(cell(row["strategy"], metric) for metric in metrics),
+                Cell(str(row["trials"])),
+                Cell(count(row["test_images"])),
+                Cell(row["selection"], words=True),
+            ],
+        )
+        for row in first.to_dict("records")
+    )
+    return _grid([*(capital(title(metric)) for metric in metrics), "Trials", "Test images", "Selection"], rows)
+
+
+def _metric_order(metric: str) -> tuple[int, str]:
+    known = list(METRIC_NAMES)
+    return (known.index(metric) if metric in known else len(known), metric)
+
+
+def published(table: pd.DataFrame, facts: Mapping[str, Any]) -> Grid | None:
+    """Published figures beside ours of the same strategy and metric; None when there are none."""
+    if not facts.get("published"):
+        return None
+    ours = table.set_index(["strategy", "metric"])
+    rows = []
+    for given in facts["published"]:
+        key = (given["strategy"], given["metric"])
+        own = ours.loc[key] if key in ours.index else None
+        here = [Cell(NOTHING), Cell(NOTHING)]
+        if own is not None:
+            here = [
+                Cell(number(own["mean"], key[1]), interval(own["low"], own["high"], key[1])),
+                Cell(own["selection"], words=True),
+            ]
+        said = [Cell(given["selection"] or NOTHING, words=True), Cell(given["source"], words=True)]
+        rows.append((capital(title(key[0])), [Cell(title(key[1])), Cell(number(given["value"], key[1])), *said, *here]))
+    return _grid(["Metric", "Published", "Their selection", "Source", "Ours", "Our selection"], rows)
+
+
+def differences(table: pd.DataFrame) -> Grid:
+    """Every pair of the table: the difference with both 95% intervals, and what may be said of it."""
+    rows = []
+    for row in table.to_dict("records"):
+        metric = row["metric"]
+        told_apart = row["low_images"] > 0 or row["high_images"] < 0
+        cells = [
+            Cell(title(metric)),
+            Cell(difference(row["difference"], metric)),
+            Cell(signed_interval(row["low_images"], row["high_images"], metric) or NOTHING),
+            Cell(signed_interval(row["low"], row["high"], metric) or NOTHING),
+            Cell("told apart" if told_apart else "not told apart"),
+            Cell(str(row["trials"])),
+            Cell(count(row["test_images"])),
+        ]
+        rows.append((f"{capital(title(row['strategy']))} against {title(row['versus'])}", cells))
+    trials_and_images, trials = "95%, trials and images", "95%, trials alone"
+    return _grid(["Metric", "Difference", trials_and_images, trials, "Verdict", "Trials", "Test images"], rows)
+
+
+def cost(table: pd.DataFrame) -> Grid:
+    """What a trial of each strategy takes: means over its trials, with the range of the time."""
+    rows = []
+    for name, own in table.groupby("strategy", sort=False):
+        mean = own.mean(numeric_only=True)
+        first = own.iloc[0]
+        cells = [
+            Cell(duration(mean["seconds"]), _range(own["seconds"])),
+            Cell(duration(mean["seconds_per_epoch"])),
+            Cell(f"{mean['images_per_second']:,.0f}" if pd.notna(mean["images_per_second"]) else NOTHING),
+            Cell(count(mean["epochs"])),
+            Cell("fresh each epoch" if first["views"] == 0 else count(first["views"]), words=True),
+            Cell(count(first["trainable_parameters"]), f"of {count(first['total_parameters'])}"),
+            Cell(f"{mean['peak_memory_mb']:,.0f} MB" if pd.notna(mean["peak_memory_mb"]) else NOTHING),
+            Cell(str(len(own))),
+            Cell(first["device_name"], f"{first['device']}, {count(first['threads'], 'thread')}", words=True),
+        ]
+        rows.append((capital(title(str(name))), cells))
+    return _grid(_COST_COLUMNS, rows)
+
+
+def _range(seconds: pd.Series) -> str:
+    return f"{duration(seconds.min())} to {duration(seconds.max())}" if len(seconds) > 1 else ""
+
+
+def images(facts: Mapping[str, Any]) -> Grid:
+    """How many images of each class every split has, with sums."""
+    splits: Mapping[str, Mapping[str, int]] = facts["images"]
+
+    def row(name: str, counts: Sequence[int]) -> tuple[str, list[Cell]]:
+        return name, [Cell(count(n)) for n in (*counts, sum(counts))]
+
+    rows = [row(name, [of_class.get(name, 0) for of_class in splits.values()]) for name in facts["classes"]]
+    total = row("All classes", [sum(of_class.values()) for of_class in splits.values()])
+    return _grid([*(capital(split) for split in splits), "All"], [total, *rows])
+
+
+def per_class(table: pd.DataFrame, classes: Sequence[str]) -> Grid:
+    """F1 of every class and strategy, mean over trials, with precision and recall below it."""
+    grouped = table.groupby(["class", "strategy"])[["precision", "recall", "f1"]].mean()
+    means = {key: tuple(row) for key, row in zip(grouped.index, grouped.to_numpy(), strict=True)}
+    support = table.groupby("class")["support"].max()
+    names = list(dict.fromkeys(table["strategy"]))
+
+    def cell(class_name: str, strategy: str) -> Cell:
+        if (class_name, strategy) not in means:
+            return Cell(NOTHING)
+        precision, recall, f1 = means[class_name, strategy]
+        return Cell(number(f1, "f1"), f"P {number(precision, 'precision')} · R {number(recall, 'recall')}")
+
+    rows = (
+        (name, [Cell(count(support.get(name, 0))), *(cell(name, strategy) for strategy in names)]) for name in classes
+    )
+    return _grid(["Test images", *(capital(title(name)) for name in names)], rows)
+
+
+def checkpoints(metrics: pd.DataFrame) -> Grid:
+    """Which checkpoint of which run each strategy's metrics were computed from."""
+    columns = ["strategy", "split", "selection", "run_id", "checkpoint_version"]
+    rows = (
+        (capital(title(row["strategy"])), [Cell(str(row[column])) for column in columns[1:]])
+        for row in metrics[columns].drop_duplicates().to_dict("records")
+    )
+    return _grid(["Split", "Selection", "Run", "Checkpoint version"], rows)
+
+
+def summary(table: pd.DataFrame) -> Grid:
+    """A model's layers with the parameters that each stage trains, sums first."""
+    stages = [name for name in table.columns if name.startswith("trainable_")]
+    numbers = ["parameters", *stages]
+    trained = [f"Trained in stage {title(stage.removeprefix('trainable_'))}" for stage in stages]
+    heads = ["Type", "Shape", "Parameters", *trained]
+    total = ("All layers", [Cell(""), Cell(""), *(Cell(count(table[column].sum())) for column in numbers)])
+    layers = (
+        (row["layer"], [Cell(row["type"]), Cell(str(row["shape"])), *(Cell(count(row[column])) for column in numbers)])
+        for row in table.to_dict("records")
+    )
+    return _grid(heads, [total, *layers])

@@ -1,0 +1,101 @@
+"""How numbers and names are written, the same on the page, in the figures and in the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+NOTHING, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "log_loss": "log loss",
+    "auroc": "AUROC",
+    "ece": "calibration error (ECE)",
+}
+LOWER_IS_BETTER = frozenset({"log_loss", "ece"})
+
+
+def title(identifier: str) -> str:
+    """A strategy, metric or split as words: `"fine_tuning"` -> `"fine tuning"`."""
+    return METRIC_NAMES.get(identifier, identifier.replace("_", " "))
+
+
+def capital(text: str) -> str:
+    """The text with a capital first letter, the rest as it was."""
+    return text[:1].upper() + text[1:]
+
+
+def enumerate_words(words: Sequence[str]) -> str:
+    """`["a", "b", "c"]` -> `"a, b and c"`."""
+    *head, last = words
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def count(number: float, noun: str = "", plural: str | None = None) -> str:
+    """`count(3000, "image")` -> `"3,000 images"`."""
+    text = f"{int(number):,}"
+    return f"{text} {noun if int(number) == 1 else plural or noun + 's'}" if noun else text
+
+
+def compact(number: float) -> str:
+    """A large count in three digits: `"5,130"`, `"11.2 M"`."""
+    return f"{number / 1e6:.3g} M" if number >= 1e6 else count(number)
+
+
+def number(value: float, metric: str) -> str:
+    """One value of a metric: accuracies as a percentage with one decimal, the others with three decimals."""
+    if not math.isfinite(value):
+        return NOTHING
+    return f"{100 * value:.1f}%" if is_percentage(metric) else f"{value:.3f}"
+
+
+def is_percentage(metric: str) -> bool:
+    """Whether people read this metric as a percentage."""
+    return metric.startswith(("accuracy", "precision", "recall", "error"))
+
+
+def interval(low: float, high: float, metric: str) -> str:
+    """`"[96.8, 97.8]"`, or an empty string when there is none (one trial)."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    scale, digits = (100, 1) if is_percentage(metric) else (1, 3)
+    return f"[{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+
+
+def difference(value: float, metric: str) -> str:
+    """A signed difference: `"+1.2 points"` (percentage points) for accuracies, `"-0.031"` otherwise."""
+    if not math.isfinite(value):
+        return NOTHING
+    return _signed(value, metric) + (" points" if is_percentage(metric) else "")
+
+
+def signed_interval(low: float, high: float, metric: str) -> str:
+    """`"[-0.3, +2.1]"`: signs stay, so that an end that rounds to zero still tells its side."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    return f"[{_signed(low, metric)}, {_signed(high, metric)}]"
+
+
+def _signed(value: float, metric: str) -> str:
+    text = f"{100 * value:+.1f}" if is_percentage(metric) else f"{value:+.3f}"
+    return text.replace("-", MINUS)
+
+
+def duration(seconds: float) -> str:
+    """`"0.8 s"`, `"3 s"`, `"2 min 05 s"`, `"1 h 12 min"`."""
+    if not math.isfinite(seconds):
+        return NOTHING
+    if round(seconds) < 10:
+        return f"{seconds:.2g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{rest} s"
+    hours, minutes_left = divmod(minutes, 60)
+    large, small = (f"{hours} h", f"{minutes_left:02d} min") if hours else (f"{minutes} min", f"{rest:02d} s")
+    return large if small.startswith("00") else f"{large} {small}"
+
+
+def times(ratio: float) -> str:
+    """A ratio of costs: `"2.4 times"`, `"31 times"`."""
+    return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:,.0f} times"

@@ -1,0 +1,20 @@
+"""Project settings; see Kedro's documentation on `settings.py`."""
+
+import warnings
+
+from transferlab.config_loader import ExperimentConfigLoader
+from transferlab.hooks import ProjectHooks
+
+# Kedro's own use of omegaconf, and a warning about exactly the names that namespaces give to datasets.
+warnings.filterwarnings("ignore", message=r"register_new_resolver\(\) is deprecated")
+warnings.filterwarnings("ignore", message="One or more dataset names contain '.' characters")
+
+CONFIG_LOADER_CLASS = ExperimentConfigLoader
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    # The embedded experiment; another is chosen with --env.
+    "default_run_env": "solar_cells",
+    # A nested key given with --params must not lose its siblings.
+    "merge_strategy": {"parameters": "soft"},
+}
+HOOKS = (ProjectHooks(),)

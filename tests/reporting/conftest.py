@@ -1,0 +1,243 @@
+"""Tables as a run would store them, computed from simulated predictions of known quality."""
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from simulated_training import simulate_cost, simulate_history, simulate_steps
+
+CLASSES = [
+    "Australian terrier",
+    "大熊猫",
+    "<script>alert(1)</script>",
+    "Müller & Söhne",
+    "$\\frac{1}{0}$",
+    "golden_retriever",
+    "quote \" and ' quote",
+    "Ελληνικά",
+    "a name that is much longer than any label in a figure can ever be",
+    "line\nbreak",
+]
+STRATEGIES = {"scratch": 0.62, "feature_extraction": 0.88, "fine_tuning": 0.93, "staged_unfreezing": 0.935}
+SELECTION, RUN_ID = "best validation accuracy", "2026-11-20T10.00.00.000Z"
+
+
+@pytest.fixture(scope="session")
+def make_example() -> Callable[..., SimpleNamespace]:
+    return build_example
+
+
+@pytest.fixture(scope="session")
+def example() -> SimpleNamespace:
+    return build_example()
+
+
+def build_example(
+    classes: Sequence[str] = CLASSES, strategies: dict[str, float] = STRATEGIES, trials: int = 3, per_class: int = 12
+) -> SimpleNamespace:
+    """Every table of a run; `strategies` maps a name to how often it is right."""
+    rng = np.random.default_rng(0)
+    predictions = _predictions(rng, list(classes), strategies, trials, per_class)
+    metrics = _metrics(predictions)
+    tables: dict[str, Any] = {
+        "predictions": predictions,
+        "metrics": metrics,
+        "comparison": _comparison(metrics, len(classes) * per_class),
+        "differences": _differences(predictions, list(strategies), trials),
+        "confusion": _confusion(predictions),
+        "per_class": _per_class(predictions),
+        "history": simulate_history(rng, strategies, trials),
+        "steps": simulate_steps(rng, strategies, trials),
+        "cost": simulate_cost(rng, strategies, trials),
+        "quarantine": _quarantine(),
+        "summaries": {name: _summary() for name in strategies},
+        "facts": _facts(list(classes), strategies, per_class),
+        "images": [rng.integers(0, 256, (40 + 3 * i, 60 - 2 * i, 3), dtype=np.uint8) for i in range(12)],
+    }
+    return SimpleNamespace(**tables)
+
+
+def _predictions(rng, classes, strategies, trials, per_class):
+    tables = []
+    truth = np.repeat(np.arange(len(classes)), per_class)
+    hardness = rng.normal(size=(len(truth), 1))  # shared by all: what makes differences paired
+    for name, skill in strategies.items():
+        for trial in range(trials):
+            logits = rng.normal(size=(len(truth), len(classes)))
+            logits[np.arange(len(truth)), truth] += 1.5 + 5 * (skill - 0.4) - hardness[:, 0] + rng.normal(0, 0.1)
+            p = np.exp(1.6 * logits)
+            p /= p.sum(axis=1, keepdims=True)
+            table = pd.DataFrame(p, columns=[f"p_{c}" for c in classes])
+            said = [classes[i] for i in p.argmax(axis=1)]
+            paths = [f"test/{i:04d} <b>.jpg" for i in range(len(truth))]
+            identity = {"strategy": name, "trial": trial, "path": paths, "truth": [classes[i] for i in truth]}
+            tables.append(pd.concat([pd.DataFrame(identity | {"prediction": said}), table], axis=1))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _metrics(predictions):
+    rows = []
+    for (strategy, trial), own in predictions.groupby(["strategy", "trial"], sort=False):
+        p_true = np.array([row[f"p_{row['truth']}"] for row in own.to_dict("records")])
+        values = {
+            "accuracy": (own["truth"] == own["prediction"]).mean(),
+            "macro_f1": (own["truth"] == own["prediction"]).mean() - 0.004,
+            "log_loss": -np.log(p_true).mean(),
+            "auroc": 0.99,
+            "ece": 0.031,
+        }
+        shared = {"experiment": "dogs", "strategy": strategy, "trial": trial, "split": "test", "selection": SELECTION}
+        version = {"run_id": RUN_ID, "checkpoint_version": RUN_ID}
+        rows += [shared | version | {"metric": metric, "value": float(value)} for metric, value in values.items()]
+    return pd.DataFrame(rows)
+
+
+def _comparison(metrics, test_images):
+    rows = []
+    for (strategy, metric), own in metrics.groupby(["strategy", "metric"], sort=False):
+        mean, low, high, sd = t_interval(own["value"].to_numpy())
+        rows.append(
+            {
+                "strategy": strategy,
+                "metric": metric,
+                "mean": mean,
+                "low": low,
+                "high": high,
+                "sd": sd,
+                "trials": len(own),
+                "test_images": test_images,
+                "selection": SELECTION,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def t_interval(values):
+    mean, n = float(np.mean(values)), len(values)
+    if n < 2:
+        return mean, np.nan, np.nan, np.nan
+    sd = float(np.std(values, ddof=1))
+    half = float(stats.t.ppf(0.975, n - 1)) * sd / n**0.5
+    return mean, mean - half, mean + half, sd
+
+
+def _differences(predictions, names, trials):
+    right = predictions.assign(right=predictions["truth"] == predictions["prediction"])
+    right_TN = {
+        n: right[right["strategy"] == n].pivot_table(index="trial", columns="path", values="right") for n in names
+    }
+    rows = []
+    for i, a in enumerate(names):
+        for b in names[i + 1 :]:
+            gap_TN = (right_TN[b] - right_TN[a]).to_numpy(dtype=float)
+            value, low, high, _ = t_interval(gap_TN.mean(axis=1))
+            half = np.hypot(high - value, 1.96 * gap_TN.mean(axis=0).std() / gap_TN.shape[1] ** 0.5)
+            shared = {"strategy": b, "versus": a, "trials": trials, "test_images": gap_TN.shape[1]}
+            bounds = {"low": low, "high": high, "low_images": value - half, "high_images": value + half}
+            rows.append(shared | {"metric": "accuracy", "difference": value} | bounds)
+            flipped = {key: -2 * bound for key, bound in bounds.items()}
+            rows.append(
+                shared
+                | {
+                    "metric": "log_loss",
+                    "difference": -2 * value,
+                    "low": flipped["high"],
+                    "high": flipped["low"],
+                    "low_images": flipped["high_images"],
+                    "high_images": flipped["low_images"],
+                }
+            )
+    columns = [
+        "strategy",
+        "versus",
+        "metric",
+        "difference",
+        "low",
+        "high",
+        "low_images",
+        "high_images",
+        "trials",
+        "test_images",
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _confusion(predictions):
+    keys = ["strategy", "trial", "truth", "prediction"]
+    return predictions.groupby(keys, sort=False).size().rename("count").reset_index()
+
+
+def _per_class(predictions):
+    rows = []
+    for (strategy, trial, name), own in predictions.groupby(["strategy", "trial", "truth"], sort=False):
+        recall = (own["prediction"] == name).mean()
+        rows.append(
+            {
+                "experiment": "dogs",
+                "strategy": strategy,
+                "trial": trial,
+                "class": name,
+                "precision": recall,
+                "recall": recall,
+                "f1": recall,
+                "support": len(own),
+                "run_id": RUN_ID,
+                "checkpoint_version": RUN_ID,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _quarantine():
+    rows = [
+        ("train/imageNotFound.gif", "quarantined", "1 px wide: not a photograph"),
+        ("__MACOSX/._a.jpg", "ignored", "resource fork"),
+        ("train/<img src=x onerror=alert(2)>.jpg", "quarantined", "truncated: 3,120 of 9,000 bytes"),
+    ]
+    return pd.DataFrame(rows, columns=["path", "status", "reason"])
+
+
+def _summary():
+    rows = [
+        ("conv1.weight", "Conv2d", "64x3x7x7", 9_408, 0, 9_408),
+        ("fc.weight", "Linear", "10x512", 5_120, 5_120, 5_120),
+        ("fc.bias", "Linear", "10", 10, 10, 10),
+    ]
+    return pd.DataFrame(rows, columns=["layer", "type", "shape", "parameters", "trainable_head", "trainable_all"])
+
+
+def _facts(classes, strategies, per_class):
+    return {
+        "experiment": "dogs",
+        "title": "Ten dog breeds & other names",
+        "description": "Simulated predictions, to see the page.",
+        "classes": classes,
+        "images": {
+            "train": dict.fromkeys(classes, 90),
+            "validation": dict.fromkeys(classes, 10),
+            "test": dict.fromkeys(classes, per_class),
+        },
+        "quarantined": 2,
+        "ignored": 1,
+        "licence": "CC BY-NC-SA 4.0",
+        "seen_in_pretraining": True,
+        "seen_in_pretraining_note": "95.9% of the test files carry names of the pretraining's own photographs.",
+        "published": [
+            {"strategy": name, "metric": "accuracy", "value": 0.9, "source": "a tutorial", "selection": "last"}
+            for name in list(strategies)[1:2]
+        ],
+        "reference_lines": [
+            {"label": "others' ResNet18", "value": 0.9302},
+            {"label": "others' VGG16", "value": 0.9264},
+        ],
+        "run_id": RUN_ID,
+        "versions": {"torch": "2.9.0", "transferlab": "0.1.0"},
+        "device": "cpu",
+        "device_name": "A CPU of 16 cores",
+        "threads": 2,
+        "seed": 7,
+    }

@@ -1,0 +1,138 @@
+import base64
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from transferlab.reporting.curves import all_errors
+from transferlab.reporting.page import Tables, render
+from transferlab.reporting.verdict import verdict
+
+
+def tables_of(example) -> Tables:
+    return Tables(
+        example.comparison,
+        example.differences,
+        example.cost,
+        example.metrics,
+        example.per_class,
+        example.quarantine,
+        example.summaries,
+    )
+
+
+class Page(HTMLParser):
+    """Tags, ids and text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags, self.sources, self.alts, self.text = [], [], [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.sources += [value for key, value in attrs if key in ("src", "href", "srcset")]
+        self.alts += [value for key, value in attrs if key == "alt"]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def page(example) -> Page:
+    figures = {"all_errors": all_errors(example.history), "confusion.fine_tuning": b"\x89PNG"}
+    return Page(render(example.facts, tables_of(example), figures))
+
+
+def test_the_answer_comes_first(page, example):
+    answer = verdict(example.comparison, example.differences, example.cost)
+    assert 0 < page.text.index(answer.headline) < page.text.index("How the strategies compare")
+    for sentence in answer.sentences:
+        assert sentence in page.text
+
+
+def test_names_stay_text(page, example):
+    assert "script" not in page.tags
+    assert page.tags.count("img") == 2, "only our figures"
+    for name in example.facts["classes"]:
+        assert name in page.text
+    assert "train/<img src=x onerror=alert(2)>.jpg" in page.text
+
+
+def test_the_page_is_self_contained(example):
+    html = render(example.facts, tables_of(example), {"all_errors": all_errors(example.history)})
+    assert all(source.startswith("data:image/png;base64,") for source in Page(html).sources)
+    assert not re.search(r"@import|url\(|<link|http-equiv=.refresh", html)
+    picture = base64.b64decode(Page(html).sources[0].partition(",")[2])
+    assert picture.startswith(b"\x89PNG")
+
+
+def test_pictures_have_alternative_texts(page):
+    assert page.alts == [
+        "Held-out error of every strategy per epoch",
+        "Confusion matrix of fine tuning, summed over trials",
+    ]
+
+
+def test_every_number_says_what_it_is(page, example):
+    row = example.comparison.query("strategy == 'fine_tuning' and metric == 'accuracy'").iloc[0]
+    assert f"{100 * row['mean']:.1f}%" in page.text
+    assert f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]" in page.text
+    for said in (
+        "mean [95% interval over trials]",
+        "best validation accuracy",
+        "95%, trials and images",
+        "a tutorial",
+        "90.0%",
+    ):
+        assert said in page.text, said
+
+
+def test_provenance_data_and_costs_are_there(page, example):
+    for said in (
+        example.facts["run_id"],
+        "torch 2.9.0",
+        "2 threads",
+        "CC BY-NC-SA 4.0",
+        "2 files quarantined, 1 file ignored",
+        "The pretraining has seen data like this",
+        "Trained in stage head",
+        "5,130",
+        "812 MB",
+        "Checkpoint version",
+    ):
+        assert said in page.text, said
+
+
+def test_stale_metrics_are_warned_of_before_the_answer(example):
+    line = "fine_tuning: evaluated <old>, newest is 2026-11-20"
+    text = Page(render(example.facts, tables_of(example), {}, stale=[line])).text
+    assert text.index(line) < text.index("The answer")
+    assert "older than the newest" not in Page(render(example.facts, tables_of(example), {})).text
+
+
+def test_duplicates_across_splits_are_shown_and_their_absence_too(example):
+    found = pd.DataFrame([{"path": "train/a.jpg", "duplicate_of": "test/b.jpg"}])
+    assert "test/b.jpg" in render(example.facts, replace(tables_of(example), duplicates=found), {})
+    assert "None was found" in render(example.facts, replace(tables_of(example), duplicates=found[:0]), {})
+
+
+def test_one_strategy_with_one_trial_makes_a_page(make_example):
+    single = make_example(["a", "b"], {"fine_tuning": 0.9}, trials=1)
+    facts = single.facts | {"published": [], "reference_lines": [], "licence": None, "seen_in_pretraining": False}
+    text = Page(render(facts, tables_of(single), {})).text
+    assert "Only fine tuning was run" in text
+    assert "Pair by pair" not in text
+    assert "nan" not in re.sub(r"[a-z]*nan[a-z]+|[a-z]+nan", "", text.lower())
+
+
+def test_the_same_inputs_give_the_same_page(example):
+    pages = {render(example.facts, tables_of(example), {"all_errors": all_errors(example.history)}) for _ in range(2)}
+    assert len(pages) == 1
+
+
+def test_a_figure_of_no_known_kind_is_refused(example):
+    with pytest.raises(ValueError, match=r"figure 'curves.scratch'.*'all_errors'"):
+        render(example.facts, tables_of(example), {"curves.scratch": b""})

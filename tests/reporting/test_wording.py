@@ -1,0 +1,51 @@
+import pytest
+
+from transferlab.reporting.wording import (
+    MINUS,
+    NOTHING,
+    count,
+    difference,
+    duration,
+    enumerate_words,
+    interval,
+    number,
+    signed_interval,
+    times,
+)
+
+
+def test_accuracies_are_percentages_with_one_decimal():
+    assert number(0.9731, "accuracy") == "97.3%"
+    assert interval(0.9675, 0.978, "accuracy") == "[96.8, 97.8]"
+    assert number(0.12345, "log_loss") == "0.123"
+
+
+def test_a_missing_value_or_interval_is_not_written_as_nan():
+    nan = float("nan")
+    assert number(nan, "accuracy") == NOTHING
+    assert interval(nan, nan, "accuracy") == ""
+    assert signed_interval(nan, 0.1, "accuracy") == ""
+    assert duration(nan) == NOTHING
+
+
+def test_differences_keep_their_sign_even_when_they_round_to_zero():
+    assert difference(0.012, "accuracy") == "+1.2 points"
+    assert signed_interval(-0.0001, 0.0001, "accuracy") == f"[{MINUS}0.0, +0.0]"
+    assert difference(-0.0312, "log_loss") == f"{MINUS}0.031"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (0.034, "0.034 s"), (4.21, "4.2 s"), (9.7, "10 s"), (59.6, "1 min"), (125, "2 min 05 s"),
+     (3599.9, "1 h"), (4320, "1 h 12 min")],
+)  # fmt: skip
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_words():
+    assert enumerate_words(["a"]) == "a"
+    assert enumerate_words(["a", "b", "c"]) == "a, b and c"
+    assert count(1, "class", "classes") == "1 class"
+    assert count(3000, "image") == "3,000 images"
+    assert times(2.44) == "2.4 times"
