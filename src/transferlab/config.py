@@ -7,8 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Generic, TypeVar
 
-from kedro.framework.cli.utils import KedroCliError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from transferlab.config_errors import problems_in
 from transferlab.core import network
@@ -18,6 +17,7 @@ from transferlab.core.problems import FieldProblems, Problem, did_you_mean
 from transferlab.core.sources import Source
 from transferlab.core.split import SplitConfig
 from transferlab.core.strategy import Strategy
+from transferlab.errors import UserError
 
 T = TypeVar("T")
 
@@ -26,14 +26,21 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def _listed(value: Any) -> Any:
+    """A single string as a list of one: what `--params=dataset.mirror=FOLDER` can give."""
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
 class Dataset(_Strict):
     """Where the images come from and how they are split."""
 
     source: Source
     layout: Layout = Field(default_factory=ClassFolders)
     split: SplitConfig = Field(default_factory=SplitConfig)
-    mirror: tuple[str, ...] = ()
-    """Folders or base URLs to look in before a source's own URL."""
+    mirror: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Folders or base URLs to look in before a source's own URL: one, or a list."""
+    subsets: dict[str, str] = Field(default_factory=dict)
+    """Parts of the test split that are also measured alone: a name and a pattern of paths, such as `*/ILSVRC2012_*`."""
     workers: Annotated[int, Field(ge=1)] | None = None
     """Processes that decode images; null is one per core."""
     licence: str | None = None
@@ -93,7 +100,7 @@ class _Box(_Strict, Generic[T]):
     value: T
 
 
-class ConfigError(KedroCliError):
+class ConfigError(UserError):
     """Parameters that cannot be run; the message lists every problem as `dotted.key: value - what to do`."""
 
 
@@ -110,6 +117,7 @@ def read(kind: type[T], value: Any, at: str = "") -> T:
     """
     # Through JSON, since a strict tuple takes no Python list, but every JSON array.
     text = json.dumps({"value": value}, default=str)
+    value = json.loads(text)["value"]
     try:
         return _Box[kind].model_validate_json(text).value  # type: ignore[valid-type]
     except ValidationError as error:

@@ -5,49 +5,79 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Iterator
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 
 from transferlab.core.problems import FieldProblems, Problem, did_you_mean
 
+_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+
+
+class _Error(NamedTuple):
+    """One of pydantic's errors: its keys, the unions on the way (where, and by which alternative), what to say."""
+
+    path: tuple[Any, ...]
+    unions: tuple[tuple[tuple[Any, ...], str], ...]
+    problems: list[Problem]
+
 
 def problems_in(kind: Any, value: Any, error: ValidationError) -> list[Problem]:
     """One problem per wrong key: of a union, only what is wrong with the alternative that was meant."""
-    found: dict[tuple[Any, ...], dict[str, list[Problem]]] = {}
+    found = []
     for item in error.errors(include_url=False):
         item["loc"] = item["loc"][1:]  # without the box
-        path, union = _path(value, item["loc"])
-        fork, tag = union or (path, "")
-        found.setdefault(fork, {}).setdefault(tag, []).extend(_translate(kind, item, path))
-    return [problem for alternatives in found.values() for problem in _meant(alternatives)]
+        path, unions = _path(value, item["loc"], item["type"] in _MISSING)
+        found.append(_Error(path, unions, list(_translate(kind, item, path))))
+    return _reduced(found, 0)
 
 
-def _path(value: Any, loc: tuple[int | str, ...]) -> tuple[tuple[Any, ...], tuple[tuple[Any, ...], str] | None]:
-    """The keys of `loc` that are in the data, and where and how a union was entered, if one was."""
+def _reduced(errors: list[_Error], depth: int) -> list[Problem]:
+    """What is left when of every union, from the outside in, one alternative is taken."""
+    forks: dict[tuple[Any, ...], dict[str, list[_Error]]] = {}
+    for error in errors:
+        fork, tag = error.unions[depth] if depth < len(error.unions) else (error.path, "")
+        forks.setdefault(fork, {}).setdefault(tag, []).append(error)
+    problems: list[Problem] = []
+    for fork, tags in forks.items():
+        alternatives = {
+            tag: _reduced(inside, depth + 1) if tag else [p for error in inside for p in error.problems]
+            for tag, inside in tags.items()
+        }
+        problems += _meant(_dotted(fork), alternatives)
+    return problems
+
+
+def _path(
+    value: Any, loc: tuple[int | str, ...], missing: bool
+) -> tuple[tuple[Any, ...], tuple[tuple[tuple[Any, ...], str], ...]]:
+    """The keys of `loc` that are in the data, or missing there, and where and how unions were entered."""
     path: list[Any] = []
-    union: tuple[tuple[Any, ...], str] | None = None
+    unions: list[tuple[tuple[Any, ...], str]] = []
     for number, part in enumerate(loc):
         if (isinstance(value, dict) and part in value) or (isinstance(value, list) and part in range(len(value))):
             value = value[part]
-        elif number < len(loc) - 1 or not isinstance(value, dict):
-            union = union or (tuple(path), str(part))
+        elif number < len(loc) - 1 or not missing:
+            unions.append((tuple(path), str(part)))
             continue
         path.append(part)
-    return tuple(path), union
+    return tuple(path), tuple(unions)
 
 
-def _meant(alternatives: dict[str, list[Problem]]) -> list[Problem]:
-    """The alternative of a union whose `name` fits; if none's does, one problem that lists the names."""
+def _meant(fork: str, alternatives: dict[str, list[Problem]]) -> list[Problem]:
+    """The alternative of the union at `fork` whose `name` fits; if none's does, one problem that lists the names."""
+    of_its_kind = {tag: problems for tag, problems in alternatives.items() if all(p.field != fork for p in problems)}
+    alternatives = of_its_kind or alternatives
     if len(alternatives) == 1:
         return next(iter(alternatives.values()))
-    named = {tag: [p for p in problems if p.field.endswith(".name")] for tag, problems in alternatives.items()}
+    named = {tag: [p for p in problems if p.field == f"{fork}.name"] for tag, problems in alternatives.items()}
     fitting = [problems for tag, problems in alternatives.items() if not named[tag]]
     if fitting and len(fitting) < len(alternatives):
         return min(fitting, key=len)
     wrong = [problem for problems in named.values() for problem in problems]
     if wrong:
-        names = sorted({name for problem in wrong for name in problem.message.removeprefix("must be ").split(" or ")})
+        lists = [problem.message.removeprefix("must be ").partition(";")[0] for problem in wrong]
+        names = sorted({name for known in lists for name in known.split(" or ")})
         return [
             Problem(
                 wrong[0].field,
@@ -61,7 +91,7 @@ def _meant(alternatives: dict[str, list[Problem]]) -> list[Problem]:
 
 
 def _translate(kind: Any, item: Any, path: tuple[Any, ...]) -> Iterator[Problem]:
-    dotted = ".".join(map(str, path))
+    dotted = _dotted(path)
     error = item.get("ctx", {}).get("error")
     if isinstance(error, FieldProblems):
         for problem in error.problems:
@@ -73,7 +103,7 @@ def _translate(kind: Any, item: Any, path: tuple[Any, ...]) -> Iterator[Problem]
             item["input"],
             "unknown key" + (did_you_mean(str(path[-1]), known) or f"; the keys here are {', '.join(known)}"),
         )
-    elif item["type"] in ("missing", "missing_argument"):
+    elif item["type"] in _MISSING:
         yield Problem(dotted, None, "is missing; it must be given")
     elif item["type"] == "literal_error":
         expected = item["ctx"]["expected"].replace("'", "")
@@ -81,6 +111,10 @@ def _translate(kind: Any, item: Any, path: tuple[Any, ...]) -> Iterator[Problem]
         yield Problem(dotted, item["input"], f"must be {' or '.join(known)}" + did_you_mean(str(item["input"]), known))
     else:
         yield Problem(dotted, item["input"], item["msg"].replace("Input should", "must").replace("Value error, ", ""))
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    return ".".join(map(str, path))
 
 
 def _type_at(kind: Any, loc: tuple[int | str, ...]) -> Any:

@@ -13,6 +13,7 @@ from kedro.config import OmegaConfigLoader
 from kedro.framework.project import settings
 
 from transferlab.config import Experiment, read_experiment
+from transferlab.errors import UserError
 
 
 class ExperimentConfigLoader(OmegaConfigLoader):
@@ -22,6 +23,7 @@ class ExperimentConfigLoader(OmegaConfigLoader):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, custom_resolvers={"experiment": lambda: self.experiment_name}, **kwargs)
+        _check_environment(Path(self.conf_source), self.experiment_name)
         ExperimentConfigLoader._current = self
 
     @classmethod
@@ -45,3 +47,10 @@ class ExperimentConfigLoader(OmegaConfigLoader):
             ConfigError: they cannot be run; see `transferlab.config.read_experiment`.
         """
         return read_experiment(self["parameters"], self.experiment_name, deep)
+
+
+def _check_environment(conf: Path, name: str) -> None:
+    """Raise `UserError` where an environment has no folder in `conf` (which may be an archive: then Kedro looks)."""
+    if conf.is_dir() and not (conf / name).is_dir():
+        known = sorted({folder.name for folder in conf.iterdir() if folder.is_dir()} - {"base", "local"})
+        raise UserError(f"--env={name}: there is no {conf / name}; experiments are {', '.join(known)}")

@@ -1,39 +1,53 @@
-"""What happens around a run: validation before any work, the run's id in the catalog, errors in a user's words."""
+"""What happens around a run: validation before any work, errors in a user's words, the answer at the end."""
 
 from __future__ import annotations
 
 import logging
+from typing import Any, ClassVar
 
-from kedro.framework.cli.utils import KedroCliError
 from kedro.framework.hooks import hook_impl
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.io import DataCatalog, DatasetError, MemoryDataset
+from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from transferlab.config_loader import ExperimentConfigLoader
 from transferlab.core.backbones.files import WeightsError
 from transferlab.core.build import BuildError
+from transferlab.core.checkpoint import CheckpointError
+from transferlab.core.device import DeviceError
 from transferlab.core.download import SourceError
 from transferlab.core.engine import DivergedError
 from transferlab.core.extract import ExtractError
 from transferlab.core.listing import LayoutError
+from transferlab.core.resume import StateError
 from transferlab.core.split import SplitError
+from transferlab.datasets.whole import WholeDataset
+from transferlab.errors import UserError
+from transferlab.reporting.tables import comparison_table
+from transferlab.terminal import console
 
 logger = logging.getLogger(__name__)
 
 # Errors that are the user's to mend: their message is the whole story, a traceback would bury it.
 USER_ERRORS = (
     BuildError,
+    CheckpointError,
+    DeviceError,
     DivergedError,
     ExtractError,
     LayoutError,
     SourceError,
     SplitError,
+    StateError,
     WeightsError,
 )
 
 
 class ProjectHooks:
     """The project's hooks."""
+
+    _pipeline: ClassVar[Pipeline] = Pipeline([])
+    _saved: ClassVar[set[str]] = set()
 
     @hook_impl
     def after_catalog_created(self, catalog: DataCatalog, save_version: str | None) -> None:
@@ -42,16 +56,71 @@ class ProjectHooks:
         catalog["experiment"] = MemoryDataset(ExperimentConfigLoader.current().experiment_name)
 
     @hook_impl
-    def before_pipeline_run(self) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
         """Check the whole experiment before any node runs.
 
         Raises:
             ConfigError: with every problem of the parameters.
+            UserError: the runner would mix the strategies' random numbers.
         """
+        if "ThreadRunner" in str(run_params["runner"]):
+            raise UserError(
+                "--runner=ThreadRunner: strategies trained in threads draw from the same random numbers (torch has one "
+                "generator per process), so no run could be repeated; leave it out, or take ParallelRunner"
+            )
         ExperimentConfigLoader.current().experiment(deep=True)
+        ProjectHooks._pipeline, ProjectHooks._saved = pipeline, set()
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str) -> None:
+        """Remember how far the run has come."""
+        self._saved.add(dataset_name)
 
     @hook_impl
     def on_node_error(self, error: Exception, node: Node) -> None:
-        """Say what a user can mend without a traceback (`kedro --verbose run` still shows it)."""
-        if isinstance(error, USER_ERRORS):
-            raise KedroCliError(f"{node.name}: {error}") from error
+        """Say what a user can mend without a traceback (`kedro run --verbose` shows it).
+
+        Raises:
+            UserError: for errors that are the user's to mend; others go on as they are.
+        """
+        if isinstance(error, (*USER_ERRORS, UserError)):
+            raise UserError(f"{node.name}: {error}{self.how_to_go_on()}") from error
+        logger.error("%s failed.%s", node.name, self.how_to_go_on())
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Say what a dataset that cannot be loaded or saved says of itself.
+
+        Raises:
+            UserError: for such a dataset.
+        """
+        if isinstance(error, DatasetError) and isinstance(_origin(error), (DatasetError, OSError, *USER_ERRORS)):
+            raise UserError(f"{error}{self.how_to_go_on()}") from error
+
+    @hook_impl
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Print the comparison and where the report is, when this run made them."""
+        ends = {name: catalog[name] for name in ("comparison", "report") if name in pipeline.all_outputs()}
+        made = {name: end for name, end in ends.items() if _is_of(end, run_params["run_id"])}
+        if "comparison" in made:
+            tables = (catalog.load(name) for name in ("comparison", "differences", "cost"))
+            console.print(comparison_table(*tables))
+        if isinstance(page := made.get("report"), WholeDataset):
+            console.print(f"Report: {page.load_path}", soft_wrap=True, highlight=False)
+
+    @classmethod
+    def how_to_go_on(cls) -> str:
+        """What to add to the command so that it does what the run has not done; empty where it has done nothing."""
+        todo = {node for node in cls._pipeline.nodes if not set(node.outputs) <= cls._saved}
+        first = [node.name for node in todo if not cls._pipeline.node_dependencies[node] & todo]
+        return f"\nTo go on from there, add --from-nodes={','.join(sorted(first))}" if cls._saved and first else ""
+
+
+def _is_of(dataset: Any, run_id: str) -> bool:
+    """Whether a dataset's data were saved by this run (`--only-missing-outputs` may have had nothing to do)."""
+    return isinstance(dataset, WholeDataset) and dataset.exists() and dataset.resolve_load_version() == run_id
+
+
+def _origin(error: BaseException) -> BaseException:
+    """The first of a chain of errors."""
+    return _origin(error.__cause__) if error.__cause__ else error

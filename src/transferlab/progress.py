@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from transferlab.core import trial
+from transferlab.terminal import console
 
 logger = logging.getLogger(__name__)
 
@@ -23,15 +24,20 @@ class Counter(Protocol):
 
 
 def _bars() -> Progress:
+    """Bars that vanish when their work is done: what stays are the log lines.
+
+    Only the main process draws: the workers of ParallelRunner would draw over one another.
+    """
+    is_alone = multiprocessing.parent_process() is None
     return Progress(
-        SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
+        TaskProgressColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}", markup=False),
+        console=console,
         transient=True,
+        disable=not (console.is_terminal and is_alone),
     )
 
 
@@ -40,7 +46,7 @@ def counting(what: str) -> Iterator[Counter]:
     """A bar for a count of things done."""
     with _bars() as bars:
         task = bars.add_task(what, total=None, note="")
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+        yield lambda done, total: bars.update(task, completed=done, total=total, note=f"{done} of {total}")
 
 
 @contextmanager
@@ -48,13 +54,17 @@ def trials(strategy: str, count: int) -> Iterator[trial.Report]:
     """Bars for the trials of a strategy: one over all of them, one within the epoch, with loss and accuracy."""
     with _bars() as bars:
         overall = bars.add_task(strategy, total=count, note="")
-        epoch = bars.add_task("", total=None, note="")
+        epoch = bars.add_task("", total=None, note="", visible=False)
 
         def report(at: trial.Progress) -> None:
             done = at.trial + (at.epoch - 1 + at.step / at.steps) / at.epochs
-            bars.update(overall, completed=round(done, 2), description=f"{strategy}: trial {at.trial + 1} of {count}")
+            bars.update(overall, completed=done, description=f"{strategy}: trial {at.trial + 1} of {count}")
             bars.update(
-                epoch, completed=at.step, total=at.steps, description=f"  {at.stage}: epoch {at.epoch} of {at.epochs}"
+                epoch,
+                completed=at.step,
+                total=at.steps,
+                description=f"  {at.stage}: epoch {at.epoch} of {at.epochs}",
+                visible=True,
             )
             if at.loss is not None:
                 bars.update(overall, note=_figures(at))

@@ -8,6 +8,8 @@ from transferlab.hooks import ProjectHooks
 # Kedro's own use of omegaconf, and a warning about exactly the names that namespaces give to datasets.
 warnings.filterwarnings("ignore", message=r"register_new_resolver\(\) is deprecated")
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.' characters")
+# Kedro-Viz's own use of FastAPI.
+warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
 
 CONFIG_LOADER_CLASS = ExperimentConfigLoader
 CONFIG_LOADER_ARGS = {

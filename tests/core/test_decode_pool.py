@@ -83,3 +83,19 @@ if __name__ == "__main__":
             return
         time.sleep(0.05)
     pytest.fail(f"worker {worker} still runs")
+
+
+def test_a_script_without_a_main_guard_gets_one_clear_error(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    make(folder, [5] * 3)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from transferlab.core.decode_pool import decode_all\n"
+        "from transferlab.core.store import Resize\n"
+        f"list(decode_all(sorted(Path({str(folder)!r}).iterdir()), [Resize()], workers=1))\n"
+    )
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert result.returncode != 0
+    assert "__name__ == '__main__'" in result.stderr.splitlines()[-1]

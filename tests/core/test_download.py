@@ -1,6 +1,7 @@
 import hashlib
 import http.server
 import threading
+import time
 from functools import partial
 
 import pytest
@@ -9,15 +10,21 @@ from transferlab.core import download
 from transferlab.core.download import SourceError, fetch
 
 CONTENT = bytes(range(256)) * 4000
+PIECE = 1 << 17
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves CONTENT as /photos.zip; `breaks` answers end after a third of what they promise."""
+    """Serves CONTENT as /photos.zip, and /moved.zip leads there.
 
-    def __init__(self, knows_ranges: bool = True, breaks: int = 0, errors: int = 0, content: bytes = CONTENT) -> None:
+    `breaks` answers end after a third of what they promise, `stalls` answers stop there and keep the connection.
+    """
+
+    def __init__(self, knows_ranges=True, breaks=0, errors=0, stalls=0, pause=0.0, content=CONTENT) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.knows_ranges, self.breaks, self.errors, self.content = knows_ranges, breaks, errors, content
+        self.stalls, self.pause = stalls, pause
+        self.over = threading.Event()
         self.starts: list[int] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -26,6 +33,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self):
+        if self.path == "/moved.zip":
+            self.send_response(302)
+            self.send_header("Location", "/photos.zip")
+            return self.end_headers()
         if self.path != "/photos.zip":
             return self.send_error(404)
         if self.server.errors:
@@ -40,7 +51,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.server.breaks:
             self.server.breaks -= 1
             body = body[: len(body) // 3]
-        return self.wfile.write(body)
+        if self.server.stalls:
+            self.server.stalls -= 1
+            self.wfile.write(body[: len(body) // 3])
+            return self.server.over.wait()
+        for start in range(0, len(body), PIECE):
+            self.wfile.write(body[start : start + PIECE])
+            time.sleep(self.server.pause)
+        return None
 
     def log_message(self, *_):
         pass
@@ -60,6 +78,7 @@ def serve(monkeypatch):
 
     yield start
     for server in servers:
+        server.over.set()
         server.shutdown()
         server.server_close()
 
@@ -78,6 +97,25 @@ def test_a_broken_download_goes_on_where_it_broke(serve, tmp_path):
     assert fetch(f"{server.url}/photos.zip", [SHA256], "photos.zip", tmp_path).read_bytes() == CONTENT
     assert len(server.starts) == 3
     assert 0 < server.starts[1] < server.starts[2]
+
+
+def test_a_slow_download_is_waited_for(serve, tmp_path):
+    server = serve(pause=0.02)
+    assert fetch(f"{server.url}/photos.zip", [SHA256], "photos.zip", tmp_path).read_bytes() == CONTENT
+    assert server.starts == [0]
+
+
+def test_a_server_that_falls_silent_is_asked_for_the_rest(serve, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.3)
+    server = serve(stalls=1)
+    assert fetch(f"{server.url}/photos.zip", [SHA256], "photos.zip", tmp_path).read_bytes() == CONTENT
+    assert len(server.starts) == 2
+    assert server.starts[1] > 0
+
+
+def test_a_redirect_is_followed(serve, tmp_path):
+    server = serve()
+    assert fetch(f"{server.url}/moved.zip", [SHA256], "photos.zip", tmp_path).read_bytes() == CONTENT
 
 
 def test_a_server_without_ranges_sends_it_again(serve, tmp_path):

@@ -136,3 +136,13 @@ def test_the_same_inputs_give_the_same_page(example):
 def test_a_figure_of_no_known_kind_is_refused(example):
     with pytest.raises(ValueError, match=r"figure 'curves.scratch'.*'all_errors'"):
         render(example.facts, tables_of(example), {"curves.scratch": b""})
+
+
+def test_of_many_files_left_out_the_quarantined_come_first_and_the_rest_is_counted(example):
+    ignored = pd.DataFrame({"path": [f"{i}.png" for i in range(900)], "status": "ignored", "reason": "not in the part"})
+    bad = pd.DataFrame({"path": ["broken.png"], "status": "quarantined", "reason": "truncated"})
+    tables = replace(tables_of(example), quarantine=pd.concat([ignored, bad], ignore_index=True))
+    text = Page(render(example.facts, tables, {})).text
+    assert text.index("broken.png") < text.index("0.png")
+    assert "899.png" not in text
+    assert "And 701 more files" in text

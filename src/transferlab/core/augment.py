@@ -1,4 +1,6 @@
-"""Augmentation as batch operations: geometry composes into one affine resample per image, colour works on the batch.
+"""Augmentation as batch operations: geometry composes into one affine resample per image, the rest works on the batch.
+
+Colour (`color`) comes after all geometry, erasing (`erase`) after all colour.
 
 An operation draws its parameters for *all* images of a split at once, from one generator: a small table, a row per
 image.
@@ -20,6 +22,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from transferlab.core.color import ColorJitter
+from transferlab.core.erase import Cutout, RandomErasing
 from transferlab.core.problems import check
 
 
@@ -172,54 +176,36 @@ class RandomRotation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColorJitter:
-    """Brightness, contrast, saturation and hue changed at random, in a random order: torchvision's `ColorJitter`.
+class Squash:
+    """The whole image at the input size, its proportions not kept; sampled without antialiasing."""
 
-    Attributes:
-        brightness: factor drawn from [max(0, 1 - b), 1 + b]; contrast and saturation likewise.
-        contrast: see brightness; blends with the mean grey of the image.
-        saturation: see brightness; blends with the image in grey.
-        hue: shift drawn from [-h, h], in turns of the colour circle; at most 0.5.
-    """
+    name: Literal["squash"] = "squash"
 
-    name: Literal["color_jitter"] = "color_jitter"
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-
-    def __post_init__(self) -> None:
-        amounts = {"brightness": self.brightness, "contrast": self.contrast, "saturation": self.saturation}
-        check(
-            *((value >= 0, key, value, "must be at least 0") for key, value in amounts.items()),
-            (0 <= self.hue <= 0.5, "hue", self.hue, "must be between 0 and 0.5"),
-            (any(amounts.values()) or self.hue > 0, "brightness", 0.0, "and the others are all 0: changes nothing"),
-        )
-
-    def table(self, n: int, rng: torch.Generator) -> Tensor:
-        """Draw (brightness, contrast, saturation factors, hue shift, and the place of each in the order): (N, 8)."""
-        low = torch.tensor([max(0.0, 1 - a) for a in (self.brightness, self.contrast, self.saturation)] + [-self.hue])
-        high = torch.tensor([1 + a for a in (self.brightness, self.contrast, self.saturation)] + [self.hue])
-        factors_N4 = torch.lerp(low.expand(n, 4), high.expand(n, 4), torch.rand(n, 4, generator=rng))
-        order_N4 = torch.rand(n, 4, generator=rng).argsort(dim=1)
-        return torch.cat([factors_N4, order_N4.float()], dim=1)
+    def draw(self, geometry: Geometry, size: int, rng: torch.Generator) -> None:
+        """Compose the same for every image; nothing is drawn."""
+        height, width = geometry.size_N2[:, 0], geometry.size_N2[:, 1]
+        zero = torch.zeros_like(width)
+        map_N33 = scale_shift(width / size, height / size, zero, zero)
+        geometry.compose(map_N33, torch.full_like(geometry.size_N2, size))
 
 
-GeometricOperation = RandomResizedCrop | RandomCrop | RandomFlip | RandomRotation
-Operation = GeometricOperation | ColorJitter
+GeometricOperation = RandomResizedCrop | RandomCrop | RandomFlip | RandomRotation | Squash
+Operation = GeometricOperation | ColorJitter | Cutout | RandomErasing
 
 
 @dataclass(frozen=True)
 class Draws:
-    """The drawn parameters of a split: affine maps (N, 2, 3) and colour tables (each (N, 8)), float32 on the CPU."""
+    """The drawn parameters of a split: affine maps, colour tables and boxes to erase, float32 on the CPU."""
 
     map_N23: Tensor
     reflect: bool
     colour_N8: tuple[Tensor, ...] = field(default=())
+    erased_N4: tuple[Tensor, ...] = field(default=())
 
     def take(self, rows: Tensor) -> Draws:
         """The draws of some images."""
-        return Draws(self.map_N23[rows], self.reflect, tuple(table[rows] for table in self.colour_N8))
+        colour, erased = (tuple(table[rows] for table in tables) for tables in (self.colour_N8, self.erased_N4))
+        return Draws(self.map_N23[rows], self.reflect, colour, erased)
 
 
 def draw(operations: tuple[Operation, ...], geometry: Geometry, size: int, rng: torch.Generator) -> Draws:
@@ -227,14 +213,18 @@ def draw(operations: tuple[Operation, ...], geometry: Geometry, size: int, rng: 
 
     No operation at all gives the held-out view: the centre crop alone.
     """
+    n = len(geometry.size_N2)
     colour: list[Tensor] = []
+    erased: list[Tensor] = []
     for operation in operations:
         if isinstance(operation, ColorJitter):
-            colour.append(operation.table(len(geometry.size_N2), rng))
+            colour.append(operation.table(n, rng))
+        elif isinstance(operation, Cutout | RandomErasing):
+            erased.append(operation.boxes(n, size, rng))
         else:
             operation.draw(geometry, size, rng)
     centre_crop(geometry, size)
-    return Draws(geometry.map_N33[:, :2], geometry.reflect, tuple(colour))
+    return Draws(geometry.map_N33[:, :2], geometry.reflect, tuple(colour), tuple(erased))
 
 
 def centre_crop(geometry: Geometry, size: int) -> None:

@@ -21,16 +21,22 @@ PAIRED_METRICS = ("accuracy", "log_loss")
 LEVEL = 0.95
 
 
-def interval(values_T: Floats, extra_variance: float = 0.0) -> tuple[float, float]:
-    """The t interval of a mean over T trials (95%); NaN for one trial.
+def interval(values_T: Floats, other_variance: float = 0.0, other_df: int = 0) -> tuple[float, float]:
+    """The t interval (95%) of a mean over T trials; NaN for one trial.
 
-    `extra_variance` is that of another, independent source of error of the mean. It is added to the variance of the
-    trials' mean; the degrees of freedom stay T - 1, which is cautious.
+    Args:
+        values_T: one value per trial.
+        other_variance: that of another, independent source of error of the mean; it is added to the variance of the
+            trials' mean, and the degrees of freedom of the sum are Satterthwaite's (1946).
+        other_df: degrees of freedom with which `other_variance` was estimated.
     """
     if len(values_T) < 2:
         return float("nan"), float("nan")
-    error = np.sqrt(values_T.var(ddof=1) / len(values_T) + extra_variance)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, df=len(values_T) - 1) * error)
+    variance, df = values_T.var(ddof=1) / len(values_T), len(values_T) - 1
+    total = variance + other_variance
+    if other_variance > 0:
+        df = total**2 / (variance**2 / df + other_variance**2 / other_df)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, df=df) * np.sqrt(total))
     return float(values_T.mean()) - half, float(values_T.mean()) + half
 
 
@@ -69,7 +75,7 @@ def differences(predictions: Sequence[pd.DataFrame]) -> pd.DataFrame:
             trials, images = difference_TN.shape
             over_images = float(difference_TN.mean(axis=0).var(ddof=1) / images) if images > 1 else float("nan")
             low, high = interval(difference_TN.mean(axis=1))
-            low_images, high_images = interval(difference_TN.mean(axis=1), over_images)
+            low_images, high_images = interval(difference_TN.mean(axis=1), over_images, images - 1)
             rows.append(
                 {
                     "strategy": one["strategy"].iloc[0],

@@ -126,14 +126,14 @@ Source = Images | Features
 def with_features(images: Images, network: nn.Module, at: features.Cut, model: Model, folder: Path) -> Features:
     """The features of all views of `images` (which must be finitely many), from the cache in `folder` or computed.
 
-    The key holds all that they depend on: architecture, weights and place of the cut, view, draws, images and
-    precision.
+    The key holds all that they depend on, to the bit: architecture, weights and place of the cut, view, draws, images
+    and machine (precision, device, threads).
     """
     machine = images.machine
     views = []
     for number in range(images.views or 0):
         draws_key = (images.operations, images.seed, number) if images.operations else ()
-        key = (model.name, at, images.view, draws_key, images.split.fingerprint, machine.dtype)
+        key = (model.name, at, images.view, draws_key, images.split.fingerprint, machine)
         compute = partial(features.compute, network, at, images.in_order(number), machine)
         views.append(features.cached(folder, key, compute))
     return Features(tuple(view.to(machine.device) for view in views))

@@ -68,6 +68,7 @@ def decode_all(files: Sequence[Path], resizes: Sequence[Resize], workers: int) -
                 yield from _stream(pool, chunks, pending, resizes, CHUNKS_PER_WORKER * workers)
             return
         except BrokenProcessPool:
+            _check_that_workers_start()
             suspects = [file for chunk in pending for file in chunk]
             pending.clear()
         yield from _one_at_a_time(suspects, resizes)
@@ -135,6 +136,22 @@ def _one_at_a_time(files: Sequence[Path], resizes: Sequence[Resize]) -> Iterator
         except BrokenProcessPool:
             left.popleft()
             yield Failed("Decoding it killed the process that did it.")
+
+
+def _check_that_workers_start() -> None:
+    """Tell a file that kills its worker from a machine or a script on which no worker lives, whatever the file.
+
+    Raises:
+        RuntimeError: a worker with nothing to do has died too.
+    """
+    try:
+        with _pool(1) as pool:
+            pool.submit(os.getpid).result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "the processes that decode images cannot start; a script that calls this must do so under "
+            "`if __name__ == '__main__':`, or decode in its own process (workers: 0)"
+        ) from error
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

@@ -16,6 +16,10 @@ DeviceName = Literal["auto", "cuda", "mps", "cpu"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
+class DeviceError(RuntimeError):
+    """The device asked for is not there."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Compute:
     """What to compute on.
@@ -69,14 +73,14 @@ def choose(compute: Compute) -> Machine:
     """Resolve `auto`, set torch's threads, and name what was chosen.
 
     Raises:
-        RuntimeError: the device asked for is not there.
+        DeviceError: the device asked for is not there.
     """
     if compute.threads is not None:
         torch.set_num_threads(compute.threads)
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     kind = next(name for name, there in available.items() if there) if compute.device == "auto" else compute.device
     if not available[kind]:
-        raise RuntimeError(f"training.compute.device: '{kind}' is not available on this machine; use 'auto' or 'cpu'")
+        raise DeviceError(f"training.compute.device: '{kind}' is not available on this machine; use 'auto' or 'cpu'")
     return Machine(torch.device(kind), _dtype(compute.precision, kind), _name(kind), torch.get_num_threads())
 
 
@@ -98,17 +102,17 @@ class PeakMemory:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._process = psutil.Process(os.getpid())
-        self._peak = 0
+        self.peak = 0
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
     def look(self) -> None:
         """Take the resident memory of this process into account (about 20 microseconds; nothing on CUDA)."""
         if self._device.type != "cuda":
-            self._peak = max(self._peak, self._process.memory_info().rss)
+            self.peak = max(self.peak, self._process.memory_info().rss)
 
     @property
     def mebibytes(self) -> float:
         """The peak so far."""
-        peak = torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else self._peak
+        peak = torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else self.peak
         return peak / 2**20

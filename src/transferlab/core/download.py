@@ -28,6 +28,7 @@ MIRROR_VARIABLE = "TRANSFERLAB_MIRROR"
 ATTEMPTS = 4
 FIRST_WAIT_SECONDS = 1.0
 CHUNK_BYTES = 1 << 16
+TIMEOUT_SECONDS = 30.0  # of silence; a download that is slow but goes on may take as long as it likes
 
 
 class SourceError(Exception):
@@ -46,18 +47,42 @@ def fetch(url: str, hashes: Sequence[str], filename: str, downloads: Path, mirro
     kept = downloads / filename
     if kept.is_file():
         return _verified(kept, hashes, cure=f"Delete {kept} to fetch it again, or correct dataset.source.sha256.")
-    failures: list[str] = []
-    for place in [*_in_mirrors(filename, mirror), url]:
-        try:
-            return _from_place(place, hashes, kept)
-        except (SourceError, OSError) as error:
-            logger.warning("%s: %s", place, error)
-            failures.append(f"  {place}: {error}")
+    found, failures = _first([*_in_mirrors(filename, mirror), url], hashes, kept)
+    if found is not None:
+        return found
     raise SourceError(
-        f"dataset.source: {filename} cannot be had. Tried:\n" + "\n".join(failures) + "\n"
-        f"Get {url} on a machine that can, and put it at {kept.absolute()}, or in a folder that the setting "
+        f"dataset.source: {filename} cannot be had. Tried:\n"
+        + "".join(f"  {failure}\n" for failure in failures)
+        + f"Get {url} on a machine that can, and put it at {kept.absolute()}, or in a folder that the setting "
         f"dataset.mirror (or the environment variable {MIRROR_VARIABLE}) names."
     )
+
+
+def fetch_from_mirror(filename: str, hashes: Sequence[str], downloads: Path, mirror: Sequence[str] = ()) -> Path | None:
+    """The verified file where a mirror has it, else None: for a file that has no url of its own."""
+    places, kept = _in_mirrors(filename, mirror), downloads / filename
+    if places and kept.is_file():
+        return _verified(kept, hashes, cure=f"Delete {kept} to fetch it again.")
+    found, failures = _first(places, hashes, kept)
+    if found is None:
+        for failure in failures:
+            logger.info("%s", failure)
+    return found
+
+
+def _first(places: Sequence[str], hashes: Sequence[str], kept: Path) -> tuple[Path | None, list[str]]:
+    """The verified file of the first place that has it (with a warning for every place before), or what was wrong."""
+    failures: list[str] = []
+    for place in places:
+        try:
+            found = _from_place(place, hashes, kept)
+        except (SourceError, OSError) as error:
+            failures.append(f"{place}: {error}")
+        else:
+            for failure in failures:
+                logger.warning("%s", failure)
+            return found, failures
+    return None, failures
 
 
 def sha256_of(path: Path) -> str:
@@ -107,6 +132,7 @@ def _download(url: str, hashes: Sequence[str], kept: Path) -> Path:
     kept.parent.mkdir(parents=True, exist_ok=True)
     sweep(kept.parent)
     with whole_file(kept) as file:
+        logger.info("downloading %s", url)
         _download_with_retries(url, file)
         file.flush()
         with open(file.fileno(), "rb", closefd=False) as downloaded:
@@ -129,9 +155,15 @@ def _download_with_retries(url: str, file: BinaryIO) -> None:
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             failure = error
         if attempt < ATTEMPTS:
-            logger.warning("%s: %s; trying again (%d of %d)", url, failure, attempt + 1, ATTEMPTS)
+            logger.warning("%s: %s; trying again (%d of %d)", url, _reason(failure), attempt + 1, ATTEMPTS)
             time.sleep(FIRST_WAIT_SECONDS * 2 ** (attempt - 1))
-    raise SourceError(f"{ATTEMPTS} attempts failed, the last with: {failure}") from failure
+    raise SourceError(f"{ATTEMPTS} attempts failed, the last with: {_reason(failure)}") from failure
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in urllib3's words alone where it had the last word."""
+    inner = error.args[0] if error.args else error
+    return re.sub(r"^\w+\([^)]*\): ", "", str(getattr(inner, "reason", None) or error))
 
 
 def _worth_another_attempt(answer: requests.Response | None) -> bool:
@@ -154,10 +186,11 @@ def _download_rest(url: str, file: BinaryIO) -> None:
     start = file.seek(0, os.SEEK_END)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = _Bar(progress, progress.add_task(url.rpartition("/")[2], total=None))
         hooks = {"response": drop_what_comes_again}
-        download = pooch.HTTPDownloader(progressbar=bar, chunk_size=CHUNK_BYTES, headers=headers, hooks=hooks)
+        download = pooch.HTTPDownloader(bar, CHUNK_BYTES, headers=headers, hooks=hooks, timeout=TIMEOUT_SECONDS)
         download(url, file, pooch=None)
 
 

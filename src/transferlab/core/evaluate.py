@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,20 @@ def _never_trained(model: nn.Module, strategy: Strategy, head: Sequence[str], im
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
     return features.cut(model, images.batch(0, torch.arange(1))) if trained else None
+
+
+def parts(paths: Sequence[str], subsets: Mapping[str, str]) -> dict[str, NDArray[np.bool_]]:
+    """Which images (N,) each part of a split is measured on: all of them as `test`, and each subset as `test/<name>`.
+
+    Args:
+        paths: of the images.
+        subsets: a pattern of paths (`fnmatch`, case-sensitive) for each name; one that no image matches has no part.
+    """
+    of_subset = {name: np.array([fnmatchcase(path, pattern) for path in paths]) for name, pattern in subsets.items()}
+    return {
+        "test": np.ones(len(paths), dtype=np.bool_),
+        **{f"test/{name}": mask for name, mask in of_subset.items() if mask.any()},
+    }
 
 
 def table(

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file, save
@@ -46,22 +48,26 @@ def cut(network: nn.Module, example_BCHW: Tensor) -> Cut | None:
         return None
     module = network.get_submodule(tail)
     network.eval()
-    seen: list[Tensor] = []
-    with torch.inference_mode(), _inputs(module, seen):
+    with torch.inference_mode(), _calls(module) as calls:
         whole = network(example_BCHW)
-        if len(seen) != 1 or not torch.equal(module(seen[0]), whole):
-            return None
+    if len(calls) != 1 or len(calls[0].inputs) != 1 or not _equal(calls[0].output, whole):
+        return None
     return Cut(tail, _digest(network, tail))
 
 
+def _equal(one: object, other: object) -> bool:
+    return isinstance(one, Tensor) and isinstance(other, Tensor) and torch.equal(one, other)
+
+
 def _moves(module: nn.Module) -> bool:
-    """Whether a module in its present mode has trained parameters of its own, or draws at random."""
+    """Whether a module in its present mode has trained parameters, gathers statistics, or draws at random."""
     trained = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
+    gathers = isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
     random = isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ in (
         "StochasticDepth",
         "DropPath",
     )
-    return trained or (random and module.training)
+    return trained or ((gathers or random) and module.training)
 
 
 def _common_module(names: Sequence[str]) -> str:
@@ -88,16 +94,24 @@ def _digest(network: nn.Module, tail: str) -> str:
     return digest.hexdigest()
 
 
-class _inputs:  # noqa: N801 - reads as a function
-    """While open, what goes into a module is put on a list."""
+class _Call(NamedTuple):
+    inputs: tuple[Tensor, ...]  # and the values of keywords
+    output: object
 
-    def __init__(self, module: nn.Module, seen: list[Tensor]) -> None:
-        self._handle = module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
 
-    def __enter__(self) -> None: ...
+@contextmanager
+def _calls(module: nn.Module) -> Iterator[list[_Call]]:
+    """While open, the calls of a module are put on a list."""
+    calls: list[_Call] = []
 
-    def __exit__(self, *_: object) -> None:
-        self._handle.remove()
+    def note(_: nn.Module, args: tuple[Tensor, ...], keywords: dict[str, Tensor], output: object) -> None:
+        calls.append(_Call((*args, *keywords.values()), output))
+
+    handle = module.register_forward_hook(note, with_kwargs=True)
+    try:
+        yield calls
+    finally:
+        handle.remove()
 
 
 def compute(network: nn.Module, at: Cut, batches: Iterator[Tensor], machine: Machine) -> Tensor:
@@ -105,10 +119,9 @@ def compute(network: nn.Module, at: Cut, batches: Iterator[Tensor], machine: Mac
     network.eval()
     kept: list[Tensor] = []
     for x_BCHW in batches:
-        seen: list[Tensor] = []
-        with torch.inference_mode(), machine.autocast(), _inputs(network.get_submodule(at.tail), seen):
+        with torch.inference_mode(), machine.autocast(), _calls(network.get_submodule(at.tail)) as calls:
             network(x_BCHW.to(memory_format=machine.memory_format))
-        kept.append(seen[0].float().cpu())
+        kept.append(calls[0].inputs[0].float().cpu())
     return torch.cat(kept)
 
 

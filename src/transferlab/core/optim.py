@@ -94,6 +94,16 @@ def build(config: Optimizer, model: nn.Module, scales: dict[str, float], fused: 
     return config.build(rows, fused)
 
 
+def carry_over(before: torch.optim.Optimizer, after: torch.optim.Optimizer) -> None:
+    """Give `after` the state (moments, step counts) that `before` gathered for the parameters that both have."""
+    for group in after.param_groups:
+        for parameter in group["params"]:
+            if parameter in before.state:
+                after.state[parameter] = before.state[parameter]
+            elif group.get("momentum"):  # torch's fused SGD takes a buffer for all parameters of a group or for none
+                after.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
 def set_rate(optimizer: torch.optim.Optimizer, rate: float, momentum: float | None) -> None:
     """Set the learning rate (times each group's scale) and, where the schedule cycles it, the momentum."""
     for group in optimizer.param_groups:

@@ -132,7 +132,7 @@ class OneCycle:
         peak = self.warm_up * at.steps - 1
         if at.step <= peak:
             return _cosine(low, high, at.step / peak if peak > 0 else 1.0)
-        return _cosine(high, last, (at.step - peak) / max(1.0, at.steps - 1 - peak))
+        return _cosine(high, last, (at.step - peak) / (at.steps - 1 - peak))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,7 @@ class Plateau(_FixedMomentum):
         """Follow the losses of this stage's epochs so far."""
         best, bad, factor = math.inf, 0, 1.0
         for loss in at.validation_losses:
-            if loss < best * (1 - 1e-4) or math.isinf(best):
+            if loss < best * (1 - 1e-4):
                 best, bad = loss, 0
             else:
                 bad += 1

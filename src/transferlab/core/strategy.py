@@ -16,12 +16,14 @@ from transferlab.core.views import Input
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A stretch of training under one policy; its optimizer is made at its start.
+    """A stretch of training under one policy; its optimizer is made at its start, of what the stage trains.
 
     Attributes:
         epochs: passes over the training split.
         trainable: `head`, `all`, or rows of a pattern and a learning-rate scale (null: frozen); see `policy`.
         optimizer: see `optim`.
+        keep_optimizer: go on with the moments that the stage before gathered, for the parameters that both train; by
+            default they begin anew, since they were gathered at another rate and for another network.
         schedule: see `schedule`.
         clip: gradient clipping, or null.
         augmentation: operations of `augment`, in order; empty trains on the held-out view.
@@ -33,6 +35,7 @@ class Stage:
 
     epochs: int
     optimizer: Optimizer
+    keep_optimizer: bool = False
     trainable: policy.Policy = "all"
     schedule: Schedule = field(default_factory=Constant)
     clip: Clip | None = None
@@ -85,8 +88,19 @@ class Strategy:
             *(
                 (stage.isidentifier(), f"stages.{stage}", stage, "must be a plain name (letters, digits, _)")
                 for stage in self.stages
-            )
+            ),
+            *(
+                (self._can_keep(name), f"stages.{name}.keep_optimizer", True, "needs the same optimizer a stage before")
+                for name, stage in self.stages.items()
+                if stage.keep_optimizer
+            ),
         )
+
+    def _can_keep(self, name: str) -> bool:
+        """Whether the stage before `name` has an optimizer of the same kind."""
+        names = list(self.stages)
+        before = names[: names.index(name)][-1:]
+        return any(self.stages[one].optimizer.name == self.stages[name].optimizer.name for one in before)
 
     @property
     def epochs(self) -> int:

@@ -1,7 +1,7 @@
 """From stored images to the batch a network sees: resize, crop, augment, normalise - one resample per image.
 
-The *held-out view* is torchvision's `Resize` then `CenterCrop`; the store has done the resize, so its crop only copies
-pixels. An augmented view replaces the crop by the operations of `augment`.
+The *held-out view* is torchvision's `Resize` then `CenterCrop` (or squash); the store has done the resize, so the crop
+only copies pixels. An augmented view replaces the crop by the operations of `augment`.
 
 Shapes: N images of a split, B of a batch, S px of the square the network sees.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from transferlab.core import augment, color
+from transferlab.core import augment, color, erase
 from transferlab.core.problems import check
 from transferlab.core.store import Resize
 
@@ -33,6 +33,7 @@ class Input:
         size: px of the square given to the network.
         resize: px of the short side before the centre crop to `size`; by default in the weights' own proportion to it.
         mode: `short_side` keeps the aspect ratio, `squash` resizes both sides to `resize`.
+        held_out: what held-out images show after the resize: the `centre_crop`, or all of it by `squash`.
         interpolation: of the resize.
         mean: per channel (R, G, B), of values in [0, 1]; without weights, the training split's.
         std: likewise.
@@ -41,6 +42,7 @@ class Input:
     size: int | None = None
     resize: int | None = None
     mode: Literal["short_side", "squash"] = "short_side"
+    held_out: Literal["centre_crop", "squash"] = "centre_crop"
     interpolation: Literal["bilinear", "bicubic"] | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
@@ -75,6 +77,7 @@ class View:
     interpolation: Literal["bilinear", "bicubic"]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    held_out: Literal["centre_crop", "squash"] = "centre_crop"
 
     @property
     def stored_as(self) -> Resize:
@@ -85,6 +88,8 @@ class View:
         self, shapes_N2: NDArray[np.int64], operations: tuple[augment.Operation, ...], rng: torch.Generator | None
     ) -> augment.Draws:
         """Draw the view of every image of a split, given their stored sizes (h, w); no operations: held-out."""
+        if not operations and self.held_out == "squash":
+            operations = (augment.Squash(),)
         return augment.draw(operations, self._resized(shapes_N2), self.size, rng or torch.Generator())
 
     def render(self, images: Sequence[ImageArray], draws_B: augment.Draws, device: torch.device) -> Tensor:
@@ -99,6 +104,8 @@ class View:
         x_B3SS = resample(images, draws_B, self.size, self.interpolation, device)
         for table_B8 in draws_B.colour_N8:
             x_B3SS = color.jitter(x_B3SS, table_B8)
+        for box_B4 in draws_B.erased_N4:
+            x_B3SS = erase.erase(x_B3SS, box_B4, self.mean)
         return x_B3SS
 
     def _resized(self, shapes_N2: NDArray[np.int64]) -> augment.Geometry:
@@ -134,6 +141,7 @@ def settle(config: Input, preset: Preset, statistics: dict[str, Any] | None) -> 
         size=size,
         resize=config.resize or (size if config.mode == "squash" else round(size * preset.resize / preset.size)),
         mode=config.mode,
+        held_out=config.held_out,
         interpolation=config.interpolation or preset.interpolation,
         mean=mean,
         std=std,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from kedro.io import DatasetError
 from kedro_datasets._typing import JSONPreview
 
-from transferlab.core.atomic import PREFIX, sync_folder, whole_file
 from transferlab.core.checkpoint import Checkpoint
+from transferlab.core.whole_folder import whole_folder
 from transferlab.datasets.whole import WholeDataset, WholeFile
 
 
@@ -58,16 +58,18 @@ class TrialsDataset(WholeDataset[Mapping[int, Checkpoint], StoredTrials]):
     """A folder with one checkpoint per trial."""
 
     def save(self, data: Mapping[int, Checkpoint]) -> None:
-        """Write all trials, then rename the folder into place."""
+        """Write all trials, then rename the folder into place.
+
+        Raises:
+            DatasetError: it is there already: a folder cannot be replaced in one step.
+        """
         target = Path(self._get_save_path())
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=PREFIX, dir=target.parent, ignore_cleanup_errors=True) as temporary:
-            folder = Path(temporary) / target.name
+        if target.exists():
+            raise DatasetError(f"{target} is there already; remove it, or make the dataset versioned")
+        self.sweep()
+        with whole_folder(target.parent, lambda: target.name) as folder:
             for trial, checkpoint in data.items():
-                with whole_file(folder / _file(trial)) as file:
-                    file.write(checkpoint.to_bytes())
-            folder.replace(target)
-        sync_folder(target.parent)
+                (folder / _file(trial)).write_bytes(checkpoint.to_bytes())
 
     def load(self) -> StoredTrials:
         """The checkpoints, not yet read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NoReturn
 
+from filelock import FileLock, Timeout
 from kedro.io import AbstractDataset, DatasetError
 
 
@@ -33,3 +34,36 @@ class FolderDataset(AbstractDataset[None, Path]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
+
+
+class UnfinishedTrials(FolderDataset):
+    """The states of a strategy's unfinished trials; gone when the trained trials are saved (`confirms` of the node).
+
+    While a run trains, no other may: the folder is locked, and a killed run's lock is released by the system.
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        super().__init__(filepath=filepath, metadata=metadata)
+        self._held: FileLock | None = None  # made when it is taken: ParallelRunner pickles the dataset before
+
+    def load(self) -> Path:
+        """The folder, locked.
+
+        Raises:
+            DatasetError: another run is training this strategy.
+        """
+        folder = super().load()
+        lock = FileLock(folder / ".lock", blocking=False)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise DatasetError(f"{folder}: another run is training this strategy; wait for it, or stop it") from error
+        self._held = lock
+        return folder
+
+    def confirm(self) -> None:
+        """Remove the states: what they led to is saved."""
+        for state in self._filepath.glob("trial_*.pt"):
+            state.unlink()
+        if self._held:
+            self._held.release()

@@ -8,11 +8,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar
 
 from kedro.io import AbstractVersionedDataset, DatasetError, Version
+from kedro.io.core import VersionNotFoundError
 
 from transferlab.core.atomic import whole_file
+from transferlab.core.whole_folder import sweep
 
 I = TypeVar("I")  # noqa: E741 - Kedro's own names: the type saved and the type loaded
 O = TypeVar("O")  # noqa: E741
+_CURE = "run the node that makes it, e.g. with --only-missing-outputs"
 
 
 class WholeDataset(AbstractVersionedDataset[I, O]):
@@ -42,10 +45,19 @@ class WholeDataset(AbstractVersionedDataset[I, O]):
         Raises:
             DatasetError: it is not there.
         """
-        path = Path(self._get_load_path())
+        try:
+            path = Path(self._get_load_path())
+        except VersionNotFoundError:
+            raise DatasetError(f"no version of {self._filepath} was ever saved: {_CURE}") from None
         if not path.exists():
-            raise DatasetError(f"{path} does not exist: run the node that makes it, e.g. with --only-missing-outputs")
+            raise DatasetError(f"{path} does not exist: {_CURE}")
         return path
+
+    def sweep(self) -> None:
+        """Remove what killed runs have left unfinished beside the versions; what a running one is writing stays."""
+        path = Path(self._filepath)
+        for folder in [path.parent, *path.glob("*/")] if self._version else [path.parent]:
+            sweep(folder)
 
     def _exists(self) -> bool:
         return Path(self._get_load_path()).exists()
@@ -67,6 +79,7 @@ class WholeFile(WholeDataset[I, O]):
 
     def save(self, data: I) -> None:
         """Write the file whole or not at all."""
+        self.sweep()
         with whole_file(Path(self._get_save_path())) as file:
             self.write(data, file)
 

@@ -73,7 +73,14 @@ def comparison(table: pd.DataFrame) -> Grid:
         )
         for row in first.to_dict("records")
     )
-    return _grid([*(capital(title(metric)) for metric in metrics), "Trials", "Test images", "Selection"], rows)
+    heads = [_head(metric, table, first["test_images"].max()) for metric in metrics]
+    return _grid([*heads, "Trials", "Test images", "Selection"], rows)
+
+
+def _head(metric: str, table: pd.DataFrame, test_images: int) -> str:
+    """The metric's name, with the number of images where it was measured on a part of the test images only."""
+    images = table.loc[table["metric"] == metric, "test_images"].max()
+    return capital(title(metric)) + (f" ({count(images, 'image')})" if images != test_images else "")
 
 
 def _metric_order(metric: str) -> tuple[int, str]:

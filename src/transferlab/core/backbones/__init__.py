@@ -97,8 +97,11 @@ def build(model: Model, classes: int, size: int) -> nn.Module:
 
 def skeleton(model: Model, classes: int, size: int) -> nn.Module:
     """The network without memory or numbers (torch's meta device): for names, shapes and checks."""
-    with torch.device("meta"):
-        return build(model, classes, size)
+    try:
+        with torch.device("meta"):
+            return build(model, classes, size)
+    except NotImplementedError:  # torchvision's RegNet computes its widths with tensors
+        return build(model, classes, size).to("meta")
 
 
 def heads(model: Model, size: int) -> tuple[str, ...]:

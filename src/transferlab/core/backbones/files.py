@@ -6,8 +6,10 @@ import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -52,12 +54,18 @@ def read(weights: str) -> dict[str, Tensor]:
     """The tensors of a weights file; nothing in it is executed.
 
     Raises:
-        WeightsError: the file is missing or not a dictionary of tensors.
+        WeightsError: the file is missing, damaged, or not a dictionary of tensors.
     """
     path = locate(weights)
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        loaded = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except (SafetensorError, UnpicklingError, EOFError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0] or "it is empty"
+        raise WeightsError(f"model.weights: {path} is damaged or holds more than weights: {reason}") from error
     loaded = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(loaded, dict) or not all(isinstance(tensor, Tensor) for tensor in loaded.values()):
         raise WeightsError(f"model.weights: {path} does not hold a state dict (names and tensors)")
@@ -67,7 +75,7 @@ def read(weights: str) -> dict[str, Tensor]:
 def fit(
     found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], weights: str, skip: Callable[[str], bool]
 ) -> dict[str, Tensor]:
-    """Name the tensors found as the network names them: by name or, when the names differ, by order and shape.
+    """Name the tensors found as the network names them: by name or, when the names differ, by order, kind and shape.
 
     Args:
         found: the file's tensors.
@@ -78,9 +86,10 @@ def fit(
     Raises:
         WeightsError: a tensor is missing or has another shape.
     """
+    found, wanted = _without_counters(found), _without_counters(wanted)
     required = [name for name in wanted if not skip(name)]
     named = {name: found[name] for name in required if name in found}
-    if len(named) < len(required) and len(found) == len(wanted):
+    if len(named) < len(required) and list(map(_kind, found)) == list(map(_kind, wanted)):
         named = {name: tensor for name, tensor in zip(wanted, found.values(), strict=True) if not skip(name)}
     missing = [name for name in required if name not in named]
     other = [
@@ -95,6 +104,16 @@ def fit(
             f"({len(missing)} missing, {len(other)} of another shape)"
         )
     return named
+
+
+def _without_counters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """BatchNorm's batch counters matter to nothing here, and files older than PyTorch 0.4.1 (ResNet's) lack them."""
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
+
+
+def _kind(name: str) -> str:
+    """`weight`, `bias`, `running_mean`: tensors of one shape that an order must not mix up."""
+    return name.rpartition(".")[2]
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from transferlab.core.backbones.files import offline
 from transferlab.core.problems import did_you_mean
 from transferlab.core.views import Preset
 
+_INCEPTIONS = ("googlenet", "inception_v3")
+
 
 @cache
 def names() -> list[str]:
@@ -27,7 +29,7 @@ def build(name: str, classes: int, size: int) -> nn.Module:
         extra["image_size"] = size
     elif name == "maxvit_t":
         extra["input_size"] = (size, size)
-    elif name in ("googlenet", "inception_v3"):
+    elif name in _INCEPTIONS:
         extra = {"aux_logits": False, "init_weights": True}
     network: nn.Module = models.get_model(name, weights=None, num_classes=classes, **extra)
     return network
@@ -53,12 +55,14 @@ def preset(name: str, weights: str | None) -> Preset:
     member = _member(name, weights) if weights else models.get_model_weights(name)["DEFAULT"]
     transform = member.transforms()
     cubic = transform.interpolation == InterpolationMode.BICUBIC
+    # Their weights were made for (x - 0.5) / 0.5, which torchvision computes inside the network (`transform_input`).
+    halves = (0.5, 0.5, 0.5) if name in _INCEPTIONS else None
     return Preset(
         size=transform.crop_size[0],
         resize=transform.resize_size[0],
         interpolation="bicubic" if cubic else "bilinear",
-        mean=tuple(transform.mean),
-        std=tuple(transform.std),
+        mean=halves or tuple(transform.mean),
+        std=halves or tuple(transform.std),
     )
 
 
@@ -69,6 +73,7 @@ def tensors(name: str, weights: str) -> dict[str, Tensor]:
         WeightsError: there is no network and nothing in the cache.
     """
     member = _member(name, weights)
+    # Through the network, since some files (DenseNet's) have old names that only its own constructor translates.
     with offline(f"torchvision/{name} {weights}", member.url):
-        loaded: dict[str, Tensor] = member.get_state_dict(progress=True, check_hash=True)
-    return loaded
+        network: nn.Module = models.get_model(name, weights=member)
+    return network.state_dict()

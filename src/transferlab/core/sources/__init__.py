@@ -6,16 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transferlab.core.download import SourceError
+from transferlab.core.sources.acquired import Acquired
 from transferlab.core.sources.archive import ArchiveSource
 from transferlab.core.sources.folder import FolderSource
 from transferlab.core.sources.package import PackageSource
+from transferlab.core.sources.torchvision_set import Copies, TorchvisionSource
 
-Source = PackageSource | FolderSource | ArchiveSource
+Source = PackageSource | FolderSource | ArchiveSource | TorchvisionSource
 
-__all__ = ["ArchiveSource", "FolderSource", "PackageSource", "Source", "SourceError", "acquire"]
+__all__ = [
+    "Acquired",
+    "ArchiveSource",
+    "Copies",
+    "FolderSource",
+    "PackageSource",
+    "Source",
+    "SourceError",
+    "TorchvisionSource",
+    "acquire",
+]
 
 
-def acquire(source: Source, downloads: Path, mirror: Sequence[str] = ()) -> Path:
+def acquire(source: Source, downloads: Path, mirror: Sequence[str] = ()) -> Acquired:
     """Fetch what `source` names: a verified archive file, or a folder.
 
     Args:

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlparse
 from transferlab.core.download import fetch
 from transferlab.core.extract import SUFFIXES
 from transferlab.core.problems import check
+from transferlab.core.sources.acquired import Acquired
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +61,10 @@ class ArchiveSource:
         several = (self.sha256,) if isinstance(self.sha256, str) else tuple(self.sha256)
         return tuple(value.lower() for value in several)
 
-    def acquire(self, downloads: Path, mirror: Sequence[str] = ()) -> Path:
+    def acquire(self, downloads: Path, mirror: Sequence[str] = ()) -> Acquired:
         """The verified archive file: from `downloads`, else a mirror, else the url.
 
         Raises:
             SourceError: it is nowhere to be had, or its content is not what `sha256` says.
         """
-        return fetch(self.url, self.hashes, self.file, downloads, mirror)
+        return Acquired(fetch(self.url, self.hashes, self.file, downloads, mirror), self.subfolder)

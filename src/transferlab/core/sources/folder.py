@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from transferlab.core.download import SourceError
 from transferlab.core.problems import check
+from transferlab.core.sources.acquired import Acquired
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +23,12 @@ class FolderSource:
 
     name: Literal["folder"] = "folder"
     path: str
-    subfolder: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
         check((bool(self.path.strip()), "path", self.path, "must name a folder"))
 
-    def acquire(self, downloads: Path, mirror: Sequence[str] = ()) -> Path:
+    def acquire(self, downloads: Path, mirror: Sequence[str] = ()) -> Acquired:
         """The folder itself.
 
         Raises:
@@ -38,4 +38,4 @@ class FolderSource:
         if not folder.is_dir():
             what = "is a file, not a folder" if folder.is_file() else "does not exist"
             raise SourceError(f"dataset.source.path: {self.path!r} {what} (looked for at {folder.absolute()})")
-        return folder
+        return Acquired(folder)

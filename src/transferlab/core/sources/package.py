@@ -6,10 +6,11 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from transferlab.core.download import SourceError
 from transferlab.core.problems import check
+from transferlab.core.sources.acquired import Acquired
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,6 @@ class PackageSource:
     package: str
     folder: str = "."
     distribution: str | None = None
-    subfolder: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -37,7 +37,7 @@ class PackageSource:
             (inside, "folder", self.folder, "must be a relative path inside the package"),
         )
 
-    def acquire(self, downloads: Path, mirror: Sequence[str] = ()) -> Path:
+    def acquire(self, downloads: Path, mirror: Sequence[str] = ()) -> Acquired:
         """The data folder; nothing is downloaded or copied.
 
         Raises:
@@ -54,7 +54,7 @@ class PackageSource:
         for location in locations:
             folder = Path(location) / self.folder
             if folder.is_dir():
-                return folder
+                return Acquired(folder)
         raise SourceError(
             f"dataset.source.folder: the installed package {self.package!r} has no folder {self.folder!r}; "
             f"it was looked for below {locations}"

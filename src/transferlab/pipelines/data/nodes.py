@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from transferlab import config, progress
-from transferlab.core import network, sources
+from transferlab.core import evaluate, network, sources
 from transferlab.core.build import build
 from transferlab.core.duplicates import duplicates
 from transferlab.core.extract import extract
@@ -26,13 +26,15 @@ Parameters = dict[str, Any]
 def acquire(dataset: Parameters, downloads: Path) -> dict[str, str]:
     """Fetch the source: a verified archive file, or a folder that is there already."""
     settings = config.read(config.Dataset, dataset, "dataset")
-    return {"path": str(sources.acquire(settings.source, downloads, settings.mirror))}
+    found = sources.acquire(settings.source, downloads, settings.mirror)
+    if found.note:
+        logger.warning("%s", found.note)
+    return {"path": str(found.path), "subfolder": found.subfolder or ".", "note": found.note}
 
 
-def extract_archive(acquired: dict[str, str], dataset: Parameters, extracted_archives: Path) -> dict[str, str]:
+def extract_archive(acquired: dict[str, str], extracted_archives: Path) -> dict[str, str]:
     """Unpack an archive; a folder passes through."""
-    source = config.read(config.Dataset, dataset, "dataset").source
-    return {"path": str(extract(Path(acquired["path"]), extracted_archives, source.subfolder))}
+    return {"path": str(extract(Path(acquired["path"]), extracted_archives, acquired["subfolder"]))}
 
 
 def list_images(extracted: dict[str, str], dataset: Parameters) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -71,7 +73,13 @@ def decode_images(
 
 def split_images(accepted: pd.DataFrame, dataset: Parameters) -> pd.DataFrame:
     """The index: which image is for training, validation or test."""
-    return assign(accepted, config.read(config.Dataset, dataset, "dataset").split)
+    settings = config.read(config.Dataset, dataset, "dataset")
+    index = assign(accepted, settings.split)
+    parts = evaluate.parts(list(index.loc[index["split"] == "test", "path"]), settings.subsets)
+    for name, pattern in settings.subsets.items():
+        if f"test/{name}" not in parts:
+            logger.warning("dataset.subsets.%s: no test image has a path like %r, so it is not measured", name, pattern)
+    return index
 
 
 def measure(index: pd.DataFrame, image_store: dict[str, ImageStore]) -> dict[str, Any]:

@@ -10,9 +10,7 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             node(nodes.acquire, ["params:dataset", "downloads"], "acquired", name="acquire"),
-            node(
-                nodes.extract_archive, ["acquired", "params:dataset", "extracted_archives"], "extracted", name="extract"
-            ),
+            node(nodes.extract_archive, ["acquired", "extracted_archives"], "extracted", name="extract"),
             node(nodes.list_images, ["extracted", "params:dataset"], ["listing", "ignored"], name="list_images"),
             node(
                 nodes.decode_images,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import platform
-from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from transferlab import config
 from transferlab.core import comparison as statistics_of
-from transferlab.core import network
+from transferlab.core import evaluate, network
 from transferlab.core.data import Images
 from transferlab.core.device import Machine
 from transferlab.core.store import ImageStore
@@ -24,6 +24,7 @@ from transferlab.pipelines.transfer.nodes import split_of
 from transferlab.reporting import samples
 from transferlab.reporting.page import Tables, render
 
+logger = logging.getLogger(__name__)
 Parameters = dict[str, Any]
 Stores = dict[str, ImageStore]
 BATCH, AUGMENTED, VIEWS = 12, 6, 5
@@ -35,10 +36,19 @@ def gather(*tables: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
-def compare(metrics: pd.DataFrame, *predictions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Means with intervals per strategy, and paired differences between strategies."""
-    test_images = predictions[0]["path"].nunique()
-    return statistics_of.compare(metrics, test_images), statistics_of.differences(predictions)
+def compare(
+    metrics: pd.DataFrame, dataset: Parameters, *predictions: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Means with intervals per strategy (of a subset, the accuracy), and paired differences between strategies."""
+    logger.info("comparing strategies and drawing the report")
+    subsets = config.read(config.Dataset, dataset, "dataset").subsets
+    tables = []
+    for part, on in evaluate.parts(list(predictions[0]["path"].unique()), subsets).items():
+        rows = metrics[metrics["split"] == part]
+        if part != "test":
+            rows = rows[rows["metric"] == "accuracy"].assign(metric=f"accuracy_{part.removeprefix('test/')}")
+        tables.append(statistics_of.compare(rows, int(on.sum())))
+    return pd.concat(tables, ignore_index=True), statistics_of.differences(predictions)
 
 
 def collect_facts(
@@ -50,6 +60,7 @@ def collect_facts(
     statistics: Parameters,
     quarantine: pd.DataFrame,
     cost: pd.DataFrame,
+    acquired: dict[str, str],
 ) -> dict[str, Any]:
     """What the report says beyond the tables: the data, licences, published figures, versions, the machine."""
     data, texts = config.read(config.Dataset, dataset, "dataset"), config.read(config.Report, report, "report")
@@ -58,7 +69,7 @@ def collect_facts(
     return {
         "experiment": experiment,
         "title": texts.title,
-        "description": texts.description,
+        "description": f"{texts.description} {acquired['note']}".strip(),
         "classes": statistics["classes"],
         "images": statistics["images"],
         "quarantined": int((quarantine["status"] == "quarantined").sum()),
@@ -122,43 +133,37 @@ def draw_grid(name: str, predictions: pd.DataFrame, index: pd.DataFrame, image_s
     return samples.prediction_grid(store.batch(row_of[examples["path"]]), examples)
 
 
-def write_page(names: list[str], figure_names: list[str]) -> Callable[..., str]:
-    """A node function that renders the page.
-
-    After its named inputs it takes one summary per strategy, one set of checkpoints per strategy, and the figures in
-    the order of `figure_names`.
-    """
-
-    def render_page(
-        facts: Parameters,
-        comparison: pd.DataFrame,
-        differences: pd.DataFrame,
-        cost: pd.DataFrame,
-        metrics: pd.DataFrame,
-        per_class: pd.DataFrame,
-        quarantine: pd.DataFrame,
-        duplicates: pd.DataFrame,
-        *rest: Any,
-    ) -> str:
-        summaries, checkpoints, figures = rest[: len(names)], rest[len(names) : 2 * len(names)], rest[2 * len(names) :]
-        tables = Tables(
-            comparison,
-            differences,
-            cost,
-            metrics,
-            per_class,
-            quarantine,
-            dict(zip(names, summaries, strict=True)),
-            duplicates,
-        )
-        return render(
-            facts,
-            tables,
-            dict(zip(figure_names, figures, strict=True)),
-            stale(metrics, dict(zip(names, checkpoints, strict=True))),
-        )
-
-    return render_page
+def write_page(
+    names: list[str],
+    figure_names: list[str],
+    facts: Parameters,
+    comparison: pd.DataFrame,
+    differences: pd.DataFrame,
+    cost: pd.DataFrame,
+    metrics: pd.DataFrame,
+    per_class: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    duplicates: pd.DataFrame,
+    *rest: Any,
+) -> str:
+    """The page; after the named inputs come a summary and the checkpoints of each of `names`, then the figures."""
+    summaries, checkpoints, figures = rest[: len(names)], rest[len(names) : 2 * len(names)], rest[2 * len(names) :]
+    tables = Tables(
+        comparison,
+        differences,
+        cost,
+        metrics,
+        per_class,
+        quarantine,
+        dict(zip(names, summaries, strict=True)),
+        duplicates,
+    )
+    return render(
+        facts,
+        tables,
+        dict(zip(figure_names, figures, strict=True)),
+        stale(metrics, dict(zip(names, checkpoints, strict=True))),
+    )
 
 
 def stale(metrics: pd.DataFrame, checkpoints: dict[str, StoredTrials]) -> list[str]:

@@ -1,17 +1,23 @@
-"""The report pipeline: gather the strategies' tables, compare, draw, write the page."""
+"""The report pipeline: gather the strategies' tables, compare, draw, write the page.
+
+Its nodes are in the namespace `report`, and those that draw a single strategy in the strategy's: Kedro-Viz shows each
+as one group. Its datasets keep their plain names.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial, update_wrapper
+from functools import partial
 from typing import Any
 
 from kedro.pipeline import Pipeline, node
 from kedro.pipeline.node import Node
 
+from transferlab.pipelines.bound import Bound
 from transferlab.pipelines.report import nodes
 from transferlab.reporting import comparison, curves, evaluation, forest, steps
 
+_report_node = partial(node, namespace="report")
 GATHERED = ("history", "steps", "cost", "metrics", "per_class", "confusion")
 
 
@@ -36,16 +42,16 @@ def create_pipeline(strategies: list[str], trained: bool = True) -> Pipeline:
     return Pipeline(
         [
             *(
-                node(nodes.gather, [f"{name}.{table}" for name in strategies], table, name=f"gather_{table}")
+                _report_node(nodes.gather, [f"{name}.{table}" for name in strategies], table, name=f"gather_{table}")
                 for table in GATHERED
             ),
-            node(
+            _report_node(
                 nodes.compare,
-                ["metrics", *(f"{name}.predictions" for name in strategies)],
+                ["metrics", "params:dataset", *(f"{name}.predictions" for name in strategies)],
                 ["comparison", "differences"],
                 name="compare",
             ),
-            node(
+            _report_node(
                 nodes.collect_facts,
                 [
                     "experiment",
@@ -56,14 +62,15 @@ def create_pipeline(strategies: list[str], trained: bool = True) -> Pipeline:
                     "statistics",
                     "quarantine",
                     "cost",
+                    "acquired",
                 ],
                 "facts",
                 name="collect_facts",
             ),
             *overall,
             *own,
-            node(
-                nodes.write_page(strategies, [_page_name(output) for output in drawn]),
+            _report_node(
+                Bound(nodes.write_page, strategies, [_page_name(output) for output in drawn]),
                 page_inputs,
                 "report",
                 name="write_page",
@@ -82,7 +89,7 @@ def _overall_figures(trained: bool, several: bool) -> list[Node]:
     ]
     if several:
         drawn += [
-            _figure(_bound(forest.paired_differences, metric=metric), ["differences"], f"differences_{metric}")
+            _figure(Bound(forest.paired_differences, metric=metric), ["differences"], f"differences_{metric}")
             for metric in ("accuracy", "log_loss")
         ]
     if trained:
@@ -95,10 +102,10 @@ def _overall_figures(trained: bool, several: bool) -> list[Node]:
 
 def _strategy_figures(name: str) -> list[Node]:
     return [
-        _figure(_bound(curves.strategy_errors, strategy=name), [f"{name}.history"], "errors", name),
-        _figure(_bound(draw_confusion, strategy=name), [f"{name}.confusion", "facts"], "confusion", name),
-        _figure(_bound(evaluation.reliability, strategy=name), [f"{name}.predictions"], "reliability", name),
-        _figure(_bound(nodes.draw_grid, name), [f"{name}.predictions", "index", "image_store"], "grid", name),
+        _figure(Bound(curves.strategy_errors, strategy=name), [f"{name}.history"], "errors", name),
+        _figure(Bound(draw_confusion, strategy=name), [f"{name}.confusion", "statistics"], "confusion", name),
+        _figure(Bound(evaluation.reliability, strategy=name), [f"{name}.predictions"], "reliability", name),
+        _figure(Bound(nodes.draw_grid, name), [f"{name}.predictions", "index", "image_store"], "grid", name),
     ]
 
 
@@ -107,23 +114,17 @@ def draw_cost(compared: Any, cost: Any, facts: dict[str, Any]) -> Any:
     return comparison.accuracy_against_cost(compared, cost, facts["published"], facts["reference_lines"])
 
 
-def draw_confusion(confusion: Any, facts: dict[str, Any], strategy: str) -> Any:
+def draw_confusion(confusion: Any, statistics: dict[str, Any], strategy: str) -> Any:
     """The confusion matrix, classes in the order of their labels."""
-    return evaluation.confusion_matrix(confusion, strategy, facts["classes"])
+    return evaluation.confusion_matrix(confusion, strategy, statistics["classes"])
 
 
 def _figure(draw: Callable[..., Any], inputs: list[str], kind: str, strategy: str | None = None) -> Node:
     prefix = f"{strategy}." if strategy else ""
-    name = f"draw_{kind}_{strategy}" if strategy else f"draw_{kind}"
-    return node(draw, inputs, f"{prefix}figure_{kind}", name=name)
+    return node(draw, inputs, f"{prefix}figure_{kind}", name=f"draw_{kind}", namespace=strategy or "report")
 
 
 def _page_name(dataset: str) -> str:
     """`figure_batch` is `batch` on the page, `scratch.figure_grid` is `grid.scratch`."""
     strategy, _, kind = dataset.rpartition("figure_")
     return f"{kind}.{strategy.removesuffix('.')}" if strategy else kind
-
-
-def _bound(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[..., Any]:
-    """A node function with some arguments fixed, that keeps its name."""
-    return update_wrapper(partial(function, *args, **kwargs), function)

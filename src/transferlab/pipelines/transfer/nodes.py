@@ -13,6 +13,7 @@ from transferlab.core import evaluate, metrics, network
 from transferlab.core.checkpoint import Checkpoint
 from transferlab.core.data import Split
 from transferlab.core.device import choose
+from transferlab.core.engine import DivergedError
 from transferlab.core.seeding import derive
 from transferlab.core.store import ImageStore
 from transferlab.core.strategy import Strategy
@@ -40,36 +41,38 @@ def train(
     index: pd.DataFrame,
     image_store: Stores,
     feature_cache: Path,
+    unfinished_trials: Path,
 ) -> tuple[dict[int, Checkpoint], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Train all trials: checkpoints, and the tables history, steps and cost."""
+    """Train all trials, or go on with those a killed run left: checkpoints, and the tables history, steps, cost."""
     settings, common = config.read(Strategy, strategy), config.read(config.Training, training, "training")
     store = image_store[network.view_in(initial_model).stored_as.key]
     held_out = "test" if common.test_curve and not settings.decides else "validation"
     if settings.decides and not (index["split"] == "validation").any():
-        raise ValueError(
+        raise config.ConfigError(
             f"strategies.{name} decides by a validation split and there are no validation images: "
             "set dataset.split.validation, e.g. to 0.15"
         )
     machine = choose(common.compute)
-    logger.info("%s: training on %s (%s), %d threads", name, machine.device.type, machine.device_name, machine.threads)
-    results = []
+    if settings.stages:
+        logger.info(
+            "%s: training on %s (%s), %d threads", name, machine.device.type, machine.device_name, machine.threads
+        )
+    train_split, curve = split_of(index, store, "train"), split_of(index, store, held_out) or None
+    results, failures = {}, []
     with progress.trials(name, common.trials) as report:
         for number in range(common.trials):
-            spec = TrialSpec(
-                name,
-                settings,
-                initial_model,
-                split_of(index, store, "train"),
-                split_of(index, store, held_out) or None,
-                number,
-                common.seed,
-                common.compute,
-            )
-            results.append(train_trial(spec, feature_cache, report))
-    checkpoints = {number: result.checkpoint for number, result in enumerate(results)}
-    history = pd.DataFrame([row for result in results for row in result.history])
-    steps = pd.DataFrame([row for result in results for row in result.steps], columns=STEP_COLUMNS)
-    return checkpoints, history, steps, pd.DataFrame([result.cost for result in results])
+            spec = TrialSpec(name, settings, initial_model, train_split, curve, number, common.seed, common.compute)
+            try:
+                results[number] = train_trial(spec, feature_cache, report, unfinished_trials)
+            except DivergedError as error:
+                logger.error("%s: trial %d of %d stopped: %s", name, number + 1, common.trials, error)
+                failures.append(error)
+    if not results:
+        raise failures[0]
+    checkpoints = {number: result.checkpoint for number, result in results.items()}
+    history = pd.DataFrame([row for result in results.values() for row in result.history])
+    steps = pd.DataFrame([row for result in results.values() for row in result.steps], columns=STEP_COLUMNS)
+    return checkpoints, history, steps, pd.DataFrame([result.cost for result in results.values()])
 
 
 STEP_COLUMNS = ["strategy", "trial", "stage", "epoch", "step", "learning_rate", "loss"]
@@ -91,10 +94,12 @@ def evaluate_trials(
     feature_cache: Path,
     experiment: str,
     run_id: str,
+    dataset: Parameters,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """See the test split, once: predictions, metrics, per-class figures and confusion counts of every trial."""
     settings = config.read(Strategy, strategy)
     machine = choose(config.read(config.Training, training, "training").compute)
+    subsets = config.read(config.Dataset, dataset, "dataset").subsets
     where = {"experiment": experiment, "strategy": name}
     origin = {"run_id": run_id, "checkpoint_version": checkpoints.version}
     tables: tuple[list[pd.DataFrame], ...] = ([], [], [], [])
@@ -102,18 +107,20 @@ def evaluate_trials(
         classes = checkpoint.header["classes"]
         split = split_of(index, image_store[network.view_in(checkpoint).stored_as.key], "test")
         p_NK = evaluate.predict(checkpoint, settings, split, machine, feature_cache)
+        paths = list(index["path"].iloc[split.rows])
         key = {**where, "trial": trial}
-        scores = metrics.scores(p_NK, split.labels)
+        parts = evaluate.parts(paths, subsets)
+        measured = {part: metrics.scores(p_NK[on_N], split.labels[on_N]) for part, on_N in parts.items()}
         rows = [
-            evaluate.table(p_NK, name, trial, list(index["path"].iloc[split.rows]), split.labels, classes),
+            evaluate.table(p_NK, name, trial, paths, split.labels, classes),
             pd.DataFrame(
                 {
                     **key,
-                    "split": "test",
+                    "split": [part for part, scores in measured.items() for _ in scores],
                     "selection": checkpoint.header["selection"],
                     **origin,
-                    "metric": list(scores),
-                    "value": list(scores.values()),
+                    "metric": [metric for scores in measured.values() for metric in scores],
+                    "value": [value for scores in measured.values() for value in scores.values()],
                 }
             ),
             metrics.per_class(p_NK, split.labels, classes).assign(**key, **origin),  # type: ignore[arg-type]

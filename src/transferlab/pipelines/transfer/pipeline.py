@@ -1,11 +1,10 @@
 """The pipeline of one strategy, and of several, each in a namespace of its own."""
 
-from collections.abc import Callable, Iterable
-from functools import partial, update_wrapper
-from typing import Any
+from collections.abc import Iterable
 
 from kedro.pipeline import Pipeline, node
 
+from transferlab.pipelines.bound import Bound
 from transferlab.pipelines.transfer import nodes
 
 SHARED = {"index", "image_store", "statistics", "feature_cache", "experiment", "run_id"}
@@ -22,13 +21,17 @@ def one_strategy(name: str) -> Pipeline:
         _template(name),
         namespace=name,
         inputs=SHARED,
-        parameters={"params:strategy": f"params:strategies.{name}", "params:training": "params:training"},
+        parameters={
+            "params:strategy": f"params:strategies.{name}",
+            "params:training": "params:training",
+            "params:dataset": "params:dataset",
+        },
         tags=["transfer", name],
     )
 
 
 def _template(name: str) -> Pipeline:
-    train, evaluate = _named(nodes.train, name), _named(nodes.evaluate_trials, name)
+    train, evaluate = Bound(nodes.train, name), Bound(nodes.evaluate_trials, name)
     return Pipeline(
         [
             node(
@@ -39,9 +42,18 @@ def _template(name: str) -> Pipeline:
             ),
             node(
                 train,
-                ["params:strategy", "params:training", "initial_model", "index", "image_store", "feature_cache"],
+                [
+                    "params:strategy",
+                    "params:training",
+                    "initial_model",
+                    "index",
+                    "image_store",
+                    "feature_cache",
+                    "unfinished_trials",
+                ],
                 ["checkpoints", "history", "steps", "cost"],
                 name="train",
+                confirms="unfinished_trials",
             ),
             node(
                 evaluate,
@@ -54,14 +66,10 @@ def _template(name: str) -> Pipeline:
                     "feature_cache",
                     "experiment",
                     "run_id",
+                    "params:dataset",
                 ],
                 ["predictions", "metrics", "per_class", "confusion"],
                 name="evaluate",
             ),
         ]
     )
-
-
-def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """A node function that knows its strategy's name, and keeps its own."""
-    return update_wrapper(partial(function, name), function)

@@ -1,0 +1,55 @@
+"""Predictions for image files from a checkpoint alone: it carries the classes, the architecture and the view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from transferlab.core import engine, network
+from transferlab.core.checkpoint import Checkpoint
+from transferlab.core.data import EVALUATION_BATCH
+from transferlab.core.decode import decode_rgb
+from transferlab.core.device import Compute, Machine, choose
+from transferlab.core.views import View
+
+
+def predict(checkpoint: Checkpoint, files: Sequence[Path], machine: Machine | None = None) -> pd.DataFrame:
+    """Class probabilities of photographs, decoded and seen as the test images were.
+
+    Args:
+        checkpoint: of a trial.
+        files: image files, at least one.
+        machine: where; by default the best device there is.
+
+    Returns:
+        One row per file: path, prediction, and a column `p_<class>` per class, which sum to 1.
+
+    Raises:
+        UnusableImageError: a file is no image that can be used.
+    """
+    machine = machine or choose(Compute())
+    classes = checkpoint.header["classes"]
+    batches = _batches([Path(file) for file in files], network.view_in(checkpoint), machine)
+    logits_NK = engine.logits(network.load(checkpoint, machine), batches, machine)
+    p_NK = logits_NK.double().softmax(dim=1).cpu().numpy()
+    return pd.DataFrame(
+        {
+            "path": [str(file) for file in files],
+            "prediction": [classes[k] for k in p_NK.argmax(axis=1)],
+            **{f"p_{name}": p_NK[:, k] for k, name in enumerate(classes)},
+        }
+    )
+
+
+def _batches(files: Sequence[Path], view: View, machine: Machine) -> Iterator[Tensor]:
+    """The files as batches x_B3SS."""
+    for start in range(0, len(files), EVALUATION_BATCH):
+        photographs = [decode_rgb(file.read_bytes(), file.name) for file in files[start : start + EVALUATION_BATCH]]
+        images = [np.asarray(view.stored_as(photograph)) for photograph in photographs]
+        shapes_B2 = np.array([image.shape[:2] for image in images], dtype=np.int64)
+        x_B3SS = view.render(images, view.draw(shapes_B2, (), None), machine.device)
+        yield x_B3SS.to(memory_format=machine.memory_format)

@@ -1,0 +1,111 @@
+"""The state of an unfinished trial: a killed run goes on at its last finished epoch and ends with the same bits.
+
+Everything drawn at random is a function of what it is for (see `seeding`), so the state is small: the tensors that
+differ from the trial's beginning, the optimizer, the loss scaler, the best weights so far, and the rows written down. A
+state carries a fingerprint of all that the trial depends on; the state of another trial is refused, never mixed in. It
+is a dictionary of tensors, numbers, strings and lists: loading it runs no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import transferlab
+from transferlab.core.atomic import whole_file
+from transferlab.core.record import Best, Record, on_cpu
+
+# A state is written after an epoch if the last one is older than this: short epochs are cheaper done again than saved.
+SECONDS_BETWEEN_STATES = 2.0
+
+
+class StateError(RuntimeError):
+    """A state that is damaged, or of another trial."""
+
+
+@dataclass
+class StateFile:
+    """Where a trial's state is kept.
+
+    Attributes:
+        path: the file.
+        fingerprint: of all that the trial depends on, by part.
+    """
+
+    path: Path
+    fingerprint: Mapping[str, str]
+    _written: float = field(default_factory=time.monotonic)
+
+    def due(self) -> bool:
+        """Whether it is time to write again."""
+        return time.monotonic() - self._written >= SECONDS_BETWEEN_STATES
+
+    def write(self, state: Mapping[str, Any]) -> None:
+        """Write the state whole or not at all."""
+        with whole_file(self.path) as file:
+            torch.save({**state, "fingerprint": dict(self.fingerprint)}, file)
+        self._written = time.monotonic()
+
+    def read(self) -> dict[str, Any] | None:
+        """The state, or None when there is none.
+
+        Raises:
+            StateError: it cannot be read, or is of another trial; the message says what differs and what to do.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            found = state["fingerprint"]
+        except (RuntimeError, KeyError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            raise StateError(f"{self.path} is damaged ({error}); delete it to train this trial anew") from error
+        differing = [part for part, value in self.fingerprint.items() if found.get(part) != value]
+        if differing:
+            raise StateError(
+                f"{self.path} is the state of an unfinished trial with another {', '.join(differing)}. Run with what "
+                f"it was begun with to go on, or delete the folder {self.path.parent} to train anew"
+            )
+        return state
+
+
+def fingerprint(**parts: object) -> dict[str, str]:
+    """SHA-256 of the representation of each part, and the versions of this package and of torch."""
+    parts = {**parts, "version of transferlab": transferlab.__version__, "version of torch": torch.__version__}
+    return {name: hashlib.sha256(repr(value).encode()).hexdigest() for name, value in parts.items()}
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of named tensors."""
+    total = hashlib.sha256()
+    for name, tensor in tensors.items():
+        total.update(name.encode())
+        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def changed(network: nn.Module, beginning: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a network that are no longer what they were."""
+    return {name: tensor for name, tensor in on_cpu(network).items() if not _same(tensor, beginning[name])}
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Equal to the bit, NaN included."""
+    return torch.equal(one, other) or torch.equal(one.view(-1).view(torch.uint8), other.view(-1).view(torch.uint8))
+
+
+def pack(record: Record) -> dict[str, Any]:
+    """A record as plain values."""
+    return asdict(record)
+
+
+def unpack(state: Mapping[str, Any]) -> Record:
+    """The record that `pack` packed."""
+    return Record(**{**state, "best": Best(**state["best"])})

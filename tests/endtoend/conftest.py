@@ -1,0 +1,33 @@
+"""One real run of the whole pipeline, shared by all tests here; whoever needs an untouched project asks for `fresh`."""
+
+import pytest
+from tiny_project import KedroServer, TinyProject
+
+
+@pytest.fixture(scope="session")
+def server():
+    serving = KedroServer()
+    yield serving
+    serving.close()
+
+
+@pytest.fixture(scope="session")
+def first_run(tmp_path_factory, server) -> tuple[TinyProject, str]:
+    """The tiny project after `kedro run --pipeline=transfer --env=tiny`, and what that printed."""
+    project = TinyProject(tmp_path_factory.mktemp("tiny"), server)
+    done = project.in_new_process("run", "--pipeline=transfer", "--env=tiny")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    return project, done.stdout
+
+
+@pytest.fixture(scope="session")
+def tiny(first_run) -> TinyProject:
+    """The tiny project after a whole run. Later runs add versions to it."""
+    return first_run[0]
+
+
+@pytest.fixture
+def fresh(tmp_path, server) -> TinyProject:
+    """The tiny project in which nothing has run."""
+    return TinyProject(tmp_path, server)

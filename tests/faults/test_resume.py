@@ -1,0 +1,200 @@
+"""A trial that is killed, at whatever moment, and goes on ends with the bits of one that was never killed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from transferlab.core import engine, resume
+from transferlab.core.augment import RandomFlip, RandomResizedCrop
+from transferlab.core.optim import SGD, Adam
+from transferlab.core.schedule import OneCycle, Plateau
+from transferlab.core.trial import train_trial
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
+from tiny import same, spec_of, split_of, stage, strategy
+
+AUGMENTATION = (RandomResizedCrop(), RandomFlip())
+STAGED = {
+    "head": stage(epochs=2, trainable="head", optimizer=SGD(lr=0.2), augmentation=AUGMENTATION, views=2),
+    "tune": stage(epochs=2, optimizer=Adam(name="adamw", lr=1e-2), schedule=OneCycle(), augmentation=AUGMENTATION),
+    "more": stage(
+        epochs=2,
+        optimizer=Adam(name="adamw", lr=1e-3),
+        keep_optimizer=True,
+        schedule=Plateau(patience=0),
+        augmentation=AUGMENTATION,
+    ),
+}
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing of the trial catches it."""
+
+
+@pytest.fixture(autouse=True)
+def state_after_every_epoch(monkeypatch):
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN_STATES", 0.0)
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    splits = split_of(folder / "train", 11), split_of(folder / "validation", 6, "validation", seed=1)
+    return spec_of(strategy(select="best", **STAGED), *splits)
+
+
+@pytest.fixture(scope="module")
+def whole(spec, tmp_path_factory):
+    return train_trial(spec, tmp_path_factory.mktemp("features"), lambda _: None)
+
+
+def untimed(rows):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def assert_identical(one, other):
+    assert untimed(one.history) == untimed(other.history)
+    assert one.steps == other.steps
+    assert one.checkpoint.header == other.checkpoint.header
+    assert same(one.checkpoint.tensors, other.checkpoint.tensors)
+
+
+def killing_after(calls):
+    """A report that ends the trial at its n-th call: a step, or the end of an epoch before its state is written."""
+    left = iter(range(calls))
+
+    def report(_):
+        if next(left, None) is None:
+            raise Killed
+
+    return report
+
+
+def train_with_kills(spec, folder, kills):
+    for calls in kills:
+        try:
+            return train_trial(spec, folder / "features", killing_after(calls), folder / "states")
+        except Killed:
+            continue
+    return train_trial(spec, folder / "features", lambda _: None, folder / "states")
+
+
+# Four calls to an epoch (three steps and its end), so these are before, at and after each unfreezing, and at the ends.
+@pytest.mark.parametrize("calls", [0, 1, 3, 4, 6, 7, 8, 9, 12, 15, 16, 17, 20, 23])
+def test_killed_once(spec, whole, tmp_path, calls):
+    assert_identical(train_with_kills(spec, tmp_path, [calls]), whole)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_again_and_again(spec, whole, tmp_path, seed):
+    draws = random.Random(seed)
+    assert_identical(train_with_kills(spec, tmp_path, [draws.randrange(1, 10) for _ in range(8)]), whole)
+
+
+def test_a_killed_evaluation_or_save_loses_nothing_either(spec, whole, tmp_path, monkeypatch):
+    kills = iter([3, 5])
+
+    def killing(function):
+        left = [next(kills)]
+
+        def called(*args, **kwargs):
+            left[0] -= 1
+            if left[0] == 0:
+                raise Killed
+            return function(*args, **kwargs)
+
+        return called
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "evaluate", killing(engine.evaluate))
+        with pytest.raises(Killed):
+            train_with_kills(spec, tmp_path, [])
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", killing(torch.save))
+        with pytest.raises(Killed):
+            train_with_kills(spec, tmp_path, [])
+    assert_identical(train_with_kills(spec, tmp_path, []), whole)
+
+
+def test_a_finished_trial_is_not_trained_again(spec, whole, tmp_path):
+    train_with_kills(spec, tmp_path, [])
+    assert_identical(train_with_kills(spec, tmp_path, [0]), whole)
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"strategy": strategy(tune=stage(epochs=3))}, "strategy"),
+        ({"seed": 1}, "seed"),
+        ({"held_out": None, "strategy": strategy(head=STAGED["head"])}, "strategy, images"),
+    ],
+)
+def test_the_state_of_another_trial_is_refused(spec, tmp_path, changes, part):
+    with pytest.raises(Killed):
+        train_trial(spec, tmp_path, killing_after(9), tmp_path / "states")
+    with pytest.raises(resume.StateError, match=f"another {part}.*delete the folder"):
+        train_trial(replace(spec, **changes), tmp_path, lambda _: None, tmp_path / "states")
+
+
+def test_a_damaged_state_is_refused_and_runs_no_code(spec, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "evil"),)
+
+    states = tmp_path / "states"
+    states.mkdir()
+    torch.save({"fingerprint": Evil()}, states / "trial_0.pt")
+    with pytest.raises(resume.StateError, match="damaged"):
+        train_trial(spec, tmp_path, lambda _: None, states)
+    assert not (tmp_path / "evil").exists()
+    (states / "trial_0.pt").write_bytes(b"PK\x03\x04 not a state")
+    with pytest.raises(resume.StateError, match="damaged"):
+        train_trial(spec, tmp_path, lambda _: None, states)
+
+
+PROCESS = """
+    import pickle, sys
+    from pathlib import Path
+    from transferlab.core import resume
+    from transferlab.core.trial import train_trial
+
+    resume.SECONDS_BETWEEN_STATES = 0.0
+    folder = Path(sys.argv[1])
+    calls = 0
+
+    def report(at):
+        global calls
+        calls += 1
+        print(calls, flush=True)
+
+    if __name__ == "__main__":
+        spec = pickle.loads((folder / "spec").read_bytes())
+        result = train_trial(spec, folder / "features", report, folder / "states")
+        (folder / "result").write_bytes(pickle.dumps(result))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_sigkill_of_the_real_process(spec, whole, tmp_path):
+    import pickle
+
+    (tmp_path / "script.py").write_text(textwrap.dedent(PROCESS))
+    (tmp_path / "spec").write_bytes(pickle.dumps(spec))
+    command = [sys.executable, tmp_path / "script.py", tmp_path]
+    for calls in (7, 10):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout:
+                if int(line) == calls:
+                    process.send_signal(signal.SIGKILL)
+                    break
+        assert process.returncode == -signal.SIGKILL
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert_identical(pickle.loads((tmp_path / "result").read_bytes()), whole)  # noqa: S301 - written by this test

@@ -1,0 +1,88 @@
+"""The pipelines as graphs: names, groups, tags, and what is linked to what."""
+
+import pickle
+
+import pandas as pd
+import pytest
+
+from transferlab.datasets.checkpoints import StoredTrials
+from transferlab.pipelines.bound import Bound
+from transferlab.pipelines.data.pipeline import create_pipeline as data_pipeline
+from transferlab.pipelines.report.nodes import gather, stale
+from transferlab.pipelines.report.pipeline import create_pipeline as report_pipeline
+from transferlab.pipelines.transfer.pipeline import create_pipeline as strategies_pipeline
+
+STRATEGIES = ["scratch", "fine_tuning"]
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return data_pipeline() + strategies_pipeline(STRATEGIES) + report_pipeline(STRATEGIES)
+
+
+def names(some) -> set[str]:
+    return {each.name for each in some.nodes}
+
+
+def test_nodes_are_verbs_and_outputs_are_nouns_of_the_catalog(whole):
+    assert {"acquire", "extract", "list_images", "decode_images", "split_images", "measure"} <= names(whole)
+    assert {"scratch.build_model", "scratch.train", "scratch.evaluate", "report.write_page"} <= names(whole)
+    free = {name for name in whole.inputs() if not name.startswith("params:")}
+    assert {name.rpartition(".")[2] for name in free} == {
+        "downloads", "extracted_archives", "image_folder", "feature_cache", "unfinished_trials", "experiment", "run_id",
+    }  # fmt: skip
+    assert whole.outputs() >= {"report"}
+
+
+def test_a_namespace_is_all_of_a_strategy_and_nothing_else(whole):
+    own = whole.filter(node_namespaces=["scratch"])
+    assert names(own) == {
+        f"scratch.{verb}"
+        for verb in (
+            "build_model", "train", "evaluate", "draw_confusion", "draw_errors", "draw_grid", "draw_reliability",
+        )
+    }  # fmt: skip
+    assert all(output.startswith("scratch.") for output in own.all_outputs())
+    assert "params:strategies.scratch" in own.inputs()
+    assert not any("fine_tuning" in name for name in own.inputs())
+
+
+def test_the_report_can_be_made_from_stored_tables_alone():
+    report = report_pipeline(STRATEGIES)
+    assert not any(verb in name for name in names(report) for verb in ("train", "build_model", "evaluate", "acquire"))
+    assert "scratch.checkpoints" in report.inputs()
+
+
+def test_one_strategy_has_no_differences_to_draw_and_an_untrained_one_no_steps():
+    assert not any("differences" in name for name in names(report_pipeline(["scratch"])))
+    untrained = names(report_pipeline(STRATEGIES, trained=False))
+    assert not {"report.draw_learning_rates", "report.draw_step_losses"} & untrained
+
+
+def test_every_node_survives_the_pickle_of_a_parallel_runner_with_its_name(whole):
+    for each in whole.nodes:
+        copy = pickle.loads(pickle.dumps(each))  # noqa: S301 - our own
+        assert copy.name == each.name
+        assert copy.func.__name__ == each.func.__name__
+
+
+def test_a_bound_function_keeps_its_name_and_takes_the_rest():
+    def subtract(one: int, other: int, scale: int = 1) -> int:
+        return scale * (one - other)
+
+    bound = Bound(subtract, 5, scale=2)
+    assert bound(3) == 4
+    assert bound.__name__ == "subtract"
+
+
+def test_gathered_tables_keep_their_types_beside_an_empty_one():
+    some, empty = pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.25]}), pd.DataFrame(columns=["epoch", "loss"])
+    assert gather(empty, some, empty).equals(some)
+    assert list(gather(empty, empty).columns) == ["epoch", "loss"]
+
+
+def test_metrics_older_than_the_checkpoints_are_named_with_the_cure(tmp_path):
+    metrics = pd.DataFrame({"strategy": ["a", "b"], "checkpoint_version": ["1", "1"]})
+    (told,) = stale(metrics, {"a": StoredTrials(tmp_path, "1"), "b": StoredTrials(tmp_path, "2")})
+    assert told.startswith("b: ")
+    assert "kedro run --nodes=b.evaluate" in told
