@@ -43,8 +43,9 @@ def test_calibration_error_by_hand():
     # Five bins. 0.85 and 0.95 share one: 1 hit of 2, mean confidence 0.9, gap 0.4. 0.65: a hit, gap 0.35.
     p_NK = np.array([[0.85, 0.15], [0.05, 0.95], [0.65, 0.35]])
     assert metrics.calibration_error(p_NK, np.array([0, 0, 0]), bins=5) == pytest.approx((2 * 0.4 + 0.35) / 3)
-    # Fifteen bins: 0.85 and 0.95 are apart: gaps 0.15 and 0.95.
-    assert metrics.scores(p_NK, np.array([0, 0, 0]))["ece"] == pytest.approx((0.15 + 0.95 + 0.35) / 3)
+    # Fifteen bins (not ten, where they share one): a hit at 0.71 and a miss at 0.79 are apart.
+    p_NK = np.array([[0.71, 0.29], [0.79, 0.21]])
+    assert metrics.scores(p_NK, np.array([0, 1]))["ece"] == pytest.approx((0.29 + 0.79) / 2)
 
 
 def test_confidence_one_is_in_the_last_bin():

@@ -47,6 +47,14 @@ def test_pretrained_networks_share_all_but_the_head(pretrained):
     assert same(one, network.fresh(checkpoint, SEEDS[0], machine()).state_dict())
 
 
+def test_the_head_is_new_even_where_the_files_would_fit(pretrained):
+    config, tensors = pretrained
+    checkpoint = initial(config, classes=[str(k) for k in range(7)])
+    assert checkpoint.tensors["fc.weight"].shape == tensors["fc.weight"].shape
+    assert not torch.equal(checkpoint.tensors["fc.weight"], tensors["fc.weight"])
+    assert not any(name.startswith("fc.") for name in checkpoint.header["pretrained"])
+
+
 def test_networks_from_scratch_share_nothing_but_the_seed():
     checkpoint = initial(strategy())
     assert checkpoint.header["pretrained"] == []

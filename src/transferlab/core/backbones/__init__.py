@@ -128,8 +128,7 @@ def pretrained(model: Model, network: nn.Module, head: Sequence[str]) -> dict[st
         tensors = files.read(model.weights)
     else:
         tensors = model.family.tensors(model.short_name, model.weights)
-    fitted = files.fit(tensors, network.state_dict(), model.weights, skip=lambda name: in_head(name, head))
-    return {name: tensor for name, tensor in fitted.items() if not in_head(name, head)}
+    return files.fit(tensors, network.state_dict(), model.weights, skip=lambda name: in_head(name, head))
 
 
 def describe(model: Model) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from transferlab.core.device import Machine
 from transferlab.core.store import ImageStore
 from transferlab.core.strategy import Strategy
 from transferlab.datasets.checkpoints import StoredTrials
-from transferlab.pipelines.transfer.nodes import split_of
+from transferlab.pipelines.transfer.nodes import split_of, store_for
 from transferlab.reporting import samples
 from transferlab.reporting.page import Tables, render
 
@@ -103,7 +103,7 @@ def draw_augmented(index: pd.DataFrame, image_store: Stores, strategies: Paramet
     operations = next((stage.augmentation for _, stage in stages if stage.augmentation), ())
     view = network.view_of(strategy, None)
     rows = _spread(index, AUGMENTED)
-    store = image_store[view.stored_as.key]
+    store = store_for(view, image_store)
     split = split_of(index.iloc[rows].reset_index(drop=True).assign(split="train"), store, "train")
     split = type(split)("train", store, rows, split.labels)
     images = Images(split, view, _CPU, operations, (config.read(config.Training, training, "training").seed,), VIEWS)

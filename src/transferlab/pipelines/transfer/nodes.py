@@ -18,7 +18,9 @@ from transferlab.core.seeding import derive
 from transferlab.core.store import ImageStore
 from transferlab.core.strategy import Strategy
 from transferlab.core.trial import TrialSpec, train_trial
+from transferlab.core.views import View
 from transferlab.datasets.checkpoints import StoredTrials
+from transferlab.errors import UserError
 
 logger = logging.getLogger(__name__)
 Parameters = dict[str, Any]
@@ -45,7 +47,7 @@ def train(
 ) -> tuple[dict[int, Checkpoint], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Train all trials, or go on with those a killed run left: checkpoints, and the tables history, steps, cost."""
     settings, common = config.read(Strategy, strategy), config.read(config.Training, training, "training")
-    store = image_store[network.view_in(initial_model).stored_as.key]
+    store = store_for(network.view_in(initial_model), image_store)
     held_out = "test" if common.test_curve and not settings.decides else "validation"
     if settings.decides and not (index["split"] == "validation").any():
         raise config.ConfigError(
@@ -78,6 +80,20 @@ def train(
 STEP_COLUMNS = ["strategy", "trial", "stage", "epoch", "step", "learning_rate", "loss"]
 
 
+def store_for(view: View, image_store: Stores) -> ImageStore:
+    """The images at the resize of a view.
+
+    Raises:
+        UserError: they were decoded for other parameters.
+    """
+    if view.stored_as.key not in image_store:
+        raise UserError(
+            f"no images are stored as {view.stored_as.key} ({', '.join(image_store)} are): "
+            "run `kedro run --pipeline=data` with the same --env and --params"
+        )
+    return image_store[view.stored_as.key]
+
+
 def split_of(index: pd.DataFrame, store: ImageStore, name: str) -> Split:
     """The images of a split."""
     rows = (index["split"] == name).to_numpy().nonzero()[0]
@@ -105,7 +121,7 @@ def evaluate_trials(
     tables: tuple[list[pd.DataFrame], ...] = ([], [], [], [])
     for trial, checkpoint in checkpoints.items():
         classes = checkpoint.header["classes"]
-        split = split_of(index, image_store[network.view_in(checkpoint).stored_as.key], "test")
+        split = split_of(index, store_for(network.view_in(checkpoint), image_store), "test")
         p_NK = evaluate.predict(checkpoint, settings, split, machine, feature_cache)
         paths = list(index["path"].iloc[split.rows])
         key = {**where, "trial": trial}
