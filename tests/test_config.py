@@ -196,6 +196,28 @@ def test_the_validation_split_must_be_there_for_decisions():
     assert "e.g. 0.15" in text
 
 
+def test_folders_without_a_validation_part_are_found_before_any_work(tmp_path):
+    without = [("dataset.source", {"name": "folder", "path": str(tmp_path)}), ("dataset.split.validation", 0.0)]
+    for folders in (["train", "val"], ["bees", "ants"], ["train", "test"]):
+        for folder in folders:
+            (tmp_path / folder).mkdir(exist_ok=True)
+        if {"val", "test"} <= {folder.name for folder in tmp_path.iterdir()}:
+            continue
+        assert "strategies.staged decides by a validation split" in message(changed(*without))
+    read_experiment(changed(*without), "mine")
+
+
+def test_a_weights_file_that_is_not_there_is_found_before_any_work():
+    text = message(changed(("strategies.staged.model.weights", "nope/none.pth")), deep=True)
+    assert 'strategies.staged.model.weights: "nope/none.pth" - no file nope/none.pth' in text
+
+
+def test_the_reports_own_namespace_is_taken():
+    parameters = changed()
+    parameters["strategies"]["report"] = parameters["strategies"].pop("scratch")
+    assert 'strategies.report: "report" - is taken' in message(parameters)
+
+
 def test_several_mistakes_are_told_at_once():
     text = message(
         changed(

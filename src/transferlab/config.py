@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Generic, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from transferlab.config_errors import problems_in
 from transferlab.core import network
 from transferlab.core.device import Compute
+from transferlab.core.label_table import LabelTable
 from transferlab.core.layout import ClassFolders, Layout
 from transferlab.core.problems import FieldProblems, Problem, did_you_mean
-from transferlab.core.sources import Source
+from transferlab.core.sources import FolderSource, Source
 from transferlab.core.split import SplitConfig
 from transferlab.core.strategy import Strategy
 from transferlab.errors import UserError
@@ -59,11 +61,14 @@ class Training(_Strict):
     """Record the test split's curve while training; allowed only where nothing is decided by a held-out split."""
 
 
+RESERVED = ("report",)
+
+
 class Published(_Strict):
     """A figure somebody published for a strategy, shown beside ours."""
 
     strategy: str
-    metric: str = "accuracy"
+    metric: Literal["accuracy", "macro_f1", "log_loss", "auroc", "ece"] = "accuracy"
     value: float
     source: str
     selection: str | None = None
@@ -146,8 +151,10 @@ def read_experiment(parameters: Mapping[str, Any], environment: str, deep: bool 
 
 def _conflicts(experiment: Experiment) -> Iterator[Problem]:
     """What is wrong between blocks that are each right."""
-    can_validate = experiment.dataset.split.validation > 0 or isinstance(experiment.dataset.layout, ClassFolders)
+    can_validate = _can_validate(experiment.dataset)
     for name, strategy in experiment.strategies.items():
+        if name in RESERVED:
+            yield Problem(f"strategies.{name}", name, "is taken: the report's own namespace; choose another name")
         if not name.isidentifier():
             yield Problem(f"strategies.{name}", name, "must be a plain name (letters, digits, _): it names a namespace")
         if strategy.decides and experiment.training.test_curve:
@@ -171,6 +178,18 @@ def _conflicts(experiment: Experiment) -> Iterator[Problem]:
                 row.strategy,
                 "is no strategy of this experiment" + did_you_mean(row.strategy, experiment.strategies),
             )
+
+
+def _can_validate(dataset: Dataset) -> bool:
+    """Whether there will be a validation split, as far as it can be known before the images are there."""
+    if dataset.split.validation > 0:
+        return True
+    if isinstance(dataset.layout, LabelTable):
+        return dataset.layout.split is not None
+    if isinstance(dataset.source, FolderSource) and Path(dataset.source.path).expanduser().is_dir():
+        folders = {folder.name.lower() for folder in Path(dataset.source.path).expanduser().iterdir()}
+        return "test" in folders and bool(folders & {"val", "valid", "validation"})
+    return True
 
 
 def _misfits(experiment: Experiment) -> Iterator[Problem]:

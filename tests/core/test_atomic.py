@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -73,10 +74,10 @@ def test_a_kill_while_writing_leaves_the_old_file(tmp_path):
 
 def test_the_bytes_are_on_the_disk_before_the_name(tmp_path, monkeypatch):
     seen = []
-    sync, replace = os.fsync, os.replace
+    sync, replace = os.fsync, Path.replace
     monkeypatch.setattr(os, "fsync", lambda fd: (seen.append("sync"), sync(fd)))
-    monkeypatch.setattr(os, "replace", lambda *names: (seen.append("rename"), replace(*names)))
-    monkeypatch.setattr(os, "rename", lambda *names: pytest.fail("not atomic on Windows"))
+    monkeypatch.setattr(Path, "replace", lambda *names: (seen.append("rename"), replace(*names)))
+    monkeypatch.setattr(Path, "rename", lambda *names: pytest.fail("not atomic on Windows"))
     with whole_file(tmp_path / "a.bin") as file:
         file.write(b"one")
     assert seen == (["sync", "rename", "sync"] if os.name == "posix" else ["sync", "rename"])

@@ -1,4 +1,5 @@
 import platform
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,11 +19,13 @@ def _threads_as_before():
 def test_the_threads_asked_for_are_set_and_told(threads):
     machine = choose(Compute(device="cpu", threads=threads))
     assert torch.get_num_threads() == threads
-    assert machine.describe() == {
-        "device": "cpu",
-        "device_name": platform.processor() or platform.machine(),
-        "threads": threads,
-    }
+    assert machine.describe() == {"device": "cpu", "device_name": machine.device_name, "threads": threads}
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="names of processors as Linux tells them")
+def test_the_processor_has_its_name_and_not_that_of_its_architecture():
+    name = choose(Compute(device="cpu")).device_name
+    assert name in Path("/proc/cpuinfo").read_text() or name == (platform.processor() or platform.machine())
 
 
 def test_null_threads_are_torchs_own_choice():

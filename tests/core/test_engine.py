@@ -127,7 +127,7 @@ def trained(seed=(0, "tune"), dropout=0.5, epochs=(0, 1), alike=False):
     images, labels_N = torch.rand(N, 3, 8, 8, generator=torch.Generator().manual_seed(1)), Y % 2
     if alike:
         images, labels_N = images[:1].expand(N, -1, -1, -1), labels_N[:1].expand(N)
-    stretch = training(net, Features((images,)), labels_N, seed, optimizer=SGD(lr=0.1), batch_size=N)
+    stretch = training(net, Features((images,), 0.0), labels_N, seed, optimizer=SGD(lr=0.1), batch_size=N)
     losses = [stretch.epoch(epoch, []).loss for epoch in epochs]
     return losses, state(net)
 
@@ -170,7 +170,7 @@ def test_a_frozen_body_keeps_every_bit_while_the_head_trains():
     config = stage(optimizer=SGD(lr=0.5, weight_decay=0.1))
     optimizer = optim.build(config.optimizer, net, policy.apply(net, "head", ("head",)))
     before = state(net)
-    source = Features((torch.rand(N, 3, 8, 8, generator=torch.Generator().manual_seed(1)),))
+    source = Features((torch.rand(N, 3, 8, 8, generator=torch.Generator().manual_seed(1)),), 0.0)
     stretch = StageTraining(config, net, optimizer, source, Y % 2, machine(), (0,), lambda *_: None)
     stretch.epoch(0, [])
     engine.evaluate(net, source.in_order(), Y % 2, machine())

@@ -27,6 +27,14 @@ def test_a_table_comes_back_as_it_was(tmp_path, suffix):
     pd.testing.assert_frame_equal(dataset.load(), TABLE, check_exact=True)
 
 
+@pytest.mark.parametrize("classes", [["0", "1"], ["007", "08"], ["True", "False"], ["1.0", "1e3"]])
+def test_classes_that_look_like_numbers_stay_text(tmp_path, classes):
+    table = pd.DataFrame({"truth": classes, "prediction": classes, "class": classes, "count": [1, 2]})
+    dataset = TableDataset(filepath=str(tmp_path / "table.csv"))
+    dataset.save(table)
+    pd.testing.assert_frame_equal(dataset.load(), table)
+
+
 def test_an_empty_table_keeps_its_columns(tmp_path):
     dataset = TableDataset(filepath=str(tmp_path / "steps.parquet"))
     dataset.save(TABLE.iloc[:0])

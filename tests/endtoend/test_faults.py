@@ -37,8 +37,8 @@ def test_a_mistake_is_one_calm_message(fresh, options, words):
     calm(fresh.kedro("run", *options), *words)
 
 
-def test_weights_that_are_missing_stop_the_run_and_say_how_to_go_on(fresh):
-    (fresh.root / "weights.pth").unlink()
+def test_weights_that_are_damaged_stop_the_run_and_say_how_to_go_on(fresh):
+    (fresh.root / "weights.pth").write_bytes(b"no weights")
     done = fresh.kedro("run", "--env=tiny")
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr

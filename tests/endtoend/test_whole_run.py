@@ -11,11 +11,11 @@ from transferlab.core.predict import predict
 
 COLUMNS = {
     "metrics": "experiment strategy trial split selection run_id checkpoint_version metric value",
-    "per_class": "experiment strategy trial class precision recall f1 support run_id checkpoint_version",
-    "confusion": "strategy trial truth prediction count",
+    "per_class": "experiment strategy trial split selection class precision recall f1 support run_id checkpoint_version",
+    "confusion": "experiment strategy trial split selection truth prediction count run_id checkpoint_version",
     "history": "strategy trial stage epoch split loss accuracy learning_rate seconds",
-    "cost": "strategy trial total_parameters trainable_parameters epochs views seconds seconds_per_epoch "
-    "images_per_second peak_memory_mb device device_name threads",
+    "cost": "strategy trial total_parameters trainable_parameters epochs views seconds feature_seconds "
+    "seconds_per_epoch images_per_second peak_memory_mb device device_name threads",
     "comparison": "strategy metric mean low high sd trials test_images selection",
     "differences": "strategy versus metric difference low high low_images high_images trials test_images",
 }

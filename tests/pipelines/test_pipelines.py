@@ -1,16 +1,24 @@
 """The pipelines as graphs: names, groups, tags, and what is linked to what."""
 
 import pickle
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from transferlab.core import resume
+from transferlab.core.engine import DivergedError
 from transferlab.datasets.checkpoints import StoredTrials
 from transferlab.pipelines.bound import Bound
 from transferlab.pipelines.data.pipeline import create_pipeline as data_pipeline
-from transferlab.pipelines.report.nodes import gather, stale
+from transferlab.pipelines.report.nodes import diverged, gather, stale
 from transferlab.pipelines.report.pipeline import create_pipeline as report_pipeline
+from transferlab.pipelines.transfer import nodes
 from transferlab.pipelines.transfer.pipeline import create_pipeline as strategies_pipeline
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
+from tiny import split_of
 
 STRATEGIES = ["scratch", "fine_tuning"]
 
@@ -86,3 +94,36 @@ def test_metrics_older_than_the_checkpoints_are_named_with_the_cure(tmp_path):
     (told,) = stale(metrics, {"a": StoredTrials(tmp_path, "1"), "b": StoredTrials(tmp_path, "2")})
     assert told.startswith("b: ")
     assert "kedro run --nodes=b.evaluate" in told
+
+
+def test_diverged_trials_are_told_of():
+    cost = pd.DataFrame({"strategy": ["a", "a", "b"], "trial": [0, 1, 2]})
+    (told,) = diverged(cost, 2)
+    assert told.startswith("b: 1 of 2 trials diverged")
+
+
+def test_a_diverged_trial_leaves_the_others_and_no_state(tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN_STATES", 0.0)
+    monkeypatch.setattr(nodes, "store_for", lambda view, stores: None)
+    monkeypatch.setattr(nodes, "split_of", lambda index, store, name: splits[name])
+    splits = {"train": split_of(tmp_path / "train", 8), "validation": split_of(tmp_path / "held_out", 4, "validation")}
+    plan = {
+        "model": {"name": "timm/test_resnet"},
+        "input": {"size": 32, "resize": 36},
+        "stages": {"tune": {"epochs": 3, "optimizer": {"name": "sgd", "lr": 1e-3}, "batch_size": 4}},
+    }
+    statistics = {"classes": ["red", "blue"], "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
+    training = {"trials": 2, "compute": {"device": "cpu", "threads": 1}}
+    initial, _ = nodes.build_model(plan, training, statistics)
+    states = tmp_path / "states"
+    states.mkdir()
+
+    def train(rate, trials):
+        plan["stages"]["tune"]["optimizer"]["lr"] = rate
+        return nodes.train("tiny", plan, {**training, "trials": trials}, initial, None, {}, tmp_path / "f", states)
+
+    with pytest.raises(DivergedError, match=r"lower optimizer\.lr"):
+        train(1e25, 1)
+    assert not list(states.glob("trial_*"))
+    checkpoints, _, _, cost = train(1e-3, 2)
+    assert list(checkpoints) == list(cost["trial"]) == [0, 1]

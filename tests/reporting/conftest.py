@@ -54,6 +54,7 @@ def build_example(
         "steps": simulate_steps(rng, strategies, trials),
         "cost": simulate_cost(rng, strategies, trials),
         "quarantine": _quarantine(),
+        "duplicates": _duplicates(),
         "summaries": {name: _summary() for name in strategies},
         "facts": _facts(list(classes), strategies, per_class),
         "images": [rng.integers(0, 256, (40 + 3 * i, 60 - 2 * i, 3), dtype=np.uint8) for i in range(12)],
@@ -199,6 +200,15 @@ def _quarantine():
         ("train/<img src=x onerror=alert(2)>.jpg", "quarantined", "truncated: 3,120 of 9,000 bytes"),
     ]
     return pd.DataFrame(rows, columns=["path", "status", "reason"])
+
+
+def _duplicates():
+    rows = [
+        ("train/a.jpg", "train", "train/a copy.jpg", "train", "exact", 0),
+        ("train/b.jpg", "train", "test/<b>.jpg", "test", "exact", 0),
+        ("train/c.jpg", "train", "test/c.jpg", "test", "near", 9),
+    ]
+    return pd.DataFrame(rows, columns=["path_a", "split_a", "path_b", "split_b", "kind", "distance"])
 
 
 def _summary():

@@ -1,4 +1,5 @@
 import base64
+import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -20,7 +21,14 @@ def tables_of(example) -> Tables:
         example.per_class,
         example.quarantine,
         example.summaries,
+        example.duplicates,
     )
+
+
+def png(figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 class Page(HTMLParser):
@@ -42,7 +50,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(example) -> Page:
-    figures = {"all_errors": all_errors(example.history), "confusion.fine_tuning": b"\x89PNG"}
+    figures = {"all_errors": png(all_errors(example.history)), "confusion.fine_tuning": b"\x89PNG"}
     return Page(render(example.facts, tables_of(example), figures))
 
 
@@ -62,7 +70,7 @@ def test_names_stay_text(page, example):
 
 
 def test_the_page_is_self_contained(example):
-    html = render(example.facts, tables_of(example), {"all_errors": all_errors(example.history)})
+    html = render(example.facts, tables_of(example), {"all_errors": png(all_errors(example.history))})
     assert all(source.startswith("data:image/png;base64,") for source in Page(html).sources)
     assert not re.search(r"@import|url\(|<link|http-equiv=.refresh", html)
     picture = base64.b64decode(Page(html).sources[0].partition(",")[2])
@@ -79,7 +87,7 @@ def test_pictures_have_alternative_texts(page):
 def test_every_number_says_what_it_is(page, example):
     row = example.comparison.query("strategy == 'fine_tuning' and metric == 'accuracy'").iloc[0]
     assert f"{100 * row['mean']:.1f}%" in page.text
-    assert f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]" in page.text
+    assert f"[{100 * row['low']:.1f}, 100.0]" in page.text, "the interval's end of 100.3% is cut"
     for said in (
         "mean [95% interval over trials]",
         "best validation accuracy",
@@ -106,17 +114,40 @@ def test_provenance_data_and_costs_are_there(page, example):
         assert said in page.text, said
 
 
-def test_stale_metrics_are_warned_of_before_the_answer(example):
+def test_warnings_come_before_the_answer(example):
     line = "fine_tuning: evaluated <old>, newest is 2026-11-20"
-    text = Page(render(example.facts, tables_of(example), {}, stale=[line])).text
+    text = Page(render(example.facts, tables_of(example), {}, warnings=[line])).text
     assert text.index(line) < text.index("The answer")
-    assert "older than the newest" not in Page(render(example.facts, tables_of(example), {})).text
+    assert "Before you rely on" not in Page(render(example.facts, tables_of(example), {})).text
 
 
-def test_duplicates_across_splits_are_shown_and_their_absence_too(example):
-    found = pd.DataFrame([{"path": "train/a.jpg", "duplicate_of": "test/b.jpg"}])
-    assert "test/b.jpg" in render(example.facts, replace(tables_of(example), duplicates=found), {})
-    assert "None was found" in render(example.facts, replace(tables_of(example), duplicates=found[:0]), {})
+def test_duplicates_across_splits_are_candidates_and_those_within_a_split_are_not_shown(page):
+    assert "Candidates for duplicates across splits: 2 pairs" in page.text
+    assert "are, or may be, the same photograph" in page.text
+    assert "test/<b>.jpg" in page.text
+    assert "a copy.jpg" not in page.text
+
+
+def test_without_duplicates_across_splits_the_page_says_so(example):
+    within = replace(tables_of(example), duplicates=example.duplicates.head(1))
+    assert "No photograph was found in more than one split" in Page(render(example.facts, within, {})).text
+
+
+def test_of_many_duplicates_the_nearest_are_shown_and_the_rest_is_counted(example):
+    many = pd.DataFrame({"path_a": [f"{i}.png" for i in range(203)], "split_a": "train", "path_b": "b.png"})
+    many = many.assign(split_b="test", kind="near", distance=range(203, 0, -1))
+    text = Page(render(example.facts, replace(tables_of(example), duplicates=many), {})).text
+    assert "Candidates for duplicates across splits: 203 pairs" in text
+    assert "202.png" in text
+    assert "And 3 more pairs" in text
+
+
+def test_the_cost_of_a_trial_alone_is_shown_with_its_parts(page, example):
+    own = example.cost.query("strategy == 'feature_extraction'")
+    assert "One trial, alone" in page.text
+    assert f"training {own['seconds'].mean():.2g} s (" in page.text
+    assert "+ features 8 s, shared by all trials" in page.text
+    assert page.text.count("shared by all trials") == 1, "the others keep no features"
 
 
 def test_one_strategy_with_one_trial_makes_a_page(make_example):
@@ -129,7 +160,9 @@ def test_one_strategy_with_one_trial_makes_a_page(make_example):
 
 
 def test_the_same_inputs_give_the_same_page(example):
-    pages = {render(example.facts, tables_of(example), {"all_errors": all_errors(example.history)}) for _ in range(2)}
+    pages = {
+        render(example.facts, tables_of(example), {"all_errors": png(all_errors(example.history))}) for _ in range(2)
+    }
     assert len(pages) == 1
 
 

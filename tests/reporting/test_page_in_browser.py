@@ -1,5 +1,6 @@
 """The page in a real browser: it is drawn, says the verdict, and runs nothing."""
 
+import io
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferlab.reporting.comparison import accuracy_against_cost
+from transferlab.reporting.cost import accuracy_against_cost
 from transferlab.reporting.page import Tables, render
 from transferlab.reporting.verdict import verdict
 
@@ -24,13 +25,21 @@ QUIET = (
 def page(example, tmp_path_factory) -> Path:
     tables = Tables(
         example.comparison, example.differences, example.cost, example.metrics, example.per_class, example.quarantine,
+        example.summaries, example.duplicates,
     )  # fmt: skip
-    figures = {"accuracy_against_cost": accuracy_against_cost(example.comparison, example.cost)}
+    figure = io.BytesIO()
+    accuracy_against_cost(example.comparison, example.cost).savefig(figure, format="png")
     # The names below would change the page's title, if one of them ran.
     facts = example.facts | {"title": "<script>document.title='it ran'</script>"}
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(
-        render(facts, tables, figures, ["<img src=x onerror=\"document.title='it ran'\">"]), encoding="utf-8"
+        render(
+            facts,
+            tables,
+            {"accuracy_against_cost": figure.getvalue()},
+            ["<img src=x onerror=\"document.title='it ran'\">"],
+        ),
+        encoding="utf-8",
     )
     return path
 

@@ -28,6 +28,12 @@ def test_one_trial_is_not_ranked(make_example):
     assert "nan" not in text
 
 
+def test_the_time_of_a_trial_includes_its_features(example):
+    text = printed(example)
+    row = next(line for line in text.splitlines() if "Feature extraction" in line)
+    assert "12 s" in row, "4 s of training and 8 s of features"
+
+
 def test_brackets_are_numbers_not_markup(example):
     row = example.comparison.query("metric == 'accuracy' and strategy == 'scratch'").iloc[0]
     assert f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]" in printed(example)

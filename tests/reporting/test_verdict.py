@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from transferlab.reporting.verdict import gap_between, verdict
+from transferlab.reporting.verdict import gap_between, seconds_alone, told_apart, verdict
 
 
 def tables(means: dict[str, float], gaps: list[tuple], seconds: dict[str, float], trials: int | dict[str, int] = 3):
@@ -17,7 +17,7 @@ def tables(means: dict[str, float], gaps: list[tuple], seconds: dict[str, float]
     keys = ["strategy", "versus", "difference", "low_images", "high_images"]
     rows = [dict(zip(keys, gap, strict=True)) | {"metric": "accuracy", "trials": 3, "test_images": 400} for gap in gaps]
     differences = pd.DataFrame(rows, columns=[*keys, "metric", "low", "high", "trials", "test_images"])
-    cost = pd.DataFrame({"strategy": s, "trial": 0, "seconds": t} for s, t in seconds.items())
+    cost = pd.DataFrame({"strategy": s, "trial": 0, "seconds": t, "feature_seconds": 0.0} for s, t in seconds.items())
     return comparison, differences, cost
 
 
@@ -40,6 +40,22 @@ def test_not_told_apart_names_the_rivals_and_the_cheapest_of_them():
     assert "clearly the best" not in answer.headline
     assert "not told apart from b; the cheapest of these is b" in answer.headline
     assert "clearly better than c" in " ".join(answer.sentences)
+
+
+def test_features_count_towards_what_is_cheapest():
+    comparison, differences, cost = tables({"a": 0.95, "b": 0.94}, [], {"a": 2.0, "b": 1.0})
+    cost.loc[cost["strategy"] == "b", "feature_seconds"] = 8.0
+    answer = verdict(comparison, differences, cost)
+    assert answer.cheapest == "a"
+    assert seconds_alone(cost).tolist() == [2.0, 9.0]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "apart"),
+    [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.1, False), (0.0, 0.1, False), (math.nan, math.nan, False)],
+)
+def test_an_interval_tells_apart_when_it_excludes_zero(low, high, apart):
+    assert told_apart(low, high) == apart
 
 
 @pytest.mark.parametrize("gaps", [[], [("a", "b", 0.05, math.nan, math.nan)]])

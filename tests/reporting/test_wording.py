@@ -20,6 +20,12 @@ def test_accuracies_are_percentages_with_one_decimal():
     assert number(0.12345, "log_loss") == "0.123"
 
 
+def test_an_interval_ends_where_the_scale_of_its_metric_does():
+    assert interval(-0.02, 1.031, "accuracy") == "[0.0, 100.0]"
+    assert interval(0.91, 1.02, "auroc") == "[0.910, 1.000]"
+    assert interval(-0.1, 1.7, "log_loss") == "[0.000, 1.700]"
+
+
 def test_a_missing_value_or_interval_is_not_written_as_nan():
     nan = float("nan")
     assert number(nan, "accuracy") == NOTHING

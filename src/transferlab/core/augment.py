@@ -3,14 +3,14 @@
 Colour (`color`) comes after all geometry, erasing (`erase`) after all colour.
 
 An operation draws its parameters for *all* images of a split at once, from one generator: a small table, a row per
-image.
-So an image's augmentation is a function of (seed, epoch, image), whatever the batch size, device or number of workers.
+image. So an image's augmentation is a function of (seed, epoch, image), whatever the batch size, device or number of
+workers.
 
 Geometry works on a *virtual* image: each operation maps points of its output to points of its input, and only the
 composed map touches pixels. Points are continuous: pixel (0, 0) covers [0, 1) x [0, 1), its centre is (0.5, 0.5).
 
-Shapes: N images of the split, B of a batch, H W px, 3 channels; `..._N23` is a row of 2x3 affine maps, output (x, y,
-1) to source (x, y).
+Shapes: N images of the split, B of a batch, H W px, 3 channels; `..._N23` is a row of 2x3 affine maps, from output
+(x, y, 1) to source (x, y).
 """
 
 from __future__ import annotations

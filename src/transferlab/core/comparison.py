@@ -26,8 +26,9 @@ def interval(values_T: Floats, other_variance: float = 0.0, other_df: int = 0) -
 
     Args:
         values_T: one value per trial.
-        other_variance: that of another, independent source of error of the mean; it is added to the variance of the
-            trials' mean, and the degrees of freedom of the sum are Satterthwaite's (1946).
+        other_variance: that of another source of error of the mean; it is added to the variance of the trials' mean,
+            and the degrees of freedom of the sum are Satterthwaite's (1946). What both sources share (the interaction
+            of trials and images) is counted twice, which makes the interval a little too wide, never too narrow.
         other_df: degrees of freedom with which `other_variance` was estimated.
     """
     if len(values_T) < 2:

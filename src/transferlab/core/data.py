@@ -12,10 +12,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import timm
 import torch
+import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+import transferlab
 from transferlab.core import features
 from transferlab.core.augment import Draws, Operation
 from transferlab.core.backbones import Model
@@ -49,9 +52,10 @@ class Split:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what the images are: their pixel hashes, in order."""
-        hashes = self.store.header["pixel_sha256"]
-        return hashlib.sha256("".join(hashes[row] for row in self.rows).encode()).hexdigest()
+        """SHA-256 of what the images are: their pixel hashes, in order, and what decoded and resized them."""
+        header = self.store.header
+        parts = [header["decoder"], str(header["resize"]), *(header["pixel_sha256"][row] for row in self.rows)]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 @dataclass
@@ -106,9 +110,15 @@ class Images:
 
 @dataclass(frozen=True)
 class Features:
-    """What a frozen prefix made of the views of `Images`: one (N, F...) tensor per view, on the device."""
+    """What a frozen prefix made of the views of `Images`: one (N, F...) tensor per view, on the device.
+
+    Attributes:
+        views: the features.
+        seconds: what computing them took, whenever that was.
+    """
 
     views: tuple[Tensor, ...]
+    seconds: float = 0.0
 
     def batch(self, epoch: int, rows: Tensor) -> Tensor:
         """The tail's input for some images in an epoch."""
@@ -126,14 +136,14 @@ Source = Images | Features
 def with_features(images: Images, network: nn.Module, at: features.Cut, model: Model, folder: Path) -> Features:
     """The features of all views of `images` (which must be finitely many), from the cache in `folder` or computed.
 
-    The key holds all that they depend on, to the bit: architecture, weights and place of the cut, view, draws, images
-    and machine (precision, device, threads).
+    The key holds all that they depend on, to the bit: architecture, weights and place of the cut, view, draws, images,
+    machine (precision, device, threads) and versions.
     """
-    machine = images.machine
-    views = []
+    machine, versions = images.machine, [m.__version__ for m in (transferlab, torch, torchvision, timm)]
+    stored = []
     for number in range(images.views or 0):
         draws_key = (images.operations, images.seed, number) if images.operations else ()
-        key = (model.name, at, images.view, draws_key, images.split.fingerprint, machine)
+        key = (model.name, at, images.view, draws_key, images.split.fingerprint, machine, versions)
         compute = partial(features.compute, network, at, images.in_order(number), machine)
-        views.append(features.cached(folder, key, compute))
-    return Features(tuple(view.to(machine.device) for view in views))
+        stored.append(features.cached(folder, key, compute))
+    return Features(tuple(view.features.to(machine.device) for view in stored), sum(view.seconds for view in stored))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -93,7 +95,11 @@ def _dtype(precision: Precision, kind: str) -> torch.dtype:
 
 
 def _name(kind: str) -> str:
-    return torch.cuda.get_device_name() if kind == "cuda" else platform.processor() or platform.machine()
+    if kind == "cuda":
+        return torch.cuda.get_device_name()
+    cpuinfo = Path("/proc/cpuinfo")  # on Linux, platform.processor() is the architecture alone
+    found = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.is_file() else None
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 class PeakMemory:

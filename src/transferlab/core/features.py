@@ -1,9 +1,9 @@
 """Frozen work, done once: what the frozen prefix of a network makes of each distinct view of each image.
 
 The network is cut at one module, the *tail*: the smallest module that holds everything a stage may change or draw at
-random
-(trained parameters, active dropout). Everything before it is a fixed function of the view, so its output is computed
-once per view and kept on disk under a key of all it depends on; epochs, trials, strategies and later runs share it.
+random (trained parameters, active dropout). Everything before it is a fixed function of the view, so its output is
+computed once per view and kept on disk under a key of all it depends on; epochs, trials, strategies and later runs
+share it.
 
 Shapes: N images, F... whatever the tail takes.
 """
@@ -11,6 +11,7 @@ Shapes: N images, F... whatever the tail takes.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +19,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from transferlab.core import policy
 from transferlab.core.atomic import whole_file
+from transferlab.core.checkpoint import digest
 from transferlab.core.device import Machine
 
 Batches = Callable[[], Iterator[Tensor]]
@@ -52,7 +55,8 @@ def cut(network: nn.Module, example_BCHW: Tensor) -> Cut | None:
         whole = network(example_BCHW)
     if len(calls) != 1 or len(calls[0].inputs) != 1 or not _equal(calls[0].output, whole):
         return None
-    return Cut(tail, _digest(network, tail))
+    prefix = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(tail + ".")}
+    return Cut(tail, digest(prefix))
 
 
 def _equal(one: object, other: object) -> bool:
@@ -82,16 +86,6 @@ def _common_prefix(paths: list[list[str]]) -> list[str]:
             break
         prefix.append(parts[0])
     return prefix
-
-
-def _digest(network: nn.Module, tail: str) -> str:
-    """SHA-256 of the parameters and buffers outside the tail, with their names."""
-    digest = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
-        if not name.startswith(tail + "."):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 class _Call(NamedTuple):
@@ -125,13 +119,24 @@ def compute(network: nn.Module, at: Cut, batches: Iterator[Tensor], machine: Mac
     return torch.cat(kept)
 
 
-def cached(folder: Path, key: Sequence[object], make: Callable[[], Tensor]) -> Tensor:
+@dataclass(frozen=True)
+class Stored:
+    """Features (N, F...) and the seconds that computing them took, whenever that was."""
+
+    features: Tensor
+    seconds: float
+
+
+def cached(folder: Path, key: Sequence[object], make: Callable[[], Tensor]) -> Stored:
     """The features under `key`, from the folder, or made and put there (whole or not at all)."""
     name = hashlib.sha256(repr(tuple(key)).encode()).hexdigest()
     file = folder / f"{name}.safetensors"
-    if file.is_file():
-        return load_file(file)["features"]
-    features = make()
-    with whole_file(file) as handle:
-        handle.write(save({"features": features.contiguous()}))
-    return features
+    if not file.is_file():
+        started = time.perf_counter()
+        features = make().contiguous()
+        seconds = time.perf_counter() - started
+        with whole_file(file) as handle:
+            handle.write(save({"features": features}, metadata={"seconds": repr(seconds)}))
+        return Stored(features, seconds)
+    with safe_open(file, framework="pt") as stored:
+        return Stored(stored.get_tensor("features"), float(stored.metadata()["seconds"]))

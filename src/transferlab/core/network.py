@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from transferlab.core import backbones, policy, views
+from transferlab.core.backbones import files
 from transferlab.core.checkpoint import Checkpoint
 from transferlab.core.device import Machine
 from transferlab.core.problems import FieldProblems, Problem
@@ -100,6 +101,11 @@ def check(strategy: Strategy) -> None:
     """
     view = view_of(strategy, None)
     found = []
+    if files.is_file(strategy.model.weights):
+        try:
+            files.locate(strategy.model.weights or "")
+        except files.WeightsError as error:
+            found.append(Problem("model.weights", strategy.model.weights, str(error).removeprefix("model.weights: ")))
     if view.resize < view.size:
         found.append(Problem("input.resize", view.resize, f"must be at least the network's input size, {view.size} px"))
     refuses = f"{strategy.model.name} refuses images of this size"

@@ -82,15 +82,6 @@ def fingerprint(**parts: object) -> dict[str, str]:
     return {name: hashlib.sha256(repr(value).encode()).hexdigest() for name, value in parts.items()}
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of named tensors."""
-    total = hashlib.sha256()
-    for name, tensor in tensors.items():
-        total.update(name.encode())
-        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
-
-
 def changed(network: nn.Module, beginning: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a network that are no longer what they were."""
     return {name: tensor for name, tensor in on_cpu(network).items() if not _same(tensor, beginning[name])}

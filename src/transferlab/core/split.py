@@ -86,13 +86,8 @@ def _splits(accepted: pd.DataFrame, config: SplitConfig) -> NDArray[np.object_]:
         raise SplitError(
             f"{without.sum()} of {len(split)} images have no split, the others have one: give all of them one, or none"
         )
-    if not config.validation:
+    if not config.validation or "validation" in split:
         return split
-    if "validation" in split:
-        raise SplitError(
-            f"dataset.split.validation: {config.validation} of the training images are asked for, but the data bring "
-            "their own validation part; set it to 0"
-        )
     rest = np.flatnonzero(split == "train")
     count = round(config.validation * len(rest))
     split[rest[_take(accepted.iloc[rest], ["class", "group"], count, f"{config.seed} validation")]] = "validation"

@@ -133,6 +133,11 @@ class ImageStore:
         return [self[int(i)] for i in indices]
 
 
+def largest(stores: Iterable[ImageStore]) -> ImageStore:
+    """The store with the most pixels: what measures images should not change when a strategy adds a smaller size."""
+    return max(stores, key=lambda store: int(store.shapes_N2.prod(axis=1).sum()))
+
+
 class StoreWriter:
     """Writes one store, image by image, into a folder that exists; a context that closes the file."""
 

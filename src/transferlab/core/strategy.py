@@ -74,14 +74,12 @@ class Strategy:
         input: what the network sees; null fields follow the weights.
         select: `last` keeps the weights of the last epoch, `best` those of the highest validation accuracy (of equals,
             the first).
-        title: how reports call it; by default the strategy's name.
     """
 
     model: Model
     stages: dict[str, Stage]
     input: Input = field(default_factory=Input)
     select: Literal["last", "best"] = "last"
-    title: str | None = None
 
     def __post_init__(self) -> None:
         check(

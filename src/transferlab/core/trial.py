@@ -18,7 +18,7 @@ from torch import nn
 
 import transferlab
 from transferlab.core import data, engine, features, network, optim, policy, resume
-from transferlab.core.checkpoint import Checkpoint
+from transferlab.core.checkpoint import Checkpoint, digest
 from transferlab.core.data import Images, Split
 from transferlab.core.device import Compute, Machine, PeakMemory, choose
 from transferlab.core.record import Record, on_cpu
@@ -55,9 +55,8 @@ class TrialSpec:
         strategy: model, stages, selection rule.
         initial: the network before training.
         train: the training split.
-        held_out: the split of the curve, evaluated after each epoch: validation (which may decide), or test when
-        nothing
-            is decided by it, or None.
+        held_out: the split of the curve, evaluated after each epoch: validation (which may decide), test (when nothing
+            is decided by it), or None.
         trial: its number, from 0.
         seed: of the experiment; the trial's own follows from both.
         compute: device, precision, threads.
@@ -121,6 +120,7 @@ class _Trial:
         self.memory = PeakMemory(self.machine.device)
         self.optimizer: torch.optim.Optimizer | None = None
         self.trained = 0
+        self.feature_seconds: dict[str, float] = {}
         self.started = time.perf_counter()
         self.file = states and resume.StateFile(states / f"trial_{spec.trial}.pt", self._fingerprint())
         self.beginning = on_cpu(self.network) if self.file else {}
@@ -189,7 +189,7 @@ class _Trial:
         splits = [split and (split.fingerprint, split.labels.tolist()) for split in (spec.train, spec.held_out)]
         return resume.fingerprint(
             strategy=spec.strategy,
-            weights=resume.digest(spec.initial.tensors),
+            weights=digest(spec.initial.tensors),
             view=self.view,
             images=splits,
             seed=(spec.seed, spec.trial),
@@ -203,6 +203,7 @@ class _Trial:
             "network": resume.changed(self.network, self.beginning),
             "record": resume.pack(self.record),
             "seconds": time.perf_counter() - self.started,
+            "feature_seconds": self.feature_seconds,
             "peak_memory": self.memory.peak,
         }
 
@@ -210,6 +211,7 @@ class _Trial:
         self.network.load_state_dict(state["network"], strict=False)
         self.record = resume.unpack(state["record"])
         self.started -= state["seconds"]
+        self.feature_seconds = state["feature_seconds"]
         self.memory.peak = state["peak_memory"]
         logger.info("%s: trial %d goes on after epoch %d", self.spec.name, self.spec.trial + 1, self.record.epoch)
 
@@ -225,8 +227,11 @@ class _Trial:
         if at is None:
             return self.network, train, held_out
         model = spec.strategy.model
+        began = time.perf_counter()
         kept = data.with_features(train, self.network, at, model, self.folder)
         held_out_kept = data.with_features(held_out, self.network, at, model, self.folder) if held_out else None
+        self.feature_seconds[name] = kept.seconds + (held_out_kept.seconds if held_out_kept else 0.0)
+        self.started += time.perf_counter() - began  # shared by trials and strategies: a cost of its own
         return self.network.get_submodule(at.tail), kept, held_out_kept
 
     def _view_seed(self, name: str, stage: Stage) -> tuple[int | str, ...]:
@@ -281,6 +286,7 @@ class _Trial:
             "epochs": len(epochs),
             "views": max((stage.distinct_views or 0 for stage in stages), default=0),
             "seconds": time.perf_counter() - self.started,
+            "feature_seconds": sum(self.feature_seconds.values()),
             "seconds_per_epoch": sum(epochs) / len(epochs) if epochs else 0.0,
             "images_per_second": len(self.labels) * len(epochs) / sum(epochs) if epochs else 0.0,
             "peak_memory_mb": self.memory.mebibytes,

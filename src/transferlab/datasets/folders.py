@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 from filelock import FileLock, Timeout
 from kedro.io import AbstractDataset, DatasetError
 
+from transferlab.core.whole_folder import sweep
+
 
 class FolderDataset(AbstractDataset[None, Path]):
     """Loads as the path of a folder, made if it is not there. An input only: its users care for what is in it."""
@@ -17,8 +19,9 @@ class FolderDataset(AbstractDataset[None, Path]):
         self.metadata = metadata
 
     def load(self) -> Path:
-        """The folder."""
+        """The folder, without what killed processes left unfinished in it."""
         self._filepath.mkdir(parents=True, exist_ok=True)
+        sweep(self._filepath)
         return self._filepath
 
     def save(self, data: None) -> NoReturn:

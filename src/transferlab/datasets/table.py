@@ -11,6 +11,9 @@ from kedro_datasets._typing import TablePreview
 
 from transferlab.datasets.whole import WholeFile
 
+# Columns with names that users chose: a class called 007, 1 or True stays what it is.
+TEXT = dict.fromkeys(("class", "truth", "prediction", "path", "path_a", "path_b"), "str")
+
 
 class TableDataset(WholeFile[pd.DataFrame, pd.DataFrame]):
     """A DataFrame without its index; column names and, in Parquet, types are kept."""
@@ -26,7 +29,7 @@ class TableDataset(WholeFile[pd.DataFrame, pd.DataFrame]):
         """Read it back; in CSV, only an empty field is missing: a class may be called `NA` or `null`."""
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=TEXT)
 
     def preview(self, nrows: int = 40) -> TablePreview:
         """The first rows, for Kedro-Viz."""

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from transferlab.reporting import style
+from transferlab.reporting.verdict import told_apart
 from transferlab.reporting.wording import LOWER_IS_BETTER, MINUS, count, difference, signed_interval, title
 
 
@@ -64,11 +65,11 @@ def _one_direction(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _forest_row(ax: Axes, i: int, row: Mapping[Any, Any], metric: str, scale: int) -> str:
-    told_apart = row["low_images"] > 0 or row["high_images"] < 0
+    apart = told_apart(row["low_images"], row["high_images"])
     ax.hlines(i, scale * row["low_images"], scale * row["high_images"], color=style.HELD_OUT, linewidth=1.4)
     ax.hlines(i, scale * row["low"], scale * row["high"], color=style.HELD_OUT, linewidth=5, alpha=0.45)
     ax.plot(scale * row["difference"], i, "o", markersize=7, color=style.HELD_OUT, zorder=3,
-            markerfacecolor=style.HELD_OUT if told_apart else "white")  # fmt: skip
+            markerfacecolor=style.HELD_OUT if apart else "white")  # fmt: skip
     text = f"{difference(row['difference'], metric)} {signed_interval(row['low_images'], row['high_images'], metric)}"
     ax.annotate(text, (1.01, i), xycoords=ax.get_yaxis_transform(), va="center", fontsize=8.5)
     return f"{title(row['strategy'])} {MINUS} {title(row['versus'])}"

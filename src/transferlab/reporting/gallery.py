@@ -1,22 +1,12 @@
-"""All figures of a report that are drawn from tables, and what each kind of figure is called on the page.
+"""The kinds of figures that a report may have: where the page shows each, and what it says to those who do not see it.
 
 A figure's name is its kind, then a dot and the strategy where it is about one: `"all_errors"`, `"errors.fine_tuning"`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import pandas as pd
-from matplotlib.figure import Figure
-
-from transferlab.reporting.comparison import accuracy_against_cost
-from transferlab.reporting.curves import all_errors, strategy_errors
-from transferlab.reporting.evaluation import confusion_matrix, reliability
-from transferlab.reporting.forest import paired_differences
-from transferlab.reporting.steps import learning_rates, step_losses
 from transferlab.reporting.wording import title
 
 
@@ -58,45 +48,3 @@ def kind_of(name: str) -> tuple[Kind, str]:
             f"figure {name!r}: name it <kind> or <kind>.<strategy>, where a kind is one of {sorted(KINDS)}"
         )
     return KINDS[first], KINDS[first].alt.format(title(strategy))
-
-
-def draw_tables(
-    *,
-    facts: Mapping[str, Any],
-    history: pd.DataFrame,
-    steps: pd.DataFrame,
-    predictions: pd.DataFrame,
-    confusion: pd.DataFrame,
-    comparison: pd.DataFrame,
-    differences: pd.DataFrame,
-    cost: pd.DataFrame,
-) -> dict[str, Figure]:
-    """Draw every figure that needs tables only: all but `batch`, `augmented` and `grid.<strategy>`.
-
-    Args:
-        facts: the facts dict; classes, published and reference_lines are used.
-        history: the history table.
-        steps: the steps table; empty when no strategy trained, and then its two figures are left out.
-        predictions: the predictions table.
-        confusion: the confusion table.
-        comparison: the comparison table.
-        differences: the differences table; a metric it lacks (one strategy: all) has no figure.
-        cost: the cost table.
-
-    Returns:
-        Figure by name, in the order of the page.
-    """
-    published, reference_lines = facts.get("published") or (), facts.get("reference_lines") or ()
-    figures = {"accuracy_against_cost": accuracy_against_cost(comparison, cost, published, reference_lines)}
-    for metric in ("accuracy", "log_loss"):
-        if (differences["metric"] == metric).any():
-            figures[f"differences_{metric}"] = paired_differences(differences, metric)
-    figures["all_errors"] = all_errors(history)
-    figures |= {f"errors.{name}": strategy_errors(history, name) for name in history["strategy"].unique()}
-    if len(steps):
-        figures |= {"learning_rates": learning_rates(steps), "step_losses": step_losses(steps)}
-    for name in confusion["strategy"].unique():
-        figures[f"confusion.{name}"] = confusion_matrix(confusion, name, facts["classes"])
-    for name in predictions["strategy"].unique():
-        figures[f"reliability.{name}"] = reliability(predictions, name)
-    return figures

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
 
 from transferlab.reporting import sections, wording
 from transferlab.reporting.gallery import KINDS, kind_of
 from transferlab.reporting.verdict import verdict
 
-# Of the files that were not used; quarantined ones come first. A part of CIFAR-10 leaves out 59,000.
+# Of the files that were not used (quarantined first) and of duplicates (nearest first). A part of CIFAR-10 leaves out
+# 59,000 files.
 MOST_ROWS = 200
 
 
@@ -32,7 +31,7 @@ class Tables:
         per_class: precision, recall and F1 per trial and class.
         quarantine: images that were not used, with the reason.
         summaries: per strategy its layers and how many of their parameters each stage trains.
-        duplicates: photographs that stand in more than one split, any columns; None when none was looked for.
+        duplicates: pairs that are, or may be, the same photograph; the page shows those across splits.
     """
 
     comparison: pd.DataFrame
@@ -41,21 +40,20 @@ class Tables:
     metrics: pd.DataFrame
     per_class: pd.DataFrame
     quarantine: pd.DataFrame
-    summaries: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    duplicates: pd.DataFrame | None = None
+    summaries: Mapping[str, pd.DataFrame]
+    duplicates: pd.DataFrame
 
 
-def render(
-    facts: Mapping[str, Any], tables: Tables, figures: Mapping[str, Figure | bytes], stale: Sequence[str] = ()
-) -> str:
+def render(facts: Mapping[str, Any], tables: Tables, figures: Mapping[str, bytes], warnings: Sequence[str] = ()) -> str:
     """Write the report page.
 
     Args:
         facts: the facts dict (classes, image counts, licence, published figures, versions, ...).
         tables: the tables to write out.
-        figures: figures or PNG bytes, named as `gallery` says (`"all_errors"`, `"confusion.fine_tuning"`); shown in
-            their section in this order.
-        stale: one sentence for each metric whose checkpoint is older than the newest; shown as a warning at the top.
+        figures: PNG bytes, named as `gallery` says (`"all_errors"`, `"confusion.fine_tuning"`); shown in their section
+            in this order.
+        warnings: a sentence for each reason to doubt the numbers (metrics older than the newest checkpoint, trials that
+            diverged) with its cure; shown at the top.
 
     Returns:
         The HTML text: styles inline, pictures as data URIs, no script, no request to anywhere.
@@ -79,10 +77,10 @@ def render(
             checkpoints=sections.checkpoints(tables.metrics),
             quarantine=tables.quarantine.sort_values("status", ascending=False, kind="stable"),
             most_rows=MOST_ROWS,
-            duplicates=tables.duplicates,
+            duplicates=sections.across_splits(tables.duplicates),
             summaries={name: sections.summary(table) for name, table in tables.summaries.items()},
             pictures=_by_section(figures),
-            stale=stale,
+            warnings=warnings,
         )
     )
 
@@ -105,19 +103,10 @@ class Picture:
     uri: str
 
 
-def _by_section(figures: Mapping[str, Figure | bytes]) -> dict[str, list[Picture]]:
+def _by_section(figures: Mapping[str, bytes]) -> dict[str, list[Picture]]:
     pictures: dict[str, list[Picture]] = {kind.section: [] for kind in KINDS.values()}
-    for name, figure in figures.items():
+    for name, png in figures.items():
         kind, alt = kind_of(name)
-        uri = "data:image/png;base64," + base64.b64encode(_png(figure)).decode("ascii")
+        uri = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
         pictures[kind.section].append(Picture(name, alt, uri))
     return pictures
-
-
-def _png(figure: Figure | bytes) -> bytes:
-    if isinstance(figure, bytes):
-        return figure
-    file = io.BytesIO()
-    # Without the software tag the same figure is the same bytes under every matplotlib version's name.
-    figure.savefig(file, format="png", metadata={"Software": None})
-    return file.getvalue()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from transferlab.reporting.verdict import seconds_alone, told_apart
 from transferlab.reporting.wording import (
     METRIC_NAMES,
     NOTHING,
@@ -22,8 +23,8 @@ from transferlab.reporting.wording import (
 )
 
 _COST_COLUMNS = (
-    "One trial", "One epoch", "Images per second", "Epochs", "Views of an image", "Trainable parameters", "Peak memory",
-    "Trials", "Device",
+    "One trial, alone", "One epoch", "Images per second", "Epochs", "Views of an image", "Trainable parameters",
+    "Peak memory", "Trials", "Device",
 )  # fmt: skip
 
 
@@ -113,13 +114,12 @@ def differences(table: pd.DataFrame) -> Grid:
     rows = []
     for row in table.to_dict("records"):
         metric = row["metric"]
-        told_apart = row["low_images"] > 0 or row["high_images"] < 0
         cells = [
             Cell(title(metric)),
             Cell(difference(row["difference"], metric)),
             Cell(signed_interval(row["low_images"], row["high_images"], metric) or NOTHING),
             Cell(signed_interval(row["low"], row["high"], metric) or NOTHING),
-            Cell("told apart" if told_apart else "not told apart"),
+            Cell("told apart" if told_apart(row["low_images"], row["high_images"]) else "not told apart"),
             Cell(str(row["trials"])),
             Cell(count(row["test_images"])),
         ]
@@ -129,13 +129,13 @@ def differences(table: pd.DataFrame) -> Grid:
 
 
 def cost(table: pd.DataFrame) -> Grid:
-    """What a trial of each strategy takes: means over its trials, with the range of the time."""
+    """What a trial of each strategy takes, alone: means over its trials, with the parts and the range of the time."""
     rows = []
     for name, own in table.groupby("strategy", sort=False):
         mean = own.mean(numeric_only=True)
         first = own.iloc[0]
         cells = [
-            Cell(duration(mean["seconds"]), _range(own["seconds"])),
+            Cell(duration(seconds_alone(own).mean()), _parts(own), words=True),
             Cell(duration(mean["seconds_per_epoch"])),
             Cell(f"{mean['images_per_second']:,.0f}" if pd.notna(mean["images_per_second"]) else NOTHING),
             Cell(count(mean["epochs"])),
@@ -149,8 +149,20 @@ def cost(table: pd.DataFrame) -> Grid:
     return _grid(_COST_COLUMNS, rows)
 
 
-def _range(seconds: pd.Series) -> str:
-    return f"{duration(seconds.min())} to {duration(seconds.max())}" if len(seconds) > 1 else ""
+def _parts(own: pd.DataFrame) -> str:
+    """The range of the training time over trials and, where features were kept, the time of both."""
+    seconds, features = own["seconds"], own["feature_seconds"].mean()
+    span = f"{duration(seconds.min())} to {duration(seconds.max())}" if len(seconds) > 1 else ""
+    if features == 0:
+        return span
+    training = f"training {duration(seconds.mean())}" + (f" ({span})" if span else "")
+    return f"{training} + features {duration(features)}, shared by all trials"
+
+
+def across_splits(duplicates: pd.DataFrame) -> pd.DataFrame:
+    """The pairs of the duplicates table whose photographs are in different splits, nearest first."""
+    across: pd.DataFrame = duplicates[duplicates["split_a"] != duplicates["split_b"]]
+    return across.sort_values("distance", kind="stable").rename(columns={"distance": "bits that differ"})
 
 
 def images(facts: Mapping[str, Any]) -> Grid:

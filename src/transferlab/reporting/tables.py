@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from transferlab.reporting.verdict import Verdict, gap_between, verdict
+from transferlab.reporting.verdict import Verdict, gap_between, seconds_alone, verdict
 from transferlab.reporting.wording import NOTHING, capital, compact, count, duration, interval, number, title
 
 
@@ -30,15 +30,16 @@ def comparison_table(comparison: pd.DataFrame, differences: pd.DataFrame, cost: 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left", caption_justify="left")
     table.title = f"Test accuracy on {count(accuracy['test_images'].max(), 'image')}"
     table.add_column("Strategy", no_wrap=True)
-    for name in ("Accuracy", "Against the leader", "Trials", "Per trial", "Trainable"):
+    for name in ("Accuracy", "Against the leader", "Trials", "One trial", "Trainable"):
         table.add_column(name, justify="right")
-    spent = cost.groupby("strategy")[["seconds", "trainable_parameters"]].mean()
+    spent = cost.assign(alone=seconds_alone(cost)).groupby("strategy")[["alone", "trainable_parameters"]].mean()
     for row in accuracy.to_dict("records"):
         table.add_row(*(Text(cell) for cell in _cells(row, answer, differences, spent)))
     rules = "; ".join(dict.fromkeys(accuracy["selection"]))
     table.caption = Text(
-        f"{answer.headline}\nAccuracy: mean [95% interval over trials], selection: {rules}. Against the leader: paired "
-        "difference [95% interval over trials and test images]."
+        f"{answer.headline}\nAccuracy: mean [95% t interval over trials, cut at 0 and 100], selection: {rules}. "
+        "Against the leader: paired difference [95% interval over trials and test images]. One trial: its time alone, "
+        "training and the features of layers that stay frozen."
     )
     return table
 
@@ -51,7 +52,7 @@ def _cells(row: dict[Hashable, Any], answer: Verdict, differences: pd.DataFrame,
         f"{number(row['mean'], 'accuracy')} {interval(row['low'], row['high'], 'accuracy')}".rstrip(),
         _against_leader(row, answer, differences),
         str(row["trials"]),
-        duration(spent.loc[name, "seconds"]) if has_cost else NOTHING,
+        duration(spent.loc[name, "alone"]) if has_cost else NOTHING,
         compact(spent.loc[name, "trainable_parameters"]) if has_cost else NOTHING,
     ]
 

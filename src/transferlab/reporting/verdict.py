@@ -54,13 +54,23 @@ class Gap:
 
     @property
     def told_apart(self) -> bool:
-        """Whether the interval excludes 0; a missing one (NaN) does not."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval excludes 0."""
+        return told_apart(self.low, self.high)
 
     def __str__(self) -> str:
         """The difference and its interval in words."""
         bounds = signed_interval(self.low, self.high, "accuracy")
         return f"{difference(self.value, 'accuracy')} {bounds or '(no interval)'}"
+
+
+def told_apart(low: float, high: float) -> bool:
+    """Whether the interval of a difference excludes 0; a missing one (NaN) does not."""
+    return low > 0 or high < 0
+
+
+def seconds_alone(cost: pd.DataFrame) -> pd.Series:
+    """What each trial (row) costs by itself: its training, and the features it may share with others, in seconds."""
+    return cost["seconds"] + cost["feature_seconds"]
 
 
 def verdict(comparison: pd.DataFrame, differences: pd.DataFrame, cost: pd.DataFrame) -> Verdict:
@@ -72,7 +82,7 @@ def verdict(comparison: pd.DataFrame, differences: pd.DataFrame, cost: pd.DataFr
     Args:
         comparison: the comparison table; its accuracy rows decide.
         differences: the differences table; a pair may stand in either direction, and a missing pair is not told apart.
-        cost: the cost table; a strategy's cost is the mean of `seconds` over its trials.
+        cost: the cost table; a strategy's cost is that of one trial, alone: the mean over its trials.
 
     Raises:
         ValueError: the comparison table has no accuracy row.
@@ -81,7 +91,7 @@ def verdict(comparison: pd.DataFrame, differences: pd.DataFrame, cost: pd.DataFr
     if accuracy.empty:
         raise ValueError("the comparison table has no row of metric 'accuracy': run the evaluation of a strategy first")
     accuracy = accuracy.set_index("strategy")
-    seconds = cost.groupby("strategy")["seconds"].mean().reindex(accuracy.index)
+    seconds = seconds_alone(cost).groupby(cost["strategy"]).mean().reindex(accuracy.index)
     ranked = accuracy[accuracy["trials"] > 1]
     if len(ranked) < 2:
         return _unranked(accuracy, seconds)
@@ -150,10 +160,10 @@ def _costs(seconds: pd.Series, leader: str, rivals: Sequence[str], cheapest: str
     if cheapest is None:
         return []
     if rivals:
-        takes = f"Of those not told apart, {title(cheapest)} is the cheapest: {duration(seconds[cheapest])} per trial"
-        return [f"{takes}{_against(seconds, leader, cheapest)}."]
+        takes = f"{duration(seconds[cheapest])} for one trial, alone{_against(seconds, leader, cheapest)}"
+        return [f"Of those not told apart, {title(cheapest)} is the cheapest: {takes}."]
     overall = _cheapest(seconds, list(seconds.index))
-    cost = f"A trial of it takes {duration(seconds[leader])}"
+    cost = f"One trial of it, alone, takes {duration(seconds[leader])}"
     if overall in (None, leader):
         return [f"{cost}, less than any other strategy's."]
     ratio = f"{times(seconds[leader] / seconds[overall])} as long as" if seconds[overall] > 0 else "longer than"
@@ -201,5 +211,5 @@ def _unranked(accuracy: pd.DataFrame, seconds: pd.Series) -> Verdict:
 def _measured(name: str, row: pd.Series, seconds: float) -> str:
     value = f"{number(row['mean'], 'accuracy')} {interval(row['low'], row['high'], 'accuracy')}".rstrip()
     of_what = f"{count(row['trials'], 'trial')}, selection: {row['selection']}"
-    takes = f", {duration(seconds)} per trial" if pd.notna(seconds) else ""
+    takes = f", {duration(seconds)} for one trial, alone" if pd.notna(seconds) else ""
     return f"{capital(title(name))}: {value} of {count(row['test_images'], 'test image')} right ({of_what}){takes}."

@@ -56,9 +56,13 @@ def is_percentage(metric: str) -> bool:
 
 
 def interval(low: float, high: float, metric: str) -> str:
-    """`"[96.8, 97.8]"`, or an empty string when there is none (one trial)."""
+    """`"[96.8, 97.8]"`, or an empty string when there is none (one trial).
+
+    The ends are cut at those of the metric's scale, which a t interval of few trials can pass: nobody is 103% right.
+    """
     if not (math.isfinite(low) and math.isfinite(high)):
         return ""
+    low, high = max(low, 0.0), high if metric == "log_loss" else min(high, 1.0)
     scale, digits = (100, 1) if is_percentage(metric) else (1, 3)
     return f"[{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
 

@@ -75,5 +75,7 @@ def tensors(name: str, weights: str) -> dict[str, Tensor]:
     member = _member(name, weights)
     # Through the network, since some files (DenseNet's) have old names that only its own constructor translates.
     with offline(f"torchvision/{name} {weights}", member.url):
+        # Fetched first without running code, which the constructor would allow; it then finds them in the cache.
+        member.get_state_dict(progress=True, check_hash=True, weights_only=True)
         network: nn.Module = models.get_model(name, weights=member)
     return network.state_dict()

@@ -16,7 +16,7 @@ from transferlab.core.extract import extract
 from transferlab.core.layout import list_images as list_files
 from transferlab.core.split import assign, part
 from transferlab.core.statistics import channel_statistics, class_counts
-from transferlab.core.store import ImageStore
+from transferlab.core.store import ImageStore, largest
 from transferlab.core.strategy import Strategy
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def split_images(accepted: pd.DataFrame, dataset: Parameters) -> pd.DataFrame:
 def measure(index: pd.DataFrame, image_store: dict[str, ImageStore]) -> dict[str, Any]:
     """Statistics of the images: counts per split and class, mean and standard deviation of the training pixels."""
     train = (index["split"] == "train").to_numpy().nonzero()[0]
-    first = next(iter(image_store.values()))
+    first = largest(image_store.values())
     return {"classes": sorted_classes(index), "images": class_counts(index), **channel_statistics(first, train)}
 
 
@@ -96,7 +96,7 @@ def sorted_classes(index: pd.DataFrame) -> list[str]:
 
 def find_duplicates(index: pd.DataFrame, image_store: dict[str, ImageStore]) -> pd.DataFrame:
     """Photographs that are there twice, exactly or nearly, with a warning where a test image is also trained on."""
-    found = duplicates(index, next(iter(image_store.values())))
+    found = duplicates(index, largest(image_store.values()))
     across = found[found["split_a"] != found["split_b"]]
     if len(across):
         logger.warning("%d pairs of photographs across splits are, or may be, the same: see `duplicates`", len(across))

@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from transferlab import config
 from transferlab.core import comparison as statistics_of
 from transferlab.core import evaluate, network
-from transferlab.core.data import Images
+from transferlab.core.data import Images, Split
 from transferlab.core.device import Machine
-from transferlab.core.store import ImageStore
+from transferlab.core.store import ImageStore, largest
 from transferlab.core.strategy import Strategy
 from transferlab.datasets.checkpoints import StoredTrials
-from transferlab.pipelines.transfer.nodes import split_of, store_for
+from transferlab.pipelines.transfer.nodes import store_for
 from transferlab.reporting import samples
 from transferlab.reporting.page import Tables, render
 
@@ -64,7 +64,7 @@ def collect_facts(
 ) -> dict[str, Any]:
     """What the report says beyond the tables: the data, licences, published figures, versions, the machine."""
     data, texts = config.read(config.Dataset, dataset, "dataset"), config.read(config.Report, report, "report")
-    first = cost.iloc[0]
+    common, first = config.read(config.Training, training, "training"), cost.iloc[0]
     packages = ("transferlab", "kedro", "torch", "torchvision", "timm", "numpy", "scikit-learn")
     return {
         "experiment": experiment,
@@ -84,28 +84,30 @@ def collect_facts(
         "device": first["device"],
         "device_name": str(first["device_name"]),
         "threads": int(first["threads"]),
-        "seed": config.read(config.Training, training, "training").seed,
+        "seed": common.seed,
+        "trials": common.trials,
     }
 
 
 def draw_batch(index: pd.DataFrame, image_store: Stores) -> Figure:
     """A labelled batch of training images, as they are stored."""
     rows = _spread(index, BATCH)
-    store = next(iter(image_store.values()))
+    store = largest(image_store.values())
     return samples.labelled_batch(store.batch(rows), list(index["class"].iloc[rows]))
 
 
-def draw_augmented(index: pd.DataFrame, image_store: Stores, strategies: Parameters, training: Parameters) -> Figure:
+def draw_augmented(
+    index: pd.DataFrame, image_store: Stores, statistics: Parameters, strategies: Parameters, training: Parameters
+) -> Figure:
     """The same images as the first strategy that augments sees them; as they are cropped when none does."""
     parsed = [config.read(Strategy, raw, f"strategies.{name}") for name, raw in strategies.items()]
     stages = [(strategy, stage) for strategy in parsed for stage in strategy.stages.values()]
     strategy = next((s for s, stage in stages if stage.augmentation), parsed[0])
     operations = next((stage.augmentation for _, stage in stages if stage.augmentation), ())
-    view = network.view_of(strategy, None)
+    view = network.view_of(strategy, statistics)
     rows = _spread(index, AUGMENTED)
     store = store_for(view, image_store)
-    split = split_of(index.iloc[rows].reset_index(drop=True).assign(split="train"), store, "train")
-    split = type(split)("train", store, rows, split.labels)
+    split = Split("train", store, rows, index["label"].to_numpy()[rows])
     images = Images(split, view, _CPU, operations, (config.read(config.Training, training, "training").seed,), VIEWS)
     views_VBHW3 = [_uint8(images.pixels(number)) for number in range(VIEWS)]
     views = [np.stack([of_view[place] for of_view in views_VBHW3]) for place in range(len(rows))]
@@ -129,7 +131,7 @@ def draw_grid(name: str, predictions: pd.DataFrame, index: pd.DataFrame, image_s
     """Test images with truth, prediction and confidence."""
     examples = samples.pick_examples(predictions, name)
     row_of = pd.Series(index.index, index=index["path"])
-    store = next(iter(image_store.values()))
+    store = largest(image_store.values())
     return samples.prediction_grid(store.batch(row_of[examples["path"]]), examples)
 
 
@@ -162,8 +164,17 @@ def write_page(
         facts,
         tables,
         dict(zip(figure_names, figures, strict=True)),
-        stale(metrics, dict(zip(names, checkpoints, strict=True))),
+        [*stale(metrics, dict(zip(names, checkpoints, strict=True))), *diverged(cost, facts["trials"])],
     )
+
+
+def diverged(cost: pd.DataFrame, trials: int) -> list[str]:
+    """A sentence for each strategy of which some trials diverged: the others alone flatter it."""
+    return [
+        f"{name}: {trials - finished} of {trials} trials diverged and are left out of every figure, which flatters it"
+        for name, finished in cost.groupby("strategy", sort=False).size().items()
+        if finished < trials
+    ]
 
 
 def stale(metrics: pd.DataFrame, checkpoints: dict[str, StoredTrials]) -> list[str]:

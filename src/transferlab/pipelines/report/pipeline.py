@@ -15,7 +15,7 @@ from kedro.pipeline.node import Node
 
 from transferlab.pipelines.bound import Bound
 from transferlab.pipelines.report import nodes
-from transferlab.reporting import comparison, curves, evaluation, forest, steps
+from transferlab.reporting import cost, curves, evaluation, forest, steps
 
 _report_node = partial(node, namespace="report")
 GATHERED = ("history", "steps", "cost", "metrics", "per_class", "confusion")
@@ -83,7 +83,11 @@ def create_pipeline(strategies: list[str], trained: bool = True) -> Pipeline:
 def _overall_figures(trained: bool, several: bool) -> list[Node]:
     drawn = [
         _figure(nodes.draw_batch, ["index", "image_store"], "batch"),
-        _figure(nodes.draw_augmented, ["index", "image_store", "params:strategies", "params:training"], "augmented"),
+        _figure(
+            nodes.draw_augmented,
+            ["index", "image_store", "statistics", "params:strategies", "params:training"],
+            "augmented",
+        ),
         _figure(draw_cost, ["comparison", "cost", "facts"], "accuracy_against_cost"),
         _figure(curves.all_errors, ["history"], "all_errors"),
     ]
@@ -109,9 +113,9 @@ def _strategy_figures(name: str) -> list[Node]:
     ]
 
 
-def draw_cost(compared: Any, cost: Any, facts: dict[str, Any]) -> Any:
+def draw_cost(comparison: Any, costs: Any, facts: dict[str, Any]) -> Any:
     """Accuracy against cost, with the published figures."""
-    return comparison.accuracy_against_cost(compared, cost, facts["published"], facts["reference_lines"])
+    return cost.accuracy_against_cost(comparison, costs, facts["published"], facts["reference_lines"])
 
 
 def draw_confusion(confusion: Any, statistics: dict[str, Any], strategy: str) -> Any:

@@ -69,6 +69,8 @@ def train(
             except DivergedError as error:
                 logger.error("%s: trial %d of %d stopped: %s", name, number + 1, common.trials, error)
                 failures.append(error)
+                # It would diverge again, and with a lower rate it would be another trial's state.
+                (unfinished_trials / f"trial_{number}.pt").unlink(missing_ok=True)
     if not results:
         raise failures[0]
     checkpoints = {number: result.checkpoint for number, result in results.items()}
@@ -125,6 +127,7 @@ def evaluate_trials(
         p_NK = evaluate.predict(checkpoint, settings, split, machine, feature_cache)
         paths = list(index["path"].iloc[split.rows])
         key = {**where, "trial": trial}
+        of_test: dict[str, Any] = {**key, "split": "test", "selection": checkpoint.header["selection"], **origin}
         parts = evaluate.parts(paths, subsets)
         measured = {part: metrics.scores(p_NK[on_N], split.labels[on_N]) for part, on_N in parts.items()}
         rows = [
@@ -139,8 +142,8 @@ def evaluate_trials(
                     "value": [value for scores in measured.values() for value in scores.values()],
                 }
             ),
-            metrics.per_class(p_NK, split.labels, classes).assign(**key, **origin),  # type: ignore[arg-type]
-            metrics.confusion(p_NK, split.labels, classes).assign(strategy=name, trial=trial),
+            metrics.per_class(p_NK, split.labels, classes).assign(**of_test),
+            metrics.confusion(p_NK, split.labels, classes).assign(**of_test),
         ]
         for table, row in zip(tables, rows, strict=True):
             table.append(row)

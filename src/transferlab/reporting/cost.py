@@ -14,6 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from scipy.optimize import isotonic_regression
 
 from transferlab.reporting import style
+from transferlab.reporting.verdict import seconds_alone
 from transferlab.reporting.wording import capital, count, duration, title
 
 _TIMES = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10_800, 36_000, 108_000, 360_000]  # s
@@ -31,7 +32,7 @@ def accuracy_against_cost(
 
     Args:
         comparison: the comparison table; its accuracy rows are drawn.
-        cost: the cost table; a strategy's cost is the mean of `seconds` over its trials.
+        cost: the cost table; a strategy's cost is that of one trial, alone: the mean over its trials.
         published: mappings with strategy, metric, value (0..1); those of accuracy become dashed lines.
         reference_lines: mappings with label and value (0..1); dotted lines.
 
@@ -67,7 +68,8 @@ def accuracy_against_cost(
 
 def _points(comparison: pd.DataFrame, cost: pd.DataFrame) -> pd.DataFrame:
     accuracy = comparison[comparison["metric"] == "accuracy"]
-    seconds = cost.groupby("strategy")["seconds"].agg(seconds="mean", fastest="min", slowest="max").reset_index()
+    seconds = seconds_alone(cost).groupby(cost["strategy"]).agg(["mean", "min", "max"])
+    seconds = seconds.set_axis(["seconds", "fastest", "slowest"], axis=1).reset_index()
     missing = set(accuracy["strategy"]) - set(seconds["strategy"])
     if accuracy.empty or missing:
         raise ValueError(
@@ -81,7 +83,7 @@ def _draw_point(ax: Axes, row: Mapping[Any, Any], look: style.Look) -> tuple[str
     x, y = row["seconds"], 100 * row["mean"]
     ax.plot([x], [y], marker=look.marker, markersize=7, color=look.colour, linestyle="none", zorder=3)
     if np.isfinite(row["low"]):
-        ax.vlines(x, 100 * row["low"], 100 * row["high"], color=look.colour, linewidth=1.6, zorder=2)
+        ax.vlines(x, 100 * max(0, row["low"]), 100 * min(1, row["high"]), color=look.colour, linewidth=1.6, zorder=2)
     ax.hlines(y, row["fastest"], row["slowest"], color=look.colour, linewidth=1.6, zorder=2)
     return f"{title(row['strategy'])} {y:.1f}%", (x, y), look.colour
 
@@ -95,7 +97,7 @@ def _cost_axis(ax: Axes, least: float, most: float) -> None:
     else:
         ax.set_xlim(0, most * 1.15 or 1)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: duration(seconds)))
-    ax.set_xlabel("time of one trial (mean over trials)")
+    ax.set_xlabel("time of one trial, alone (mean over trials)")
 
 
 def _label_in_margin(ax: Axes, labels: list[tuple[str, tuple[float | None, float], str]]) -> None:
@@ -134,5 +136,6 @@ def _cost_note(points: pd.DataFrame, published: Sequence[Any], reference_lines: 
     n = count(trials[0], "trial") if len(trials) == 1 else f"{trials[0]} to {count(trials[-1], 'trial')}"
     bars = "Upright bars: 95% interval over trials" if trials[-1] > 1 else "No interval: one trial ranks nothing"
     note = f"n = {n}, {count(points['test_images'].max(), 'test image')}. {bars}; level bars: fastest to slowest trial."
+    note += " Alone: its training and the features of layers that stay frozen."
     lines = ["dashed: published figures"] * bool(published) + ["dotted: reference figures"] * bool(reference_lines)
     return f"{note} {capital(', '.join(lines))}." if lines else note
