@@ -11,7 +11,8 @@ from transferlab.core.predict import predict
 
 COLUMNS = {
     "metrics": "experiment strategy trial split selection run_id checkpoint_version metric value",
-    "per_class": "experiment strategy trial split selection class precision recall f1 support run_id checkpoint_version",
+    "per_class": "experiment strategy trial split selection class precision recall f1 support run_id "
+    "checkpoint_version",
     "confusion": "experiment strategy trial split selection truth prediction count run_id checkpoint_version",
     "history": "strategy trial stage epoch split loss accuracy learning_rate seconds",
     "cost": "strategy trial total_parameters trainable_parameters epochs views seconds feature_seconds "
