@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from transferlab import progress
-from transferlab.core.trial import Progress
+from transferlab.core.spec import Progress
 
 
 def epoch(trial: int, number: int, **figures: float) -> Progress:

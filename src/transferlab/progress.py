@@ -10,7 +10,7 @@ from typing import Protocol
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from transferlab.core import trial
+from transferlab.core import spec
 from transferlab.terminal import console
 
 logger = logging.getLogger(__name__)
@@ -50,13 +50,13 @@ def counting(what: str) -> Iterator[Counter]:
 
 
 @contextmanager
-def trials(strategy: str, count: int) -> Iterator[trial.Report]:
+def trials(strategy: str, count: int) -> Iterator[spec.Report]:
     """Bars for the trials of a strategy: one over all of them, one within the epoch, with loss and accuracy."""
     with _bars() as bars:
         overall = bars.add_task(strategy, total=count, note="")
         epoch = bars.add_task("", total=None, note="", visible=False)
 
-        def report(at: trial.Progress) -> None:
+        def report(at: spec.Progress) -> None:
             done = at.trial + (at.epoch - 1 + at.step / at.steps) / at.epochs
             bars.update(overall, completed=done, description=f"{strategy}: trial {at.trial + 1} of {count}")
             bars.update(
@@ -74,6 +74,6 @@ def trials(strategy: str, count: int) -> Iterator[trial.Report]:
         yield report
 
 
-def _figures(at: trial.Progress) -> str:
+def _figures(at: spec.Progress) -> str:
     held_out = "" if at.held_out_accuracy is None else f", held out {at.held_out_accuracy:.1%}"
     return f"loss {at.loss:.3f}, accuracy {at.accuracy:.1%}{held_out}"

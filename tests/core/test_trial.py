@@ -13,7 +13,8 @@ from transferlab.core.data import Images
 from transferlab.core.optim import SGD, Adam
 from transferlab.core.policy import PolicyError
 from transferlab.core.schedule import Plateau
-from transferlab.core.trial import Progress, train_trial
+from transferlab.core.spec import Progress
+from transferlab.core.trial import train_trial
 
 TIMES = ("seconds", "seconds_per_epoch", "images_per_second", "peak_memory_mb")
 STAGED = {

@@ -15,9 +15,9 @@ from transferlab.core.data import Split
 from transferlab.core.device import Compute, choose
 from transferlab.core.optim import SGD
 from transferlab.core.seeding import derive
+from transferlab.core.spec import TrialSpec
 from transferlab.core.store import ImageStore, Resize, StoreWriter
 from transferlab.core.strategy import Stage, Strategy
-from transferlab.core.trial import TrialSpec
 from transferlab.core.views import Input, View
 
 COMPUTE = Compute(device="cpu", threads=1)

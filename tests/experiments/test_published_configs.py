@@ -51,7 +51,7 @@ def test_weights_of_a_package_can_take_the_place_of_the_hubs(load, name):
 
 
 def test_a_mirror_is_one_place_or_a_list(load):
-    assert load("hymenoptera", dataset={"mirror": "../shared/data"}).dataset.mirror == ("../shared/data",)
+    assert load("hymenoptera", dataset={"mirror": "a/mirror"}).dataset.mirror == ("a/mirror",)
     assert load("hymenoptera", dataset={"mirror": ["a", "b"]}).dataset.mirror == ("a", "b")
 
 

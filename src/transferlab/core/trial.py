@@ -1,15 +1,14 @@
 """A trial: one seed of one strategy, from the initial weights through all stages.
 
-`train_trial(spec, folder, report) -> result` takes and gives plain picklable values and imports torch only, so that any
-launcher (another process, another machine) can run it.
+`train_trial(spec, folder, report, states) -> result` takes and gives plain picklable values and imports torch only, so
+that any launcher (another process, another machine) can run it.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,77 +18,13 @@ from torch import nn
 import transferlab
 from transferlab.core import data, engine, features, network, optim, policy, resume
 from transferlab.core.checkpoint import Checkpoint, digest
-from transferlab.core.data import Images, Split
-from transferlab.core.device import Compute, Machine, PeakMemory, choose
+from transferlab.core.data import Images
+from transferlab.core.device import Machine, PeakMemory, choose
 from transferlab.core.record import Record, on_cpu
-from transferlab.core.seeding import derive
-from transferlab.core.strategy import Stage, Strategy
+from transferlab.core.spec import Progress, Report, TrialResult, TrialSpec
+from transferlab.core.strategy import Stage
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a trial is; the figures are None until the epoch's end."""
-
-    trial: int
-    stage: str
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float | None = None
-    accuracy: float | None = None
-    held_out_accuracy: float | None = None
-
-
-Report = Callable[[Progress], None]
-
-
-@dataclass(frozen=True)
-class TrialSpec:
-    """Everything a trial needs.
-
-    Attributes:
-        name: of the strategy, for the tables.
-        strategy: model, stages, selection rule.
-        initial: the network before training.
-        train: the training split.
-        held_out: the split of the curve, evaluated after each epoch: validation (which may decide), test (when nothing
-            is decided by it), or None.
-        trial: its number, from 0.
-        seed: of the experiment; the trial's own follows from both.
-        compute: device, precision, threads.
-    """
-
-    name: str
-    strategy: Strategy
-    initial: Checkpoint
-    train: Split
-    held_out: Split | None
-    trial: int
-    seed: int
-    compute: Compute
-
-    def __post_init__(self) -> None:
-        if self.strategy.decides and (self.held_out is None or self.held_out.name != "validation"):
-            seen = f"the {self.held_out.name} split" if self.held_out else "no held-out split"
-            raise ValueError(f"strategies.{self.name} decides by validation figures and was given {seen}")
-
-    @property
-    def trial_seed(self) -> int:
-        """The seed of everything that differs between trials; the same for all strategies, which pairs them."""
-        return derive(self.seed, "trial", self.trial)
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """What a trial leaves: its checkpoint, and rows for the tables `history`, `steps` and `cost`."""
-
-    checkpoint: Checkpoint
-    history: list[dict[str, Any]]
-    steps: list[dict[str, Any]]
-    cost: dict[str, Any]
 
 
 def train_trial(spec: TrialSpec, folder: Path, report: Report, states: Path | None = None) -> TrialResult:

@@ -15,9 +15,10 @@ from transferlab.core.data import Split
 from transferlab.core.device import choose
 from transferlab.core.engine import DivergedError
 from transferlab.core.seeding import derive
+from transferlab.core.spec import TrialSpec
 from transferlab.core.store import ImageStore
 from transferlab.core.strategy import Strategy
-from transferlab.core.trial import TrialSpec, train_trial
+from transferlab.core.trial import train_trial
 from transferlab.core.views import View
 from transferlab.datasets.checkpoints import StoredTrials
 from transferlab.errors import UserError
