@@ -1,0 +1,157 @@
+"""Kill training processes at random moments and count what is lost: `python -m benchmarks.kills --kills 200`.
+
+Trainings are tiny and real: a ResNet with BatchNorm, staged (head on cached features, then all with one-cycle, then all
+with kept optimizer and plateau), the best epoch selected. Each is killed with SIGKILL at random moments, begun again
+until it ends, and compared, to the bit, with one that was never killed: weights, history, steps. Writes
+`benchmarks/results/kills.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import platform
+import random
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from transferlab.core import network, resume
+from transferlab.core.atomic import whole_file
+from transferlab.core.augment import RandomFlip, RandomResizedCrop
+from transferlab.core.backbones import Model
+from transferlab.core.checkpoint import digest
+from transferlab.core.data import Split
+from transferlab.core.device import Compute
+from transferlab.core.optim import SGD, Adam
+from transferlab.core.schedule import OneCycle, Plateau
+from transferlab.core.spec import TrialResult, TrialSpec
+from transferlab.core.store import ImageStore, Resize, StoreWriter
+from transferlab.core.strategy import Stage, Strategy
+from transferlab.core.trial import train_trial
+from transferlab.core.views import Input
+
+RESULT = Path(__file__).parent / "results" / "kills.json"
+AUGMENTATION = (RandomResizedCrop(), RandomFlip())
+STAGES = {
+    "head": Stage(epochs=3, trainable="head", optimizer=SGD(lr=0.2), augmentation=AUGMENTATION, views=2, batch_size=4),
+    "tune": Stage(
+        epochs=3,
+        optimizer=Adam(name="adamw", lr=1e-2),
+        schedule=OneCycle(),
+        augmentation=AUGMENTATION,
+        batch_size=4,
+    ),
+    "more": Stage(
+        epochs=3,
+        optimizer=Adam(name="adamw", lr=1e-3),
+        keep_optimizer=True,
+        schedule=Plateau(patience=0),
+        augmentation=AUGMENTATION,
+        batch_size=4,
+    ),
+}
+
+
+def split_of(folder: Path, name: str, count: int, seed: int) -> Split:
+    """A split of noise whose class shows in red or blue."""
+    rng = np.random.default_rng(seed)
+    labels_N = np.arange(count) % 2
+    images = rng.integers(0, 200, (count, 36, 36, 3), np.uint8)
+    images[np.arange(count), ..., 2 * labels_N] += 55
+    folder.mkdir(parents=True)
+    with StoreWriter(folder, Resize(size=36)) as writer:
+        for image_HWC in images:
+            writer.append(image_HWC)
+        pixels = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+        writer.finish("noise", [{"path": str(i), "reason": None, "pixel_sha256": sha} for i, sha in enumerate(pixels)])
+    return Split(name, ImageStore(folder), np.arange(count), labels_N.astype(np.int64))
+
+
+def spec_in(folder: Path) -> TrialSpec:
+    """The training that is killed."""
+    strategy = Strategy(
+        model=Model(name="timm/test_resnet"), stages=STAGES, input=Input(size=32, resize=36), select="best"
+    )
+    statistics = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
+    initial = network.initial(strategy, ["red", "blue"], statistics, 0)
+    train, held_out = split_of(folder / "train", "train", 15, 0), split_of(folder / "held_out", "validation", 8, 1)
+    return TrialSpec("killed", strategy, initial, train, held_out, 0, 0, Compute(device="cpu", threads=1))
+
+
+def fingerprint(result: TrialResult) -> str:
+    """Of all bits of a result but the seconds."""
+    history = [{key: value for key, value in row.items() if key != "seconds"} for row in result.history]
+    text = json.dumps([history, result.steps, result.checkpoint.header], sort_keys=True)
+    return hashlib.sha256((text + digest(result.checkpoint.tensors)).encode()).hexdigest()
+
+
+def train(spec: TrialSpec, folder: Path) -> None:
+    """What a process does: train, or go on, and write the fingerprint of the result."""
+    resume.SECONDS_BETWEEN_STATES = 0.0
+    result = train_trial(spec, folder / "features", lambda at: None, folder / "states")
+    with whole_file(folder / "result") as file:
+        file.write(fingerprint(result).encode())
+
+
+def main() -> None:
+    """Run until so many kills have been made."""
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    wanted = parser.parse_args()
+    draws, counts, epochs = random.Random(wanted.seed), Counter[str](), Counter[int]()  # noqa: S311 - moments
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["transferlab.core.trial"])
+    with tempfile.TemporaryDirectory() as name:
+        spec = spec_in(Path(name) / "images")
+        whole = Path(name) / "whole"
+        run(processes, spec, whole, None)  # the first also starts the server and imports torch
+        expected = (whole / "result").read_text()
+        seconds = run(processes, spec, Path(name) / "timed", None)
+        while counts["kills"] < wanted.kills:
+            folder = Path(name) / f"training_{counts['trainings']}"
+            while not (folder / "result").is_file():
+                run(processes, spec, folder, draws.uniform(0, seconds))
+                if not (folder / "result").is_file():
+                    counts["kills"] += 1
+                    epochs[epoch_of(folder / "states" / "trial_0.pt")] += 1
+            counts["trainings"] += 1
+            counts["with other bits"] += (folder / "result").read_text() != expected
+    report = {
+        **{key: counts[key] for key in ("kills", "trainings", "with other bits")},
+        "kills by finished epochs in the state": {str(epoch): epochs[epoch] for epoch in sorted(epochs)},
+        "seed": wanted.seed,
+        "machine": {"processor": platform.machine(), "torch": torch.__version__, "python": platform.python_version()},
+    }
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(report, indent=2))
+
+
+def run(
+    processes: multiprocessing.context.ForkServerContext, spec: TrialSpec, folder: Path, until: float | None
+) -> float:
+    """Train in a process of its own, killed after `until` seconds if it has not ended by then; seconds it ran."""
+    process = processes.Process(target=train, args=(spec, folder))
+    started = time.monotonic()
+    process.start()
+    process.join(until)
+    process.kill()
+    process.join()
+    return time.monotonic() - started
+
+
+def epoch_of(state: Path) -> int:
+    """Finished epochs in a state; -1 when there is none yet. A state that cannot be read is an error here too."""
+    return torch.load(state, weights_only=True)["record"]["epoch"] if state.is_file() else -1
+
+
+if __name__ == "__main__":
+    main()
