@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from transferlab.config_errors import problems_in
 from transferlab.core import network
 from transferlab.core.device import Compute
+from transferlab.core.features import Keeping
 from transferlab.core.label_table import LabelTable
 from transferlab.core.layout import ClassFolders, Layout
 from transferlab.core.problems import FieldProblems, Problem, did_you_mean
@@ -57,6 +58,7 @@ class Training(_Strict):
     trials: Annotated[int, Field(ge=1)] = 3
     seed: Annotated[int, Field(ge=0)] = 0
     compute: Compute = Field(default_factory=Compute)
+    features: Keeping = Field(default_factory=Keeping)
     test_curve: bool = False
     """Record the test split's curve while training; allowed only where nothing is decided by a held-out split."""
 

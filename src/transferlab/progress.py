@@ -57,6 +57,11 @@ def trials(strategy: str, count: int) -> Iterator[spec.Report]:
         epoch = bars.add_task("", total=None, note="", visible=False)
 
         def report(at: spec.Progress) -> None:
+            if at.doing is not None:
+                bars.update(
+                    epoch, completed=at.step, total=at.steps, description=f"  {at.stage}: {at.doing}", visible=True
+                )
+                return
             done = at.trial + (at.epoch - 1 + at.step / at.steps) / at.epochs
             bars.update(overall, completed=done, description=f"{strategy}: trial {at.trial + 1} of {count}")
             bars.update(

@@ -106,7 +106,7 @@ def test_a_split_travels(split):
 def test_features_are_used_in_turn_as_the_views_were(monkeypatch):
     monkeypatch.setattr(data, "EVALUATION_BATCH", 3)
     views = torch.arange(14).reshape(2, 7, 1).float()
-    features, rows = Features(tuple(views), 0.0), torch.tensor([5, 0])
+    features, rows = Features(tuple(views), torch.device("cpu")), torch.tensor([5, 0])
     for epoch in range(4):
         assert torch.equal(features.batch(epoch, rows), views[epoch % 2][rows])
     assert [len(batch) for batch in features.in_order(1)] == [3, 3, 1]

@@ -15,6 +15,7 @@ from transferlab.core.engine import DivergedError, StageTraining
 from transferlab.core.optim import SGD, Clip
 from transferlab.core.schedule import OneCycle
 
+CPU = torch.device("cpu")
 N, K = 11, 3
 RNG = torch.Generator().manual_seed(0)
 X = torch.randn(N, 4, generator=RNG)
@@ -33,7 +34,7 @@ class Recorded(Features):
 
 
 def recorded(*views):
-    source = Recorded(views or (X,))
+    source = Recorded(views or (X,), CPU)
     object.__setattr__(source, "asked", [])
     return source
 
@@ -127,7 +128,7 @@ def trained(seed=(0, "tune"), dropout=0.5, epochs=(0, 1), alike=False):
     images, labels_N = torch.rand(N, 3, 8, 8, generator=torch.Generator().manual_seed(1)), Y % 2
     if alike:
         images, labels_N = images[:1].expand(N, -1, -1, -1), labels_N[:1].expand(N)
-    stretch = training(net, Features((images,), 0.0), labels_N, seed, optimizer=SGD(lr=0.1), batch_size=N)
+    stretch = training(net, Features((images,), CPU), labels_N, seed, optimizer=SGD(lr=0.1), batch_size=N)
     losses = [stretch.epoch(epoch, []).loss for epoch in epochs]
     return losses, state(net)
 
@@ -170,7 +171,7 @@ def test_a_frozen_body_keeps_every_bit_while_the_head_trains():
     config = stage(optimizer=SGD(lr=0.5, weight_decay=0.1))
     optimizer = optim.build(config.optimizer, net, policy.apply(net, "head", ("head",)))
     before = state(net)
-    source = Features((torch.rand(N, 3, 8, 8, generator=torch.Generator().manual_seed(1)),), 0.0)
+    source = Features((torch.rand(N, 3, 8, 8, generator=torch.Generator().manual_seed(1)),), CPU)
     stretch = StageTraining(config, net, optimizer, source, Y % 2, machine(), (0,), lambda *_: None)
     stretch.epoch(0, [])
     engine.evaluate(net, source.in_order(), Y % 2, machine())

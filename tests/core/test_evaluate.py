@@ -7,6 +7,7 @@ from tiny import machine, spec_of, split_of, stage, strategy
 
 from transferlab.core import evaluate, features, network
 from transferlab.core.data import Images
+from transferlab.core.features import Keeping
 from transferlab.core.trial import train_trial
 
 
@@ -28,7 +29,7 @@ PLANS = {
 def test_probabilities_are_the_softmax_of_the_network_in_eval(splits, tmp_path, name, cached):
     plan, (train, test) = PLANS[name], splits
     checkpoint = train_trial(spec_of(plan, train), tmp_path / "training", lambda _: None).checkpoint
-    p_NK = evaluate.predict(checkpoint, plan, test, machine(), tmp_path / "test")
+    p_NK = evaluate.predict(checkpoint, plan, test, machine(), tmp_path / "test", Keeping())
     net = network.load(checkpoint, machine()).eval()
     with torch.no_grad():
         x = Images(test, network.view_in(checkpoint), machine()).batch(0, torch.arange(7))
@@ -50,7 +51,7 @@ def test_what_no_trial_trained_is_computed_once_for_all(splits, tmp_path, monkey
     for trial in range(3):
         one = dataclasses.replace(spec, initial=initial, trial=trial)
         checkpoint = train_trial(one, tmp_path, lambda _: None).checkpoint
-        evaluate.predict(checkpoint, PLANS["head"], test, machine(), tmp_path)
+        evaluate.predict(checkpoint, PLANS["head"], test, machine(), tmp_path, Keeping())
     assert len(ran) == 2  # the training images, the test images
 
 

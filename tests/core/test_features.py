@@ -4,142 +4,23 @@ import pytest
 import torch
 from tiny import FLIP_AND_CROP, VIEW, machine, normed_net, same, spec_of, split_of, stage, strategy
 from torch import nn
-from torchvision import models
 
 from transferlab.core import data, engine, features, optim, policy
 from transferlab.core.backbones import Model
 from transferlab.core.data import Images
+from transferlab.core.features import Keeping
 from transferlab.core.optim import SGD
 from transferlab.core.seeding import global_seed
 from transferlab.core.trial import train_trial
 
 HEAD = ("head",)
 CPU = torch.device("cpu")
-X = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 RESNET = Model(name="timm/test_resnet")
 
 
-def cut_of(net, rows, head=HEAD, x=X):
-    policy.apply(net, rows, head)
-    return features.cut(net, x[:1])
-
-
-# ---- where the network is cut ----------------------------------------------------------------------------------------
-def test_dropout_before_the_head_belongs_to_the_tail():
-    assert cut_of(normed_net(), "head").tail == "head"
-    assert cut_of(normed_net(), (("head.1.weight", 1.0), (".*", None))).tail == "head"
-
-
-def test_one_trained_layer_is_the_tail_itself():
-    net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(1800, 2))
-    assert cut_of(net, (("2.*", 1.0), (".*", None))).tail == "2"
-
-
-@pytest.mark.parametrize("rows", ["all", (("body.*", 1.0), (".*", None)), (("body.0.*|head.*", 1.0), (".*", None))])
-def test_no_cut_where_the_tail_is_not_the_end(rows):
-    assert cut_of(normed_net(), rows) is None
-
-
-class Twice(nn.Module):
-    """Calls its head twice; the second call gives the output."""
-
-    def __init__(self):
-        super().__init__()
-        self.body, self.head = nn.Linear(3, 3), nn.Linear(3, 3)
-
-    def forward(self, x):
-        return self.head(self.head(self.body(x)))
-
-
-class Scaled(Twice):
-    """Does something after its head."""
-
-    def forward(self, x):
-        return 2 * self.head(self.body(x))
-
-
-class TwoInputs(Twice):
-    """Its head takes more than what the body makes."""
-
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Bilinear(3, 3, 2)
-
-    def forward(self, x):
-        return self.head(self.body(x), x)
-
-
-@pytest.mark.parametrize("net", [Twice(), Scaled(), TwoInputs()], ids=lambda net: type(net).__name__)
-def test_no_cut_where_the_tail_alone_does_not_make_the_output(net):
-    assert cut_of(net, "head", x=torch.rand(2, 3)) is None
-
-
-def test_no_cut_at_a_module_inside_that_takes_several_inputs():
-    net = models.VisionTransformer(
-        image_size=32, patch_size=16, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=8, num_classes=2
-    )
-    last = r"encoder\.layers\.encoder_layer_1\.self_attention\..*"
-    assert cut_of(net, ((last, 1.0), (".*", None))) is None
-
-
-def test_a_norm_without_parameters_that_gathers_statistics_is_not_frozen_work():
-    # No policy can cover it; it trains with the module it stands in.
-    net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2, affine=False), nn.Flatten(), nn.Linear(1800, 2))
-    assert cut_of(net, (("3.*", 1.0), (".*", None))) is None
-
-
-def test_the_digest_is_of_all_that_is_not_the_tail():
-    nets = [normed_net() for _ in range(4)]
-    with torch.no_grad():
-        nets[1].head[1].weight += 1
-        nets[2].body[0].weight[0, 0, 0, 0] += 1e-6
-        nets[3].body[1].running_mean[0] += 1e-6
-    digests = [cut_of(net, "head").prefix_sha256 for net in nets]
-    assert digests[0] == digests[1]
-    assert len(set(digests)) == 3
-
-
-# ---- the same numbers as without -------------------------------------------------------------------------------------
-NETWORKS = {
-    "efficientnet": (lambda: models.efficientnet_b0(num_classes=2), ("classifier.1",), "classifier"),
-    "mobilenet_v2": (lambda: models.mobilenet_v2(num_classes=2), ("classifier.1",), "classifier"),
-    "mobilenet_v3": (lambda: models.mobilenet_v3_small(num_classes=2), ("classifier.3",), "classifier"),
-    "vgg": (
-        lambda: nn.Sequential(models.vgg11(num_classes=2, init_weights=False)),
-        ("0.classifier.6",),
-        "0.classifier",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_tail_on_features_is_the_network(name):
-    make, head, tail = NETWORKS[name]
-    with global_seed(CPU, 0):
-        net = make()
-        with torch.no_grad():  # statistics that keep the numbers near 1
-            for module in net.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.momentum = None
-            net.train()(X)
-    at = cut_of(net, "head", head)
-    assert at.tail == tail
-    kept = features.compute(net, at, iter([X]), machine())
-    module = net.get_submodule(at.tail)
-    outputs = []
-    for run, x in ((net, X), (module, kept)):
-        policy.train_mode(net)
-        with global_seed(CPU, 1, "dropout"):
-            outputs.append(run(x.clone()))  # EfficientNet's dropout works in place
-            with torch.no_grad():
-                outputs.append(run(x.clone()))
-    whole, whole_again, alone, alone_again = outputs
-    rounding = 1e-3 * whole.abs().max()
-    assert (whole - alone).abs().max() < rounding
-    assert (whole_again - alone_again).abs().max() < rounding
-    assert (whole - whole_again).abs().max() > 10 * rounding  # dropout is active, in both the same
-    assert not kept.requires_grad
-    assert not kept.is_inference()
+def on_features(net, images, folder, rows="head", model=RESNET, **keeping):
+    policy.apply(net, rows, HEAD)
+    return data.on_features(net, [images], model, folder / "features", Keeping(**keeping))
 
 
 HEAD_STAGE = {"trainable": "head", "optimizer": SGD(lr=0.5), "epochs": 3}
@@ -153,7 +34,7 @@ def test_cached_training_is_uncached_training(tmp_path, monkeypatch, model, conf
     results = []
     for uncached in (False, True, False):
         if uncached:
-            monkeypatch.setattr(features, "cut", lambda network, example: None)
+            monkeypatch.setattr(data, "cut", lambda network, example: None)
         results.append(train_trial(spec_of(plan, train, held_out), tmp_path / "features", lambda _: None))
         monkeypatch.undo()
     assert len(list((tmp_path / "features").iterdir())) == config.get("views", 1) + 1
@@ -169,10 +50,9 @@ def test_cached_training_is_uncached_training(tmp_path, monkeypatch, model, conf
 
 def test_same_bits_as_a_network_that_is_run_on_the_same_batches(tmp_path):
     net, images = normed_net(), Images(split_of(tmp_path / "store", 9), VIEW, machine())
-    at = cut_of(net, "head")
-    kept = data.with_features(images, net, at, RESNET, tmp_path / "features")
+    kept = on_features(net, images, tmp_path)
     whole = engine.logits(net, images.in_order(), machine())
-    assert torch.equal(engine.logits(net.head, kept.in_order(), machine()), whole)
+    assert torch.equal(engine.logits(kept.tail, kept.sources[0].in_order(), machine()), whole)
 
 
 # ---- the key ---------------------------------------------------------------------------------------------------------
@@ -183,8 +63,7 @@ def counted(tmp_path):
 
     def ask(net=None, model=RESNET, rows="head", **changes):
         images = dataclasses.replace(Images(train, VIEW, machine(), FLIP_AND_CROP, ("views", 0), 2), **changes)
-        net = net or normed_net()
-        found = data.with_features(images, net, cut_of(net, rows), model, tmp_path / "features")
+        found = on_features(net or normed_net(), images, tmp_path, rows, model).sources[0]
         assert len(found.views) == (images.views or 0)
         return len(list((tmp_path / "features").iterdir()))
 
@@ -216,8 +95,8 @@ def test_a_changed_policy_misses(counted):
             return body.append(nn.Sequential(nn.Linear(4, first_width), nn.Linear(first_width, 2)))
 
     assert counted(net(3), rows=((r"2\.1\..*", 1.0), (".*", None))) == 4
-    assert counted(net(3), rows=((r"2\..*", 1.0), (".*", None))) == 6
-    assert counted(net(3), rows=((r"2\..*", 0.1), (".*", None))) == 6  # only the rate
+    assert counted(net(3), rows=((r"2\..*", 1.0), (".*", None))) == 4  # all that the first ones come from
+    assert counted(net(3), rows=((r"2\..*", 0.1), (".*", None))) == 4  # only the rate
 
 
 @pytest.mark.parametrize(
@@ -252,19 +131,95 @@ def test_images_without_augmentation_need_no_seed(tmp_path):
     # So validation and test images are computed once for all trials and strategies.
     images = Images(split_of(tmp_path / "store", 6), VIEW, machine(), (), ("augment", 1))
     for seed in (("augment", 1), ("augment", 2)):
-        net = normed_net()
-        other = dataclasses.replace(images, seed=seed)
-        data.with_features(other, net, cut_of(net, "head"), RESNET, tmp_path / "features")
+        on_features(normed_net(), dataclasses.replace(images, seed=seed), tmp_path)
     assert len(list((tmp_path / "features").iterdir())) == 1
 
 
 def test_optimizer_of_the_network_trains_the_tail(tmp_path):
     # The tail is a part of the network and not a copy.
     net, images = normed_net(0.0), Images(split_of(tmp_path / "store", 6), VIEW, machine())
-    at = cut_of(net, "head")
     optimizer = optim.build(SGD(lr=0.1), net, policy.apply(net, "head", HEAD))
-    kept = data.with_features(images, net, at, RESNET, tmp_path / "features")
+    kept = on_features(net, images, tmp_path)
     before = net.head[1].weight.clone()
-    net.get_submodule(at.tail)(kept.batch(0, torch.arange(6))).square().sum().backward()
+    kept.tail(kept.sources[0].batch(0, torch.arange(6))).square().sum().backward()
     optimizer.step()
     assert not torch.equal(net.head[1].weight, before)
+
+
+# ---- how they are kept -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("dtype", "rounding"), [("float32", 0.0), ("bfloat16", 2**-8), ("float16", 2**-11)])
+def test_half_precision_rounds_and_takes_half_the_room(tmp_path, dtype, rounding):
+    images = Images(split_of(tmp_path / "store", 9), VIEW, machine())
+    exact = on_features(normed_net(), images, tmp_path / "exact").sources[0].batch(0, torch.arange(9))
+    kept = on_features(normed_net(), images, tmp_path, dtype=dtype).sources[0]
+    batch = kept.batch(0, torch.arange(9))
+    assert batch.dtype == torch.float32
+    assert ((batch - exact).abs() <= rounding * exact.abs()).all()
+    assert kept.nbytes == 9 * 4 * (4 if dtype == "float32" else 2)
+
+
+def test_features_beyond_the_limit_are_not_kept_and_the_network_runs_whole(tmp_path, caplog):
+    caplog.set_level("INFO")
+    images = Images(split_of(tmp_path / "store", 9), VIEW, machine())
+    assert on_features(normed_net(), images, tmp_path, limit_gb=100e-9) is None
+    assert "limit_gb" in caplog.text
+    assert not (tmp_path / "features").exists()
+    assert on_features(normed_net(), images, tmp_path, limit_gb=9 * 4 * 4e-9) is not None
+
+
+def test_what_was_not_used_for_longest_makes_room(tmp_path):
+    images = Images(split_of(tmp_path / "store", 9), VIEW, machine(), FLIP_AND_CROP)
+    limit = {"limit_gb": 2.5 * (9 * 4 * 4 + features._HEADER_BYTES) / 1e9}  # room for two
+
+    def ask(seed):
+        on_features(normed_net(), dataclasses.replace(images, seed=("views", seed)), tmp_path, **limit)
+        return {file.name for file in (tmp_path / "features").iterdir()}
+
+    (first,) = ask(1)
+    (second,) = ask(2) - {first}
+    assert ask(1) == {first, second}
+    assert second not in ask(3)
+    assert first in ask(3)
+
+
+def test_a_flipped_bit_in_a_file_is_noticed_and_the_features_are_computed_again(tmp_path, caplog):
+    images = Images(split_of(tmp_path / "store", 9), VIEW, machine())
+    before = on_features(normed_net(), images, tmp_path).sources[0].views[0].clone()
+    (file,) = (tmp_path / "features").iterdir()
+    content = bytearray(file.read_bytes())
+    for at in (3, 40, len(content) - 2):
+        file.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
+        caplog.clear()
+        assert torch.equal(on_features(normed_net(), images, tmp_path).sources[0].views[0], before)
+        assert f"{file} is damaged" in caplog.text
+        assert file.read_bytes()[features._HEADER_BYTES :] == content[features._HEADER_BYTES :]
+
+
+def test_computing_tells_how_far_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "EVALUATION_BATCH", 4)
+    images = [Images(split_of(tmp_path / str(n), n), VIEW, machine(), FLIP_AND_CROP, views=2) for n in (5, 4)]
+    net, told = normed_net(), []
+    policy.apply(net, "head", HEAD)
+    for _ in range(2):
+        tell = lambda done, of: told.append((done, of))  # noqa: E731
+        data.on_features(net, images, RESNET, tmp_path / "features", Keeping(), tell)
+    assert told == [(4, 18), (5, 18), (9, 18), (10, 18), (14, 18), (18, 18)]
+
+
+LAST_BLOCK = ((r"layer4\..*|head\..*|.*fc.*", 1.0), (".*", None))
+
+
+def test_last_block_and_head_on_features_train_as_the_whole_network(tmp_path, monkeypatch):
+    plan = strategy(last=stage(trainable=LAST_BLOCK, augmentation=FLIP_AND_CROP, views=2, epochs=3))
+    train, held_out = split_of(tmp_path / "train", 11), split_of(tmp_path / "val", 5, "validation", seed=1)
+    spec, results = spec_of(plan, train, held_out), []
+    for name in ("cached", "whole"):
+        results.append(train_trial(spec, tmp_path / name, lambda _: None))
+        monkeypatch.setattr(data, "cut", lambda network, example: None)
+    cached, whole = results
+    assert len(list((tmp_path / "cached").iterdir())) == 3
+    assert not (tmp_path / "whole").exists()
+    assert [row["loss"] for row in cached.steps] == pytest.approx([row["loss"] for row in whole.steps], abs=2e-4)
+    assert [row["loss"] for row in cached.history] == pytest.approx([row["loss"] for row in whole.history], abs=2e-4)
+    assert cached.cost["feature_mb"] > 0
+    assert whole.cost["feature_mb"] == 0

@@ -65,6 +65,7 @@ def simulate_cost(rng, strategies, trials):
                     "views": 4 if name == "feature_extraction" else 0,
                     "seconds": seconds,
                     "feature_seconds": 8.0 if name == "feature_extraction" else 0.0,
+                    "feature_mb": 96.0 if name == "feature_extraction" else 0.0,
                     "seconds_per_epoch": seconds / 8,
                     "images_per_second": 8000 / seconds,
                     "peak_memory_mb": 812.0,

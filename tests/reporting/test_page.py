@@ -146,7 +146,7 @@ def test_the_cost_of_a_trial_alone_is_shown_with_its_parts(page, example):
     own = example.cost.query("strategy == 'feature_extraction'")
     assert "One trial, alone" in page.text
     assert f"training {own['seconds'].mean():.2g} s (" in page.text
-    assert "+ features 8 s, shared by all trials" in page.text
+    assert "+ features 8 s (96 MB), shared by all trials" in page.text
     assert page.text.count("shared by all trials") == 1, "the others keep no features"
 
 

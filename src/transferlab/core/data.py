@@ -6,9 +6,9 @@ Both give `batch(epoch, rows)`: the input of the network, or of its tail, for so
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +22,14 @@ import transferlab
 from transferlab.core import features
 from transferlab.core.augment import Draws, Operation
 from transferlab.core.backbones import Model
+from transferlab.core.cut import Cut, cut
 from transferlab.core.device import Machine
+from transferlab.core.features import Keeping
 from transferlab.core.seeding import generator
 from transferlab.core.store import ImageStore
 from transferlab.core.views import View
+
+logger = logging.getLogger(__name__)
 
 # Images in one forward pass without gradients: large enough to keep any device busy, small enough for 224 px on 2 GB.
 EVALUATION_BATCH = 64
@@ -110,40 +114,114 @@ class Images:
 
 @dataclass(frozen=True)
 class Features:
-    """What a frozen prefix made of the views of `Images`: one (N, F...) tensor per view, on the device.
+    """What a frozen prefix made of the views of `Images`: one (N, F...) tensor per view.
 
     Attributes:
-        views: the features.
+        views: the features, on the device where there is room, else on the CPU.
+        device: where batches are wanted.
         seconds: what computing them took, whenever that was.
     """
 
     views: tuple[Tensor, ...]
+    device: torch.device
     seconds: float = 0.0
 
+    @property
+    def nbytes(self) -> int:
+        """Size of all views."""
+        return sum(view.nbytes for view in self.views)
+
     def batch(self, epoch: int, rows: Tensor) -> Tensor:
-        """The tail's input for some images in an epoch."""
+        """The tail's input for some images in an epoch, float32."""
         view = self.views[epoch % len(self.views)]
-        return view[rows.to(view.device)]
+        return view[rows.to(view.device)].to(self.device, torch.float32)
 
     def in_order(self, number: int = 0) -> Iterator[Tensor]:
         """All images of one view, in order, in batches for evaluation."""
-        yield from torch.split(self.views[number], EVALUATION_BATCH)
+        for rows in torch.split(torch.arange(len(self.views[number])), EVALUATION_BATCH):
+            yield self.batch(number, rows)
 
 
 Source = Images | Features
 
 
-def with_features(images: Images, network: nn.Module, at: features.Cut, model: Model, folder: Path) -> Features:
-    """The features of all views of `images` (which must be finitely many), from the cache in `folder` or computed.
+@dataclass(frozen=True)
+class OnFeatures:
+    """What is left to run of a network, and the features it runs on, for each of some splits."""
+
+    tail: nn.Module
+    sources: list[Features]
+
+
+def on_features(
+    network: nn.Module,
+    splits: Sequence[Images],
+    model: Model,
+    folder: Path,
+    keeping: Keeping,
+    tell: Callable[[int, int], None] = lambda done, of: None,
+) -> OnFeatures | None:
+    """Put the frozen prefix of a network that has its policy behind it, where it has one and the features have room.
+
+    Args:
+        network: as its stage trains it.
+        splits: with finitely many views each.
+        model: what the network is.
+        folder: where features are kept.
+        keeping: how, and how many.
+        tell: called with (images done, of all) while features are computed.
+    """
+    at = cut(network, splits[0].batch(0, torch.arange(1)))
+    if at is None:
+        return None
+    count = sum(len(images.split) * (images.views or 0) for images in splits)
+    needed = keeping.bytes_of(count, at.shape)
+    if needed > keeping.limit_gb * 1e9:
+        logger.info(
+            "features of %d views of images would take %.3g GB, more than training.features.limit_gb (%g): "
+            "the frozen layers run in every step",
+            count,
+            needed / 1e9,
+            keeping.limit_gb,
+        )
+        return None
+    device, done = splits[0].machine.device, 0
+
+    def computed(images: int) -> None:
+        nonlocal done
+        done += images
+        tell(done, count)
+
+    home = device if _has_room(device, needed) else torch.device("cpu")
+    sources = []
+    for images in splits:
+        numbers = range(images.views or 0)
+        views = [_features(images, number, at, model, folder, keeping, computed) for number in numbers]
+        seconds = sum(view.seconds for view in views)
+        sources.append(Features(tuple(view.features.to(home) for view in views), device, seconds))
+    return OnFeatures(at.tail, sources)
+
+
+def _features(
+    images: Images, number: int, at: Cut, model: Model, folder: Path, keeping: Keeping, computed: Callable[[int], None]
+) -> features.Stored:
+    """The features of one view, from the cache in `folder` or computed.
 
     The key holds all that they depend on, to the bit: architecture, weights and place of the cut, view, draws, images,
     machine (precision, device, threads) and versions.
     """
     machine, versions = images.machine, [m.__version__ for m in (transferlab, torch, torchvision, timm)]
-    stored = []
-    for number in range(images.views or 0):
-        draws_key = (images.operations, images.seed, number) if images.operations else ()
-        key = (model.name, at, images.view, draws_key, images.split.fingerprint, machine, versions)
-        compute = partial(features.compute, network, at, images.in_order(number), machine)
-        stored.append(features.cached(folder, key, compute))
-    return Features(tuple(view.features.to(machine.device) for view in stored), sum(view.seconds for view in stored))
+    draws_key = (images.operations, images.seed, number) if images.operations else ()
+    key = (model.name, at, images.view, draws_key, images.split.fingerprint, machine, versions)
+
+    def make() -> Iterator[Tensor]:
+        for x_BF in features.compute(at, images.in_order(number), machine):
+            computed(len(x_BF))
+            yield x_BF
+
+    return features.cached(folder, key, len(images.split), make, keeping)
+
+
+def _has_room(device: torch.device, needed: int) -> bool:
+    """Whether a GPU has room for features beside what training needs: half of what is free."""
+    return device.type != "cuda" or needed < torch.cuda.mem_get_info(device)[0] / 2

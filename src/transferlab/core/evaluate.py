@@ -8,19 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from transferlab.core import data, engine, features, network, policy
+from transferlab.core import data, engine, network, policy
 from transferlab.core.checkpoint import Checkpoint
 from transferlab.core.data import Images, Split
 from transferlab.core.device import Machine
+from transferlab.core.features import Keeping
 from transferlab.core.strategy import Strategy
 
 
 def predict(
-    checkpoint: Checkpoint, strategy: Strategy, split: Split, machine: Machine, folder: Path
+    checkpoint: Checkpoint,
+    strategy: Strategy,
+    split: Split,
+    machine: Machine,
+    folder: Path,
+    keeping: Keeping,
 ) -> NDArray[np.float64]:
     """Class probabilities (N, K) of a trial for the images of a split.
 
@@ -29,24 +34,24 @@ def predict(
     """
     model = network.load(checkpoint, machine)
     images = Images(split, network.view_in(checkpoint), machine)
-    at = _never_trained(model, strategy, checkpoint.header["head"], images)
-    if at is None:
+    is_trained = _freeze_what_no_stage_trains(model, strategy, checkpoint.header["head"])
+    kept = data.on_features(model, [images], strategy.model, folder, keeping) if is_trained else None
+    if kept is None:
         logits_NK = engine.logits(model, images.in_order(), machine)
     else:
-        source = data.with_features(images, model, at, strategy.model, folder)
-        logits_NK = engine.logits(model.get_submodule(at.tail), source.in_order(), machine)
+        logits_NK = engine.logits(kept.tail, kept.sources[0].in_order(), machine)
     probabilities: NDArray[np.float64] = logits_NK.double().softmax(dim=1).cpu().numpy()
     return probabilities
 
 
-def _never_trained(model: nn.Module, strategy: Strategy, head: Sequence[str], images: Images) -> features.Cut | None:
-    """Cut off what no stage trains; None where some stage trains all, or nothing is trained at all."""
+def _freeze_what_no_stage_trains(model: nn.Module, strategy: Strategy, head: Sequence[str]) -> bool:
+    """Whether any stage trains anything."""
     trained: set[str] = set()
     for stage in strategy.stages.values():
         trained |= policy.apply(model, stage.trainable, head).keys()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
-    return features.cut(model, images.batch(0, torch.arange(1))) if trained else None
+    return bool(trained)
 
 
 def parts(paths: Sequence[str], subsets: Mapping[str, str]) -> dict[str, NDArray[np.bool_]]:

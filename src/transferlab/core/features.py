@@ -1,142 +1,145 @@
 """Frozen work, done once: what the frozen prefix of a network makes of each distinct view of each image.
 
-The network is cut at one module, the *tail*: the smallest module that holds everything a stage may change or draw at
-random (trained parameters, active dropout). Everything before it is a fixed function of the view, so its output is
-computed once per view and kept on disk under a key of all it depends on; epochs, trials, strategies and later runs
-share it.
+It is computed once per view and kept on disk under a key of all it depends on; epochs, trials, strategies and later
+runs share it. A file is a safetensors file, written batch by batch and mapped into memory when read, so that no number
+of images has to fit into memory.
 
 Shapes: N images, F... whatever the tail takes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
+import logging
+import math
+import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
-from transferlab.core import policy
 from transferlab.core.atomic import whole_file
-from transferlab.core.checkpoint import digest
+from transferlab.core.cut import Cut
 from transferlab.core.device import Machine
+from transferlab.core.problems import check
+
+logger = logging.getLogger(__name__)
 
 Batches = Callable[[], Iterator[Tensor]]
+_TYPES = {"float32": (torch.float32, "F32"), "bfloat16": (torch.bfloat16, "BF16"), "float16": (torch.float16, "F16")}
+_HEADER_BYTES = 1024
+_NO_DIGEST = 64 * "0"  # stands in the header while it is hashed with the rest
 
 
-@dataclass(frozen=True)
-class Cut:
-    """A network cut in two: the name of its tail, and the state of the rest as a digest."""
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """How features of frozen prefixes are kept.
 
-    tail: str
-    prefix_sha256: str
-
-
-def cut(network: nn.Module, example_BCHW: Tensor) -> Cut | None:
-    """Cut a network that has been given its policy, or None where nothing before the tail can be told apart.
-
-    The cut holds only if the tail's output *is* the network's output; that is tried on an example.
+    Attributes:
+        limit_gb: gigabytes (1e9 bytes) of disk for an experiment. Features unused for longest make room for others;
+            a stage that needs more than all of it runs its frozen layers in every step.
+        dtype: `float32` gives the same numbers as without; the others take half the room and round.
     """
-    policy.train_mode(network)
-    moving = [name for name, module in network.named_modules() if _moves(module)]
-    tail = _common_module(moving)
-    if not tail:
-        return None
-    module = network.get_submodule(tail)
-    network.eval()
-    with torch.inference_mode(), _calls(module) as calls:
-        whole = network(example_BCHW)
-    if len(calls) != 1 or len(calls[0].inputs) != 1 or not _equal(calls[0].output, whole):
-        return None
-    prefix = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(tail + ".")}
-    return Cut(tail, digest(prefix))
 
+    limit_gb: float = 20.0
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
-def _equal(one: object, other: object) -> bool:
-    return isinstance(one, Tensor) and isinstance(other, Tensor) and torch.equal(one, other)
+    def __post_init__(self) -> None:
+        check((self.limit_gb >= 0, "limit_gb", self.limit_gb, "must be at least 0 (which keeps none)"))
 
-
-def _moves(module: nn.Module) -> bool:
-    """Whether a module in its present mode has trained parameters, gathers statistics, or draws at random."""
-    trained = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
-    gathers = isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
-    random = isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ in (
-        "StochasticDepth",
-        "DropPath",
-    )
-    return trained or ((gathers or random) and module.training)
-
-
-def _common_module(names: Sequence[str]) -> str:
-    """The name of the smallest module that holds all the modules named: their common dotted prefix."""
-    return ".".join(_common_prefix([name.split(".") for name in names]))
-
-
-def _common_prefix(paths: list[list[str]]) -> list[str]:
-    prefix: list[str] = []
-    for parts in zip(*paths, strict=False):
-        if len(set(parts)) > 1:
-            break
-        prefix.append(parts[0])
-    return prefix
-
-
-class _Call(NamedTuple):
-    inputs: tuple[Tensor, ...]  # and the values of keywords
-    output: object
-
-
-@contextmanager
-def _calls(module: nn.Module) -> Iterator[list[_Call]]:
-    """While open, the calls of a module are put on a list."""
-    calls: list[_Call] = []
-
-    def note(_: nn.Module, args: tuple[Tensor, ...], keywords: dict[str, Tensor], output: object) -> None:
-        calls.append(_Call((*args, *keywords.values()), output))
-
-    handle = module.register_forward_hook(note, with_kwargs=True)
-    try:
-        yield calls
-    finally:
-        handle.remove()
-
-
-def compute(network: nn.Module, at: Cut, batches: Iterator[Tensor], machine: Machine) -> Tensor:
-    """Run the frozen prefix over batches x_BCHW and keep what reaches the tail, (N, F...), float32 on the CPU."""
-    network.eval()
-    kept: list[Tensor] = []
-    for x_BCHW in batches:
-        with torch.inference_mode(), machine.autocast(), _calls(network.get_submodule(at.tail)) as calls:
-            network(x_BCHW.to(memory_format=machine.memory_format))
-        kept.append(calls[0].inputs[0].float().cpu())
-    return torch.cat(kept)
+    def bytes_of(self, count: int, shape: tuple[int, ...]) -> int:
+        """What features of `count` images take, each of this shape."""
+        return count * math.prod(shape) * _TYPES[self.dtype][0].itemsize
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Features (N, F...) and the seconds that computing them took, whenever that was."""
+    """Features (N, F...), in memory only where they are touched, and the seconds that computing them took, once."""
 
     features: Tensor
     seconds: float
 
 
-def cached(folder: Path, key: Sequence[object], make: Callable[[], Tensor]) -> Stored:
-    """The features under `key`, from the folder, or made and put there (whole or not at all)."""
-    name = hashlib.sha256(repr(tuple(key)).encode()).hexdigest()
+def compute(at: Cut, batches: Iterator[Tensor], machine: Machine) -> Iterator[Tensor]:
+    """Run the frozen prefix over batches x_BCHW: what reaches the tail, (B, F...), float32 on the CPU."""
+    at.prefix.eval()
+    for x_BCHW in batches:
+        with torch.inference_mode(), machine.autocast():
+            x_BF: Tensor = at.prefix(x_BCHW.to(memory_format=machine.memory_format))
+        yield x_BF.float().cpu()
+
+
+def cached(folder: Path, key: Sequence[object], count: int, make: Batches, keeping: Keeping) -> Stored:
+    """The features of `count` images under `key`, from the folder, or made and put there (whole or not at all)."""
+    name = hashlib.sha256(repr((*key, keeping.dtype)).encode()).hexdigest()
     file = folder / f"{name}.safetensors"
+    if file.is_file() and not _is_whole(file):
+        logger.warning("%s is damaged; its features are computed again", file)
+        file.unlink()
     if not file.is_file():
-        started = time.perf_counter()
-        features = make().contiguous()
-        seconds = time.perf_counter() - started
         with whole_file(file) as handle:
-            handle.write(save({"features": features}, metadata={"seconds": repr(seconds)}))
-        return Stored(features, seconds)
+            _write(handle, make(), count, _TYPES[keeping.dtype])
+        _make_room(folder, keeping.limit_gb * 1e9)
+    os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))
     with safe_open(file, framework="pt") as stored:
         return Stored(stored.get_tensor("features"), float(stored.metadata()["seconds"]))
+
+
+def _write(file: BinaryIO, batches: Iterator[Tensor], count: int, kind: tuple[torch.dtype, str]) -> None:
+    """Write the batches as one tensor `features` of a safetensors file, whose header is known at the end."""
+    started, sha256, shape = time.perf_counter(), hashlib.sha256(), (count,)
+    file.seek(_HEADER_BYTES)
+    for batch_BF in batches:
+        content = batch_BF.to(kind[0]).contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        shape = (count, *batch_BF.shape[1:])
+        sha256.update(content)
+        file.write(content)
+    about = {
+        "__metadata__": {"seconds": repr(time.perf_counter() - started), "sha256": _NO_DIGEST},
+        "features": {"dtype": kind[1], "shape": shape, "data_offsets": [0, file.tell() - _HEADER_BYTES]},
+    }
+    header = (_HEADER_BYTES - 8).to_bytes(8, "little") + json.dumps(about).encode().ljust(_HEADER_BYTES - 8)
+    sha256.update(header)
+    file.seek(0)
+    file.write(header.replace(_NO_DIGEST.encode(), sha256.hexdigest().encode()))
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a file holds what was written: hashed once in a process, not at each use."""
+    status = file.stat()
+    return status.st_size > _HEADER_BYTES and _has_its_digest(file, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _has_its_digest(file: Path, *_identity: int) -> bool:
+    content: NDArray[np.uint8] = np.memmap(file, dtype=np.uint8, mode="r")
+    header = content[:_HEADER_BYTES].tobytes()
+    if not (stated := re.search(rb'"sha256": "([0-9a-f]{64})"', header)):
+        return False
+    sha256 = hashlib.sha256(content[_HEADER_BYTES:].data)
+    sha256.update(header.replace(stated[1], _NO_DIGEST.encode()))
+    return sha256.hexdigest().encode() == stated[1]
+
+
+def _make_room(folder: Path, limit: float) -> None:
+    """Remove what has not been used for longest until no more than `limit` bytes are left."""
+    files = sorted(folder.glob("*.safetensors"), key=lambda file: max(file.stat().st_atime_ns, file.stat().st_mtime_ns))
+    total = sum(file.stat().st_size for file in files)
+    for file in files[:-1]:  # the last one has just been written
+        if total <= limit:
+            break
+        total -= file.stat().st_size
+        with contextlib.suppress(PermissionError):  # Windows keeps a file that another run has mapped
+            file.unlink()
+            logger.info("%s: removed %s, unused for longest, to stay below %.3g GB", folder, file.name, limit / 1e9)

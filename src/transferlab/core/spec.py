@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from transferlab.core.checkpoint import Checkpoint
 from transferlab.core.data import Split
 from transferlab.core.device import Compute
+from transferlab.core.features import Keeping
 from transferlab.core.seeding import derive
 from transferlab.core.strategy import Strategy
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a trial is; the figures are None until the epoch's end."""
+    """Where a trial is; the figures are None until the epoch's end.
+
+    `doing` names work beside the steps of an epoch, such as computing features; `step` then counts what it counts.
+    """
 
     trial: int
     stage: str
@@ -26,6 +30,7 @@ class Progress:
     loss: float | None = None
     accuracy: float | None = None
     held_out_accuracy: float | None = None
+    doing: str | None = None
 
 
 Report = Callable[[Progress], None]
@@ -45,6 +50,7 @@ class TrialSpec:
         trial: its number, from 0.
         seed: of the experiment; the trial's own follows from both.
         compute: device, precision, threads.
+        keeping: how features of frozen prefixes are kept.
     """
 
     name: str
@@ -55,6 +61,7 @@ class TrialSpec:
     trial: int
     seed: int
     compute: Compute
+    keeping: Keeping = field(default_factory=Keeping)
 
     def __post_init__(self) -> None:
         if self.strategy.decides and (self.held_out is None or self.held_out.name != "validation"):

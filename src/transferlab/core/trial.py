@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 import transferlab
-from transferlab.core import data, engine, features, network, optim, policy, resume
+from transferlab.core import data, engine, network, optim, policy, resume
 from transferlab.core.checkpoint import Checkpoint, digest
 from transferlab.core.data import Images
 from transferlab.core.device import Machine, PeakMemory, choose
@@ -56,6 +57,7 @@ class _Trial:
         self.optimizer: torch.optim.Optimizer | None = None
         self.trained = 0
         self.feature_seconds: dict[str, float] = {}
+        self.feature_bytes = 0
         self.started = time.perf_counter()
         self.file = states and resume.StateFile(states / f"trial_{spec.trial}.pt", self._fingerprint())
         self.beginning = on_cpu(self.network) if self.file else {}
@@ -139,6 +141,7 @@ class _Trial:
             "record": resume.pack(self.record),
             "seconds": time.perf_counter() - self.started,
             "feature_seconds": self.feature_seconds,
+            "feature_bytes": self.feature_bytes,
             "peak_memory": self.memory.peak,
         }
 
@@ -146,7 +149,7 @@ class _Trial:
         self.network.load_state_dict(state["network"], strict=False)
         self.record = resume.unpack(state["record"])
         self.started -= state["seconds"]
-        self.feature_seconds = state["feature_seconds"]
+        self.feature_seconds, self.feature_bytes = state["feature_seconds"], state["feature_bytes"]
         self.memory.peak = state["peak_memory"]
         logger.info("%s: trial %d goes on after epoch %d", self.spec.name, self.spec.trial + 1, self.record.epoch)
 
@@ -157,17 +160,23 @@ class _Trial:
             spec.train, self.view, self.machine, stage.augmentation, self._view_seed(name, stage), stage.distinct_views
         )
         held_out = self._held_out_images()
-        # A new view every epoch would have to be computed every epoch anyway: nothing to keep.
-        at = features.cut(self.network, train.batch(0, torch.arange(1))) if stage.distinct_views else None
-        if at is None:
+        if stage.distinct_views is None:  # a new view every epoch has to be computed every epoch anyway
             return self.network, train, held_out
-        model = spec.strategy.model
         began = time.perf_counter()
-        kept = data.with_features(train, self.network, at, model, self.folder)
-        held_out_kept = data.with_features(held_out, self.network, at, model, self.folder) if held_out else None
-        self.feature_seconds[name] = kept.seconds + (held_out_kept.seconds if held_out_kept else 0.0)
+        splits = [train, held_out] if held_out else [train]
+        kept = data.on_features(
+            self.network, splits, spec.strategy.model, self.folder, spec.keeping, partial(self._on_features, name)
+        )
+        if kept is None:
+            return self.network, train, held_out
+        self.feature_seconds[name] = sum(source.seconds for source in kept.sources)
+        self.feature_bytes = max(self.feature_bytes, sum(source.nbytes for source in kept.sources))
         self.started += time.perf_counter() - began  # shared by trials and strategies: a cost of its own
-        return self.network.get_submodule(at.tail), kept, held_out_kept
+        return kept.tail, kept.sources[0], kept.sources[1] if held_out else None
+
+    def _on_features(self, stage: str, done: int, count: int) -> None:
+        epoch, epochs = self.record.epoch + 1, self.spec.strategy.epochs
+        self.report(Progress(self.spec.trial, stage, epoch, epochs, done, count, doing="frozen layers"))
 
     def _view_seed(self, name: str, stage: Stage) -> tuple[int | str, ...]:
         """Views shared by all trials come from the experiment's seed, fresh ones from the trial's."""
@@ -222,6 +231,7 @@ class _Trial:
             "views": max((stage.distinct_views or 0 for stage in stages), default=0),
             "seconds": time.perf_counter() - self.started,
             "feature_seconds": sum(self.feature_seconds.values()),
+            "feature_mb": self.feature_bytes / 2**20,
             "seconds_per_epoch": sum(epochs) / len(epochs) if epochs else 0.0,
             "images_per_second": len(self.labels) * len(epochs) / sum(epochs) if epochs else 0.0,
             "peak_memory_mb": self.memory.mebibytes,

@@ -156,7 +156,8 @@ def _parts(own: pd.DataFrame) -> str:
     if features == 0:
         return span
     training = f"training {duration(seconds.mean())}" + (f" ({span})" if span else "")
-    return f"{training} + features {duration(features)}, shared by all trials"
+    size = f"{own['feature_mb'].max():,.0f} MB"
+    return f"{training} + features {duration(features)} ({size}), shared by all trials"
 
 
 def across_splits(duplicates: pd.DataFrame) -> pd.DataFrame:

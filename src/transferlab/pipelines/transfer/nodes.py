@@ -64,7 +64,9 @@ def train(
     results, failures = {}, []
     with progress.trials(name, common.trials) as report:
         for number in range(common.trials):
-            spec = TrialSpec(name, settings, initial_model, train_split, curve, number, common.seed, common.compute)
+            spec = TrialSpec(
+                name, settings, initial_model, train_split, curve, number, common.seed, common.compute, common.features
+            )
             try:
                 results[number] = train_trial(spec, feature_cache, report, unfinished_trials)
             except DivergedError as error:
@@ -117,7 +119,8 @@ def evaluate_trials(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """See the test split, once: predictions, metrics, per-class figures and confusion counts of every trial."""
     settings = config.read(Strategy, strategy)
-    machine = choose(config.read(config.Training, training, "training").compute)
+    common = config.read(config.Training, training, "training")
+    machine = choose(common.compute)
     subsets = config.read(config.Dataset, dataset, "dataset").subsets
     where = {"experiment": experiment, "strategy": name}
     origin = {"run_id": run_id, "checkpoint_version": checkpoints.version}
@@ -125,7 +128,7 @@ def evaluate_trials(
     for trial, checkpoint in checkpoints.items():
         classes = checkpoint.header["classes"]
         split = split_of(index, store_for(network.view_in(checkpoint), image_store), "test")
-        p_NK = evaluate.predict(checkpoint, settings, split, machine, feature_cache)
+        p_NK = evaluate.predict(checkpoint, settings, split, machine, feature_cache, common.features)
         paths = list(index["path"].iloc[split.rows])
         key = {**where, "trial": trial}
         of_test: dict[str, Any] = {**key, "split": "test", "selection": checkpoint.header["selection"], **origin}
