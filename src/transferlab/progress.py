@@ -62,8 +62,9 @@ def trials(strategy: str, count: int) -> Iterator[spec.Report]:
                     epoch, completed=at.step, total=at.steps, description=f"  {at.stage}: {at.doing}", visible=True
                 )
                 return
-            done = at.trial + (at.epoch - 1 + at.step / at.steps) / at.epochs
-            bars.update(overall, completed=done, description=f"{strategy}: trial {at.trial + 1} of {count}")
+            done = at.trial + at.together * (at.epoch - 1 + at.step / at.steps) / at.epochs
+            numbers = f"trial {at.trial + 1} of {count}" if at.together == 1 else f"{at.together} trials together"
+            bars.update(overall, completed=done, description=f"{strategy}: {numbers}")
             bars.update(
                 epoch,
                 completed=at.step,

@@ -47,7 +47,7 @@ def linear():
 
 def training(net, source, labels=Y, seed=(0, "tune"), on_step=lambda *_: None, **changes):
     config = stage(**{"optimizer": STILL, **changes})
-    optimizer = optim.build(config.optimizer, net, policy.apply(net, "all", ()))
+    optimizer = optim.build(config.optimizer, dict(net.named_parameters()), policy.apply(net, "all", ()))
     return StageTraining(config, net, optimizer, source, labels, machine(), seed, on_step)
 
 
@@ -169,7 +169,7 @@ def test_an_epoch_is_the_same_without_the_epochs_before_it():
 def test_a_frozen_body_keeps_every_bit_while_the_head_trains():
     net = normed_net()
     config = stage(optimizer=SGD(lr=0.5, weight_decay=0.1))
-    optimizer = optim.build(config.optimizer, net, policy.apply(net, "head", ("head",)))
+    optimizer = optim.build(config.optimizer, dict(net.named_parameters()), policy.apply(net, "head", ("head",)))
     before = state(net)
     source = Features((torch.rand(N, 3, 8, 8, generator=torch.Generator().manual_seed(1)),), CPU)
     stretch = StageTraining(config, net, optimizer, source, Y % 2, machine(), (0,), lambda *_: None)
@@ -211,7 +211,7 @@ def test_a_loss_that_is_no_number_stops_with_advice(bad):
 def test_bfloat16_trains_too():
     net = linear()
     config = stage(optimizer=SGD(lr=0.1), batch_size=4)
-    optimizer = optim.build(config.optimizer, net, policy.apply(net, "all", ()))
+    optimizer = optim.build(config.optimizer, dict(net.named_parameters()), policy.apply(net, "all", ()))
     half = choose(Compute(device="cpu", precision="bfloat16", threads=1))
     stretch = StageTraining(config, net, optimizer, recorded(), Y, half, (0,), lambda *_: None)
     losses = [stretch.epoch(epoch, []).loss for epoch in range(5)]

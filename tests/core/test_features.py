@@ -138,7 +138,7 @@ def test_images_without_augmentation_need_no_seed(tmp_path):
 def test_optimizer_of_the_network_trains_the_tail(tmp_path):
     # The tail is a part of the network and not a copy.
     net, images = normed_net(0.0), Images(split_of(tmp_path / "store", 6), VIEW, machine())
-    optimizer = optim.build(SGD(lr=0.1), net, policy.apply(net, "head", HEAD))
+    optimizer = optim.build(SGD(lr=0.1), dict(net.named_parameters()), policy.apply(net, "head", HEAD))
     kept = on_features(net, images, tmp_path)
     before = net.head[1].weight.clone()
     kept.tail(kept.sources[0].batch(0, torch.arange(6))).square().sum().backward()

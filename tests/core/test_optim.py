@@ -28,7 +28,7 @@ def named(net, optimizer):
 def test_it_holds_exactly_what_the_stage_trains_at_its_scale(rows):
     net = normed_net()
     scales = policy.apply(net, rows, HEAD)
-    optimizer = optim.build(SGD(lr=0.5), net, scales)
+    optimizer = optim.build(SGD(lr=0.5), dict(net.named_parameters()), scales)
     groups = named(net, optimizer)
     assert {name: group["scale"] for name, group in groups.items()} == scales
     assert {name: group["lr"] for name, group in groups.items()} == {n: 0.5 * s for n, s in scales.items()}
@@ -39,7 +39,10 @@ def test_it_holds_exactly_what_the_stage_trains_at_its_scale(rows):
 @pytest.mark.parametrize("fused", [True, False])
 def test_steps_are_torchs(config, theirs, fused):
     ours, reference = normed_net(0.0), normed_net(0.0)
-    optimizers = [optim.build(config, ours, policy.apply(ours, "all", HEAD), fused), theirs(reference.parameters())]
+    optimizers = [
+        optim.build(config, dict(ours.named_parameters()), policy.apply(ours, "all", HEAD), fused),
+        theirs(reference.parameters()),
+    ]
     for step in range(3):
         x = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(step))
         for net, optimizer in zip((ours, reference), optimizers, strict=True):
@@ -54,7 +57,7 @@ def test_steps_are_torchs(config, theirs, fused):
 def test_rate_and_momentum_are_set_in_every_group(config):
     net = normed_net()
     rows = (("head.*", 1.0), (".*", 0.1))
-    optimizer = optim.build(config, net, policy.apply(net, rows, HEAD))
+    optimizer = optim.build(config, dict(net.named_parameters()), policy.apply(net, rows, HEAD))
     optim.set_rate(optimizer, 0.02, 0.9)
     assert [(g["scale"], g["lr"]) for g in optimizer.param_groups] == [(0.1, pytest.approx(0.002)), (1.0, 0.02)]
     first_moment = [g["betas"] if "betas" in g else g["momentum"] for g in optimizer.param_groups]

@@ -7,14 +7,14 @@ import pytest
 import torch
 from tiny import COMPUTE, FLIP_AND_CROP, machine, same, spec_of, split_of, stage, strategy
 
-from transferlab.core import engine, network, optim, resume
+from transferlab.core import engine, network, resume
 from transferlab.core.augment import RandomFlip
 from transferlab.core.data import Images
 from transferlab.core.optim import SGD, Adam
 from transferlab.core.policy import PolicyError
 from transferlab.core.schedule import Plateau
 from transferlab.core.spec import Progress
-from transferlab.core.trial import train_trial
+from transferlab.core.trial import Trial, train_trial
 
 TIMES = ("seconds", "seconds_per_epoch", "images_per_second", "peak_memory_mb")
 STAGED = {
@@ -100,10 +100,10 @@ class Watch:
 
     def __init__(self, monkeypatch):
         self.trained, self.optimizers, self.states = [], [], []
-        build = optim.build
+        build = Trial._optimizer
 
-        def spy(config, model, scales, fused=True):
-            optimizer = build(config, model, scales, fused)
+        def spy(trial, config, scales):
+            optimizer, model = build(trial, config, scales), trial.network
             names = {id(p): name for name, p in model.named_parameters()}
             groups = {names[id(p)]: g["scale"] for g in optimizer.param_groups for p in g["params"]}
             self.trained.append(groups)
@@ -112,7 +112,7 @@ class Watch:
             self.model = model
             return optimizer
 
-        monkeypatch.setattr(optim, "build", spy)
+        monkeypatch.setattr(Trial, "_optimizer", spy)
 
     def moved(self):
         states = [*self.states, self.model.state_dict()]

@@ -42,14 +42,14 @@ class Cut:
     node: str
     shape: tuple[int, ...]
     prefix_sha256: str
-    prefix: nn.Module = field(repr=False, compare=False)
-    tail: nn.Module = field(repr=False, compare=False)
+    prefix: fx.GraphModule = field(repr=False, compare=False)
+    tail: Tail = field(repr=False, compare=False)
 
 
 class Tail(nn.Module):
     """The rest of a network, as it runs in training and in evaluation; both share their layers."""
 
-    def __init__(self, in_training: nn.Module, in_evaluation: nn.Module) -> None:
+    def __init__(self, in_training: fx.GraphModule, in_evaluation: fx.GraphModule) -> None:
         super().__init__()
         self.in_training, self.in_evaluation = in_training, in_evaluation
 
@@ -58,6 +58,14 @@ class Tail(nn.Module):
         run = self.in_training if self.training else self.in_evaluation
         logits_BK: Tensor = run(x)
         return logits_BK
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether its layers are linear and it does in training what it does in evaluation."""
+        layers = [m for m in self.modules() if next(m.parameters(recurse=False), None) is not None]
+        is_fixed = not any(_draws(m) or _gathers(m) for m in self.modules())
+        is_same = self.in_training.code == self.in_evaluation.code
+        return is_fixed and is_same and all(type(layer) is nn.Linear for layer in layers)
 
 
 def cut(network: nn.Module, example_BCHW: Tensor) -> Cut | None:
@@ -97,8 +105,11 @@ def _say_once(text: str) -> None:
 def _moves(module: nn.Module) -> bool:
     """Whether a module in its present mode has trained parameters, gathers statistics, or draws at random."""
     trained = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
-    gathers = isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
-    return trained or (module.training and (gathers or _draws(module)))
+    return trained or (module.training and (_gathers(module) or _draws(module)))
+
+
+def _gathers(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
 
 
 def _draws(module: nn.Module) -> bool:

@@ -22,7 +22,7 @@ import transferlab
 from transferlab.core import features
 from transferlab.core.augment import Draws, Operation
 from transferlab.core.backbones import Model
-from transferlab.core.cut import Cut, cut
+from transferlab.core.cut import Cut, Tail, cut
 from transferlab.core.device import Machine
 from transferlab.core.features import Keeping
 from transferlab.core.seeding import generator
@@ -149,7 +149,7 @@ Source = Images | Features
 class OnFeatures:
     """What is left to run of a network, and the features it runs on, for each of some splits."""
 
-    tail: nn.Module
+    tail: Tail
     sources: list[Features]
 
 

@@ -94,23 +94,14 @@ class StageTraining:
                     self.stage.epochs,
                     validation_losses,
                 )
-                rates.append(self._set_rate(at))
+                rates.append(set_rate(self.optimizer, self.stage, at))
                 loss, hits = self._step(self.source.batch(number, rows), self.labels_N[rows.to(self.labels_N.device)])
                 loss_S.append(loss)
                 correct += hits
                 self.on_step(step + 1, len(order))
         self.machine.synchronize()
         seconds = time.perf_counter() - started
-        losses = torch.stack(loss_S).double().cpu()
-        _check_finite(losses, rates, number)
-        weights = torch.tensor([len(rows) for rows in order], dtype=torch.float64)
-        mean = float((losses * weights).sum() / weights.sum())
-        return EpochResult(mean, correct.item() / len(self.labels_N), seconds, rates, losses.tolist())
-
-    def _set_rate(self, at: Position) -> float:
-        rate = self.stage.optimizer.lr * self.stage.schedule.factor(at)
-        optim.set_rate(self.optimizer, rate, self.stage.schedule.momentum(at))
-        return rate
+        return summarise(torch.stack(loss_S), int(correct), [len(rows) for rows in order], rates, seconds, number)
 
     def _step(self, x: Tensor, y_B: Tensor) -> tuple[Tensor, Tensor]:
         """One optimizer step; the mean loss and the number of hits stay on the device."""
@@ -125,6 +116,27 @@ class StageTraining:
         self._scaler.step(self.optimizer)
         self._scaler.update()
         return loss.detach(), (logits_BK.detach().argmax(dim=1) == y_B).sum()
+
+
+def set_rate(optimizer: torch.optim.Optimizer, stage: Stage, at: Position) -> float:
+    """Set the learning rate (and momentum) of a step by the stage's schedule, and give it."""
+    rate = stage.optimizer.lr * stage.schedule.factor(at)
+    optim.set_rate(optimizer, rate, stage.schedule.momentum(at))
+    return rate
+
+
+def summarise(
+    loss_S: Tensor, correct: int, sizes: list[int], rates: list[float], seconds: float, epoch: int
+) -> EpochResult:
+    """The result of an epoch, given the mean loss (S,), the size and the rate of every step, and all hits.
+
+    Raises:
+        DivergedError: a loss was NaN or infinite; names the step and the rate.
+    """
+    losses, weights = loss_S.double().cpu(), torch.tensor(sizes, dtype=torch.float64)
+    _check_finite(losses, rates, epoch)
+    mean = float((losses * weights).sum() / weights.sum())
+    return EpochResult(mean, correct / sum(sizes), seconds, rates, losses.tolist())
 
 
 def batches(order_N: Tensor, size: int) -> list[Tensor]:
@@ -154,6 +166,10 @@ def logits(network: nn.Module, inputs: Iterator[Tensor], machine: Machine) -> Te
 
 def evaluate(network: nn.Module, inputs: Iterator[Tensor], labels_N: Tensor, machine: Machine) -> tuple[float, float]:
     """Mean cross-entropy and accuracy over the images of a split."""
-    logits_NK = logits(network, inputs, machine)
+    return figures(logits(network, inputs, machine), labels_N)
+
+
+def figures(logits_NK: Tensor, labels_N: Tensor) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy, given logits."""
     loss = functional.cross_entropy(logits_NK.double(), labels_N)
     return loss.item(), (logits_NK.argmax(dim=1) == labels_N).double().mean().item()

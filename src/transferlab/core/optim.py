@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,12 +81,13 @@ def _common(config: SGD | Adam) -> list[tuple[bool, str, Any, str]]:
     ]
 
 
-def build(config: Optimizer, model: nn.Module, scales: dict[str, float], fused: bool = True) -> torch.optim.Optimizer:
-    """The optimizer of a stage: exactly the parameters it trains, a group per learning-rate scale.
+def build(
+    config: Optimizer, parameters: Mapping[str, nn.Parameter], scales: Mapping[str, float], fused: bool = True
+) -> torch.optim.Optimizer:
+    """The optimizer of a stage: exactly the parameters it trains (those of `scales`), a group per learning-rate scale.
 
     Each group keeps its `scale`; `set_rate` multiplies by it.
     """
-    parameters = dict(model.named_parameters())
     groups: dict[float, list[nn.Parameter]] = {}
     for name, scale in scales.items():
         groups.setdefault(scale, []).append(parameters[name])

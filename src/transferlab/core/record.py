@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,10 +57,10 @@ class Record:
         figures = {"loss": loss, "accuracy": accuracy, "learning_rate": rate, "seconds": seconds}
         self.history.append({**where, **figures})
 
-    def keep_if_best(self, accuracy: float, network: nn.Module) -> None:
-        """Keep a copy of the weights when no epoch so far was as good."""
+    def keep_if_best(self, accuracy: float, copy: Callable[[], dict[str, Tensor]]) -> None:
+        """Keep a copy of the weights, on the CPU, when no epoch so far was as good."""
         if accuracy > self.best.accuracy:
-            self.best = Best(accuracy, self.epoch, on_cpu(network))
+            self.best = Best(accuracy, self.epoch, copy())
 
     @property
     def selected_epoch(self) -> int:

@@ -18,7 +18,8 @@ from transferlab.core.strategy import Strategy
 class Progress:
     """Where a trial is; the figures are None until the epoch's end.
 
-    `doing` names work beside the steps of an epoch, such as computing features; `step` then counts what it counts.
+    `together` trials, from `trial` on, are trained in the same steps. `doing` names work beside the steps of an epoch,
+    such as computing features; `step` then counts what it counts.
     """
 
     trial: int
@@ -31,6 +32,7 @@ class Progress:
     accuracy: float | None = None
     held_out_accuracy: float | None = None
     doing: str | None = None
+    together: int = 1
 
 
 Report = Callable[[Progress], None]

@@ -42,10 +42,12 @@ def train_trial(spec: TrialSpec, folder: Path, report: Report, states: Path | No
         PolicyError: a stage's policy does not fit the network.
         StateError: `states` holds a state that is damaged or of another trial.
     """
-    return _Trial(spec, folder, report, states).run()
+    return Trial(spec, folder, report, states).run()
 
 
-class _Trial:
+class Trial:
+    """A trial under way; `together` trains the heads of several and uses all but `run`."""
+
     def __init__(self, spec: TrialSpec, folder: Path, report: Report, states: Path | None) -> None:
         self.spec, self.folder, self.report = spec, folder, report
         self.machine: Machine = choose(spec.compute)
@@ -59,11 +61,12 @@ class _Trial:
         self.feature_seconds: dict[str, float] = {}
         self.feature_bytes = 0
         self.started = time.perf_counter()
-        self.file = states and resume.StateFile(states / f"trial_{spec.trial}.pt", self._fingerprint())
+        self.file = states and resume.StateFile(states / f"trial_{spec.trial}.pt", self.fingerprint())
         self.beginning = on_cpu(self.network) if self.file else {}
         self.state: dict[str, Any] | None = self.file.read() if self.file else None
 
     def run(self) -> TrialResult:
+        """Train all stages, or what is left of them."""
         if self.state:
             self._restore(self.state)
         elif not self.spec.strategy.stages:
@@ -72,16 +75,19 @@ class _Trial:
         for name, stage in self.spec.strategy.stages.items():
             last += stage.epochs
             self._stage(name, stage, last)
+        return self.result()
+
+    def result(self) -> TrialResult:
+        """What the trial leaves."""
         return TrialResult(self._checkpoint(), self.record.history, self.record.steps, self._cost())
 
     def _stage(self, name: str, stage: Stage, last: int) -> None:
         """Train a stage up to epoch `last` of the trial: all of it, or what an interrupted trial has left of it."""
-        scales = policy.apply(self.network, stage.trainable, self.spec.initial.header["head"])
-        self.trained = max(self.trained, sum(p.numel() for p in self.network.parameters() if p.requires_grad))
+        scales = self.apply_policy(stage)
         first, done = last - stage.epochs, self.record.epoch
         if self.state and done >= last and self.state["stage"] != name:
             return
-        running, source, held_out = self._sources(name, stage)
+        running, source, held_out = self.sources(name, stage)
         training = engine.StageTraining(
             stage,
             running,
@@ -102,26 +108,38 @@ class _Trial:
         for number in range(self.record.epoch - first, stage.epochs):
             self._epoch(name, number, training, held_out)
 
+    def share(self, other: Trial) -> None:
+        """Use another trial's network and features, in place of equal ones."""
+        self.network, self.trained = other.network, other.trained
+        self.feature_seconds, self.feature_bytes = other.feature_seconds, other.feature_bytes
+
+    def apply_policy(self, stage: Stage) -> dict[str, float]:
+        """Let the stage's parameters train, and no others; their learning-rate scales."""
+        scales = policy.apply(self.network, stage.trainable, self.spec.initial.header["head"])
+        self.trained = max(self.trained, sum(p.numel() for p in self.network.parameters() if p.requires_grad))
+        return scales
+
     def _epoch(self, name: str, number: int, training: engine.StageTraining, held_out: data.Source | None) -> None:
         self.record.epoch += 1
         result = training.epoch(number, self.record.stage_losses)
         self.record.trained(name, result)
         accuracy = self._evaluate(name, training.network, held_out, result.rates[-1])
         if self.spec.strategy.select == "best" and accuracy is not None:
-            self.record.keep_if_best(accuracy, self.network)
-        self._announce(name, result, accuracy)
+            self.record.keep_if_best(accuracy, partial(on_cpu, self.network))
+        self.announce(name, result, accuracy)
         if self.file and (self.file.due() or self.record.epoch == self.spec.strategy.epochs):
             self.file.write(self._state(name, training))
 
     def _optimizer(self, stage: Stage, scales: dict[str, float]) -> torch.optim.Optimizer:
         """The stage's optimizer, with the moments of the stage before where it keeps them."""
-        optimizer = optim.build(stage.optimizer, self.network, scales)
+        optimizer = optim.build(stage.optimizer, dict(self.network.named_parameters()), scales)
         if stage.keep_optimizer and self.optimizer is not None:
             optim.carry_over(self.optimizer, optimizer)
         self.optimizer = optimizer
         return optimizer
 
-    def _fingerprint(self) -> dict[str, str]:
+    def fingerprint(self, together: int = 1) -> dict[str, str]:
+        """What a state depends on, by part: this trial, or so many of them `together`."""
         spec = self.spec
         splits = [split and (split.fingerprint, split.labels.tolist()) for split in (spec.train, spec.held_out)]
         return resume.fingerprint(
@@ -130,6 +148,7 @@ class _Trial:
             view=self.view,
             images=splits,
             seed=(spec.seed, spec.trial),
+            **{"number of trials": together},
             machine=self.machine,
         )
 
@@ -153,7 +172,7 @@ class _Trial:
         self.memory.peak = state["peak_memory"]
         logger.info("%s: trial %d goes on after epoch %d", self.spec.name, self.spec.trial + 1, self.record.epoch)
 
-    def _sources(self, name: str, stage: Stage) -> tuple[nn.Module, data.Source, data.Source | None]:
+    def sources(self, name: str, stage: Stage) -> tuple[nn.Module, data.Source, data.Source | None]:
         """What runs in the stage and on what: the tail on features where the prefix is frozen, else the network."""
         spec = self.spec
         train = Images(
@@ -200,7 +219,8 @@ class _Trial:
         self.memory.look()
         self.report(Progress(self.spec.trial, stage, self.record.epoch, self.spec.strategy.epochs, step, steps))
 
-    def _announce(self, stage: str, result: engine.EpochResult, held_out: float | None) -> None:
+    def announce(self, stage: str, result: engine.EpochResult, held_out: float | None) -> None:
+        """Tell the figures of an epoch."""
         steps = len(result.losses)
         at = Progress(self.spec.trial, stage, self.record.epoch, self.spec.strategy.epochs, steps, steps)
         self.report(replace(at, loss=result.loss, accuracy=result.accuracy, held_out_accuracy=held_out))

@@ -13,12 +13,11 @@ from transferlab.core import evaluate, metrics, network
 from transferlab.core.checkpoint import Checkpoint
 from transferlab.core.data import Split
 from transferlab.core.device import choose
-from transferlab.core.engine import DivergedError
 from transferlab.core.seeding import derive
 from transferlab.core.spec import TrialSpec
 from transferlab.core.store import ImageStore
 from transferlab.core.strategy import Strategy
-from transferlab.core.trial import train_trial
+from transferlab.core.trials import train_trials
 from transferlab.core.views import View
 from transferlab.datasets.checkpoints import StoredTrials
 from transferlab.errors import UserError
@@ -61,21 +60,14 @@ def train(
             "%s: training on %s (%s), %d threads", name, machine.device.type, machine.device_name, machine.threads
         )
     train_split, curve = split_of(index, store, "train"), split_of(index, store, held_out) or None
-    results, failures = {}, []
+    specs = [
+        TrialSpec(
+            name, settings, initial_model, train_split, curve, number, common.seed, common.compute, common.features
+        )
+        for number in range(common.trials)
+    ]
     with progress.trials(name, common.trials) as report:
-        for number in range(common.trials):
-            spec = TrialSpec(
-                name, settings, initial_model, train_split, curve, number, common.seed, common.compute, common.features
-            )
-            try:
-                results[number] = train_trial(spec, feature_cache, report, unfinished_trials)
-            except DivergedError as error:
-                logger.error("%s: trial %d of %d stopped: %s", name, number + 1, common.trials, error)
-                failures.append(error)
-                # It would diverge again, and with a lower rate it would be another trial's state.
-                (unfinished_trials / f"trial_{number}.pt").unlink(missing_ok=True)
-    if not results:
-        raise failures[0]
+        results = train_trials(specs, feature_cache, report, unfinished_trials)
     checkpoints = {number: result.checkpoint for number, result in results.items()}
     history = pd.DataFrame([row for result in results.values() for row in result.history])
     steps = pd.DataFrame([row for result in results.values() for row in result.steps], columns=STEP_COLUMNS)
