@@ -254,6 +254,10 @@ def test_policies_and_sizes_are_tried_on_the_network():
         ("strategies.scratch.model.name", "torchvision/vit_b_16"),
         ("strategies.scratch.input", {"size": 100}),
     )
+    vit = copy.deepcopy(parameters)
+    vit["strategies"]["scratch"]["input"] = {}
+    next(iter(vit["strategies"]["scratch"]["stages"].values()))["size"] = 96
+    assert ".size: 96 - torchvision/vit_b_16 refuses images of this size" in message(vit, deep=True)
     read_experiment(parameters, "mine")
     text = message(parameters, deep=True)
     assert text.startswith("conf/mine/parameters.yml: 3 problems\n")

@@ -50,6 +50,20 @@ def test_a_pipe_shows_nothing_but_a_line_per_trial(console, caplog):
     ]
 
 
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [
+        (Progress(0, "head", 1, 2, 64, 128, doing="frozen layers"), ("head: frozen layers", " 50%")),
+        (Progress(0, "head", 1, 2, 2, 4, together=3), ("frozen: 3 trials together", " 25%")),
+    ],
+)
+def test_work_beside_the_steps_and_trials_together_are_named(console, at, words):
+    file = console(True)
+    with progress.trials("frozen", 3) as report:
+        report(at)
+    assert all(word in file.getvalue() for word in words)
+
+
 def test_without_a_held_out_split_none_is_shown(console, caplog):
     console(False)
     with caplog.at_level(logging.INFO, "transferlab.progress"), progress.trials("scratch", 1) as report:

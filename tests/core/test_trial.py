@@ -186,6 +186,16 @@ def test_held_out_images_are_never_augmented(splits, tmp_path, monkeypatch):
     assert {augmented for name, augmented, _ in seen if name == "train"} == {True}
 
 
+def test_a_stage_of_a_smaller_size_trains_on_it_and_is_measured_at_the_networks_own(splits, tmp_path, monkeypatch):
+    seen, batch = [], Images.batch
+    monkeypatch.setattr(
+        Images, "batch", lambda self, *at: (x := batch(self, *at), seen.append((self.split.name, *x.shape[2:])))[0]
+    )
+    run(strategy(small=stage(size=24, augmentation=FLIP_AND_CROP), full=stage()), splits, tmp_path)
+    assert set(seen) == {("train", 24, 24), ("train", 32, 32), ("validation", 32, 32)}
+    assert seen.index(("train", 24, 24)) < seen.index(("train", 32, 32))
+
+
 def test_views_are_shared_by_all_trials_and_fresh_ones_by_none(splits, tmp_path, monkeypatch):
     def first_views(trial, views):
         seen, draws = [], Images.draws

@@ -124,6 +124,18 @@ def test_a_view_depends_on_the_image_and_not_on_its_batch():
     assert torch.equal(again, whole)
 
 
+def test_a_smaller_view_shows_the_same_part_of_the_image():
+    whole, image_HWC = view(64, 72), smooth((72, 96))
+    half = whole.at(32)
+    assert whole.at(None) is whole
+    assert (half.size, half.resize) == (32, 36)
+    shown = []
+    for how in (whole, half):
+        draws = how.draw(np.array([image_HWC.shape[:2]]), (), None)
+        shown.append(how.render([image_HWC], draws, CPU))
+    assert (torch.nn.functional.avg_pool2d(shown[0], 2) - shown[1]).abs().max() < 0.02
+
+
 def test_pixels_are_the_batch_before_normalisation():
     how = view(mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 2.0))
     images = [noise((36, 36))]

@@ -120,10 +120,12 @@ def check(strategy: Strategy) -> None:
             policy.scales(config.trainable, names, head)
         except policy.PolicyError as error:
             found.append(Problem(f"stages.{stage}.trainable", config.trainable, str(error)))
-    try:
-        skeleton(torch.empty(2, 3, view.size, view.size, device="meta"))
-    except _REFUSALS as error:
-        found.append(Problem("input.size", view.size, f"{refuses}: {error}"))
+    sizes = {"input.size": view.size, **{f"stages.{n}.size": s.size for n, s in strategy.stages.items() if s.size}}
+    for field, size in sizes.items():
+        try:
+            skeleton(torch.empty(2, 3, size, size, device="meta"))
+        except _REFUSALS as error:
+            found.append(Problem(field, size, f"{refuses}: {error}"))
     if found:
         raise FieldProblems(found)
 

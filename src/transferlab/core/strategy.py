@@ -29,6 +29,8 @@ class Stage:
         augmentation: operations of `augment`, in order; empty trains on the held-out view.
         views: null augments anew in every epoch; K draws K views of the training split, used in turn by all epochs and
             shared by all trials, so that what a frozen prefix makes of them is computed once.
+        size: px of the square that the stage trains on; null is the network's input. A smaller one is cheaper; held-out
+            images keep the network's input.
         batch_size: images per step; a last batch of one image joins the batch before it.
         label_smoothing: part of the target spread over all classes.
     """
@@ -41,12 +43,14 @@ class Stage:
     clip: Clip | None = None
     augmentation: tuple[Operation, ...] = ()
     views: int | None = None
+    size: int | None = None
     batch_size: int = 32
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         check(
             (self.epochs >= 1, "epochs", self.epochs, "must be at least 1"),
+            (self.size is None or self.size >= 8, "size", self.size, "must be at least 8 px, or null"),
             (self.batch_size >= 2, "batch_size", self.batch_size, "must be at least 2"),
             (self.views is None or self.views >= 1, "views", self.views, "must be at least 1, or null"),
             (0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "must be in [0, 1)"),

@@ -175,9 +175,8 @@ class Trial:
     def sources(self, name: str, stage: Stage) -> tuple[nn.Module, data.Source, data.Source | None]:
         """What runs in the stage and on what: the tail on features where the prefix is frozen, else the network."""
         spec = self.spec
-        train = Images(
-            spec.train, self.view, self.machine, stage.augmentation, self._view_seed(name, stage), stage.distinct_views
-        )
+        view, seed = self.view.at(stage.size), self._view_seed(name, stage)
+        train = Images(spec.train, view, self.machine, stage.augmentation, seed, stage.distinct_views)
         held_out = self._held_out_images()
         if stage.distinct_views is None:  # a new view every epoch has to be computed every epoch anyway
             return self.network, train, held_out

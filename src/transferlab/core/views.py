@@ -9,7 +9,7 @@ Shapes: N images of a split, B of a batch, S px of the square the network sees.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -83,6 +83,10 @@ class View:
     def stored_as(self) -> Resize:
         """The resize that the image store does once."""
         return Resize(size=self.resize, mode=self.mode, interpolation=self.interpolation)
+
+    def at(self, size: int | None) -> View:
+        """The same part of the image at another size; None is this view."""
+        return self if size is None else replace(self, size=size, resize=round(self.resize * size / self.size))
 
     def draw(
         self, shapes_N2: NDArray[np.int64], operations: tuple[augment.Operation, ...], rng: torch.Generator | None
