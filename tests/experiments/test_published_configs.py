@@ -59,9 +59,10 @@ def test_hymenoptera(load):
     experiment = load("hymenoptera")
     assert isinstance(experiment.dataset.source, ArchiveSource)
     assert len(experiment.dataset.source.hashes) == 2
-    trainable = {name: only_stage(strategy).trainable for name, strategy in experiment.strategies.items()}
+    published = {row.strategy: experiment.strategies[row.strategy] for row in experiment.report.published}
+    trainable = {name: only_stage(strategy).trainable for name, strategy in published.items()}
     assert trainable == {"scratch": "all", "fine_tuning": "all", "feature_extraction": "head"}
-    for strategy in experiment.strategies.values():
+    for strategy in published.values():
         stage = only_stage(strategy)
         assert (stage.epochs, stage.batch_size, stage.schedule.name) == (20, 4, "constant")
         assert (stage.optimizer.name, stage.optimizer.lr, stage.optimizer.momentum) == ("sgd", 1e-4, 0.9)
