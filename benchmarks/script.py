@@ -1,0 +1,191 @@
+"""A straightforward script against ours: `python -m benchmarks.script --data hymenoptera_data.zip`.
+
+The job is 10 trials of 20 epochs of each strategy, with the published batch size, optimizer and augmentation, from the
+folder of photographs on: decoding counts. Both take turns, epoch by epoch, in one process.
+
+- An epoch costs the same whatever its number, so some epochs are measured and scaled to the job: always for the script,
+  and for ours where every layer trains. `--whole-trials 1` trains whole trials of both, for their last accuracies.
+- With frozen layers ours is measured whole, all trials: `cold` with nothing there but the photographs, `warm` with the
+  decoded images and the features of an earlier run.
+- The script loads with as many workers as are fastest on this machine, which is tried first; that also warms it up.
+
+Writes `script.json`, or `script_resnet18.json` with `--backbone resnet18` (random weights: seconds only).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from benchmarks import ours, recipes, result, straightforward
+
+Variant = dict[str, Any]
+
+
+@dataclass
+class Comparison:
+    """The two at one strategy.
+
+    Attributes:
+        wanted: the options.
+        root: the folder of photographs.
+        work: a folder for what ours keeps.
+        name: of the strategy.
+    """
+
+    wanted: argparse.Namespace
+    root: Path
+    work: Path
+    name: str
+
+    def __post_init__(self) -> None:
+        started = time.perf_counter()
+        self.data = ours.decode(self.root, [self.strategy()], self.work)
+        self.decode_seconds = time.perf_counter() - started
+        self.epochs = recipes.EPOCHS if self.wanted.whole_trials else self.wanted.script_epochs
+
+    def strategy(self, epochs: int = recipes.EPOCHS, views: int = recipes.EPOCHS) -> ours.Strategy:
+        """The strategy, shorter or with fewer views."""
+        return recipes.published(self.wanted.backbone, epochs, views)[self.name]
+
+    def script(self, epochs: int, workers: int, seed: int) -> Iterator[straightforward.Epoch]:
+        """A trial of the script, an epoch at a time."""
+        network, head = ours.plain_network(self.strategy(), self.data, seed)
+        mean, std = ours.normalisation(self.strategy(), self.data)
+        batches = straightforward.loaders(self.root, mean, std, recipes.BATCH_SIZE, workers)
+        frozen = self.name == "feature_extraction"
+        parameters = straightforward.freeze(network, head) if frozen else network.parameters()
+        return straightforward.trial(network, parameters, batches, rate=1e-4, epochs=epochs)
+
+    def measure(self) -> dict[str, Any]:
+        """Take turns, then scale to the job."""
+        by_workers = {workers: next(self.script(1, workers, seed=0)).seconds for workers in self.wanted.workers}
+        workers = min(by_workers, key=by_workers.__getitem__)
+        take_turns = self._whole_jobs if self.name == "feature_extraction" else self._epochs
+        of_ours, of_script = take_turns(workers)
+        seconds = [epoch.seconds for trial in of_script for epoch in trial]
+        script = {
+            "epoch_seconds_by_workers": by_workers,
+            "workers": workers,
+            "epoch_seconds": result.repeats(seconds),
+            "job_seconds": self.wanted.trials * recipes.EPOCHS * statistics.median(seconds),
+            "epochs": self.epochs,
+            "accuracy": result.repeats([trial[-1].accuracy for trial in of_script]),
+        }
+        for variant in of_ours:
+            variant["times_faster"] = script["job_seconds"] / variant["job_seconds"]["median"]
+        return {"script": script, "ours": of_ours}
+
+    def _epochs(self, workers: int) -> tuple[list[Variant], list[list[straightforward.Epoch]]]:
+        """Trials of both, epoch by epoch; ours scaled to the job."""
+        trials = [self._in_turn(seed, workers) for seed in range(max(1, self.wanted.whole_trials))]
+        results, seconds, of_script = zip(*trials, strict=True)
+        alike = statistics.median(epoch for _, *epochs, _ in seconds for epoch in epochs)
+        around = [first + last for first, *_, last in seconds]  # with the first epoch
+        of_trial = statistics.median(around) + (recipes.EPOCHS - 1) * alike
+        job = self.decode_seconds + self.wanted.trials * of_trial
+        variant = {
+            "what": "epochs, scaled",
+            "decode_seconds": self.decode_seconds,
+            "first_epoch_and_rest_seconds": result.repeats(around),
+            "epoch_seconds": result.repeats([epoch for _, *epochs, _ in seconds for epoch in epochs]),
+            "job_seconds": result.repeats([job]),
+            **self._accuracies(results),
+        }
+        return [variant], list(of_script)
+
+    def _in_turn(self, seed: int, workers: int) -> tuple[ours.TrialResult, list[float], list[straightforward.Epoch]]:
+        """A trial of each; the seconds of ours up to the end of each epoch, and after the last."""
+        script, of_script = self.script(self.epochs, workers, seed), list[straightforward.Epoch]()
+        seconds, began = [], [time.perf_counter()]
+
+        def turn(_: ours.Progress) -> None:
+            seconds.append(time.perf_counter() - began[-1])
+            of_script.append(next(script))
+            began.append(time.perf_counter())
+
+        (trained,) = ours.train(self.strategy(self.epochs), self.data, self.work, seed=seed, after_epoch=turn)
+        return trained, [*seconds, time.perf_counter() - began[-1]], of_script
+
+    def _whole_jobs(self, workers: int) -> tuple[list[Variant], list[list[straightforward.Epoch]]]:
+        """Whole jobs of ours with epochs of the script between them."""
+        script, of_script = self.script(self.epochs, workers, seed=0), list[straightforward.Epoch]()
+        variants = [(views, cache) for views in self.wanted.views for cache in ("cold", "warm")]
+        seconds: dict[tuple[int, str], list[float]] = {variant: [] for variant in variants}
+        results: dict[int, list[ours.TrialResult]] = {}
+        for repeat in range(self.wanted.repeats):
+            for views, cache in variants:
+                started = time.perf_counter()
+                folder = self.work / f"{views}_views_{repeat}"
+                results[views] = ours.job(self.root, self.strategy(views=views), folder, self.wanted.trials)
+                seconds[views, cache].append(time.perf_counter() - started)
+                of_script.extend(islice(script, 1))
+        of_script.extend(script)
+        of_ours = [
+            {"what": f"{views} views, {cache}", "job_seconds": result.repeats(seconds[views, cache])}
+            | self._accuracies(results[views])
+            for views, cache in variants
+        ]
+        return of_ours, [of_script]
+
+    def _accuracies(self, results: Iterable[ours.TrialResult]) -> dict[str, Any]:
+        of_same = [ours.accuracy(trained, self.epochs) for trained in results]
+        last = {"last_accuracy": result.repeats([ours.accuracy(trained) for trained in results])}
+        return {"accuracy": result.repeats(of_same), **last}
+
+
+def table(report: dict[str, Any]) -> result.Table:
+    """Job against job."""
+    options = report["options"]
+    rows = [
+        [
+            name,
+            variant["what"],
+            result.seconds(both["script"]["epoch_seconds"]["median"]),
+            result.seconds(both["script"]["job_seconds"]),
+            result.seconds(variant["job_seconds"]["median"]),
+            f"{variant['times_faster']:.1f}",
+            result.percent(both["script"]["accuracy"]["median"]),
+            result.percent(variant["accuracy"]["median"]),
+            result.percent(variant["last_accuracy"]["median"]),
+        ]
+        for name, both in report["strategies"].items()
+        for variant in both["ours"]
+    ]
+    epochs = {both["script"]["epochs"] for both in report["strategies"].values()}
+    same = f"accuracy after {max(epochs)} epochs"
+    columns = ["strategy", "ours", "script: epoch", "script: job", "ours: job", "times faster"]
+    columns += [f"script: {same}", f"ours: {same}", "ours: last epoch"]
+    title = f"A straightforward script and ours, {options['backbone']}, {options['trials']} trials of 20 epochs"
+    return result.Table(title, columns, rows, result.made_on(report))
+
+
+def main() -> None:
+    """Measure each strategy."""
+    parser = result.options(__doc__.partition(":")[0], data=True)
+    parser.add_argument("--strategies", nargs="+", choices=recipes.STRATEGIES, default=recipes.STRATEGIES)
+    parser.add_argument("--backbone", choices=list(recipes.BACKBONES), default="efficientnet_lite0")
+    parser.add_argument("--script-epochs", type=int, default=3, help="measured of both, at least 2")
+    parser.add_argument("--whole-trials", type=int, default=0, help="trials of 20 epochs, in place of --script-epochs")
+    parser.add_argument("--trials", type=int, default=recipes.TRIALS, help="of the job")
+    parser.add_argument("--views", type=int, nargs="+", default=[20, 4], help="of feature extraction")
+    parser.add_argument("--repeats", type=int, default=1, help="of the whole jobs of feature extraction")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2, 4], help="of the script's loaders, to try")
+    parser.add_argument("--images", type=int, help="of each class and part; by default all")
+    wanted = result.parse(parser, script_epochs=2, trials=2, views=[2], workers=[0], images=8)
+    with tempfile.TemporaryDirectory() as folder:
+        root = ours.images(wanted.data, Path(folder) / "images", wanted.images)
+        measured = {name: Comparison(wanted, root, Path(folder) / name, name).measure() for name in wanted.strategies}
+    ours_alone = "" if wanted.backbone == "efficientnet_lite0" else f"_{wanted.backbone}"
+    table(result.write(f"script{ours_alone}", wanted, {"strategies": measured})).show()
+
+
+if __name__ == "__main__":
+    main()
