@@ -28,7 +28,7 @@ from transferlab.core.split import SplitConfig, assign
 from transferlab.core.statistics import channel_statistics
 from transferlab.core.store import largest
 from transferlab.core.strategy import Strategy
-from transferlab.core.trial import train_trial
+from transferlab.core.trials import train_trials
 
 __all__ = ["EVALUATION_BATCH", "Data", "Progress", "Strategy", "TrialResult"]
 
@@ -135,7 +135,7 @@ def train(
         for number in trials
     ]
     with tempfile.TemporaryDirectory() as states:  # written as in a run, and never gone on from
-        return [train_trial(spec, folder / "features", report, Path(states)) for spec in specs]
+        return list(train_trials(specs, folder / "features", report, Path(states)).values())
 
 
 def job(root: Path, strategy: Strategy, folder: Path, trials: int) -> list[TrialResult]:

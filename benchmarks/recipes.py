@@ -85,6 +85,9 @@ def heads(size: int, count: int) -> list[Strategy]:
     ]
 
 
+_LAST_BLOCK = ((r".*bn\d\..*", None), (r"(blocks\.6|conv_head|classifier)\..*", 1.0), (".*", None))
+
+
 def short() -> dict[str, Strategy]:
     """Ways to the published accuracy that should take less time than fine-tuning as it was published."""
     head = Stage(epochs=20, trainable="head", optimizer=Adam(name="adamw", lr=3e-3), schedule=OneCycle(), batch_size=32)
@@ -100,6 +103,12 @@ def short() -> dict[str, Strategy]:
         "head, no augmentation": {"head": head},
         "head, two views": {"head": replace(head, augmentation=AUGMENTATION, views=2)},
         "head, then all layers": {"head": head, "tune": gentle},
+        "head, then the last block": {"head": head, "tune": replace(gentle, trainable=_LAST_BLOCK, epochs=4, views=2)},
+        "head, then all layers at half the size, then at full size": {
+            "head": head,
+            "small": replace(gentle, size=112, epochs=4),
+            "full": replace(gentle, epochs=1),
+        },
     }
     return {
         name: Strategy(model=BACKBONES["efficientnet_lite0"], input=INPUT, stages=of_strategy)
