@@ -11,14 +11,15 @@ import pandas as pd
 from transferlab import config, progress
 from transferlab.core import evaluate, metrics, network
 from transferlab.core.checkpoint import Checkpoint
-from transferlab.core.data import Split
+from transferlab.core.data import EVALUATION_BATCH, Split
 from transferlab.core.device import choose
 from transferlab.core.engine import DivergedError
+from transferlab.core.launch import launch
+from transferlab.core.memory import memory_explained
 from transferlab.core.seeding import derive
 from transferlab.core.spec import TrialSpec
 from transferlab.core.store import ImageStore
 from transferlab.core.strategy import Strategy
-from transferlab.core.trial import train_trial
 from transferlab.core.views import View
 from transferlab.datasets.checkpoints import StoredTrials
 from transferlab.errors import UserError
@@ -66,7 +67,7 @@ def train(
         for number in range(common.trials):
             spec = TrialSpec(name, settings, initial_model, train_split, curve, number, common.seed, common.compute)
             try:
-                results[number] = train_trial(spec, feature_cache, report, unfinished_trials)
+                results[number] = launch(spec, feature_cache, report, unfinished_trials)
             except DivergedError as error:
                 logger.error("%s: trial %d of %d stopped: %s", name, number + 1, common.trials, error)
                 failures.append(error)
@@ -118,6 +119,7 @@ def evaluate_trials(
     """See the test split, once: predictions, metrics, per-class figures and confusion counts of every trial."""
     settings = config.read(Strategy, strategy)
     machine = choose(config.read(config.Training, training, "training").compute)
+    smaller = machine.smaller_micro_batch(EVALUATION_BATCH)
     subsets = config.read(config.Dataset, dataset, "dataset").subsets
     where = {"experiment": experiment, "strategy": name}
     origin = {"run_id": run_id, "checkpoint_version": checkpoints.version}
@@ -125,7 +127,8 @@ def evaluate_trials(
     for trial, checkpoint in checkpoints.items():
         classes = checkpoint.header["classes"]
         split = split_of(index, store_for(network.view_in(checkpoint), image_store), "test")
-        p_NK = evaluate.predict(checkpoint, settings, split, machine, feature_cache)
+        with memory_explained(f"strategies.{name}: evaluation of trial {trial + 1}", smaller):
+            p_NK = evaluate.predict(checkpoint, settings, split, machine, feature_cache)
         paths = list(index["path"].iloc[split.rows])
         key = {**where, "trial": trial}
         of_test: dict[str, Any] = {**key, "split": "test", "selection": checkpoint.header["selection"], **origin}
