@@ -6,6 +6,8 @@ import pytest
 from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import node, pipeline
 
+from transferlab.core.launch import RankError
+from transferlab.core.memory import DeviceMemoryError
 from transferlab.core.split import SplitError
 from transferlab.errors import Interrupted, UserError
 from transferlab.hooks import ProjectHooks
@@ -31,9 +33,10 @@ def by_name(name: str):
     return next(each for each in STEPS.nodes if each.name == name)
 
 
-def test_an_error_of_the_user_is_a_message_with_the_node(hooks):
-    with pytest.raises(UserError, match=r"^split: class 'cat' has none"):
-        hooks.on_node_error(SplitError("class 'cat' has none"), by_name("split"))
+@pytest.mark.parametrize("kind", [SplitError, DeviceMemoryError, RankError])
+def test_an_error_of_the_user_is_a_message_with_the_node(hooks, kind):
+    with pytest.raises(UserError, match=r"^split: what to do"):
+        hooks.on_node_error(kind("what to do"), by_name("split"))
 
 
 def test_any_other_error_goes_on_with_its_traceback(hooks, caplog):

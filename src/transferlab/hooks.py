@@ -18,7 +18,9 @@ from transferlab.core.device import DeviceError
 from transferlab.core.download import SourceError
 from transferlab.core.engine import DivergedError
 from transferlab.core.extract import ExtractError
+from transferlab.core.launch import RankError
 from transferlab.core.listing import LayoutError
+from transferlab.core.memory import DeviceMemoryError
 from transferlab.core.resume import StateError
 from transferlab.core.split import SplitError
 from transferlab.datasets.whole import WholeDataset
@@ -33,9 +35,11 @@ USER_ERRORS = (
     BuildError,
     CheckpointError,
     DeviceError,
+    DeviceMemoryError,
     DivergedError,
     ExtractError,
     LayoutError,
+    RankError,
     SourceError,
     SplitError,
     StateError,

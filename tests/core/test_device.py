@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from transferlab.core.device import Compute, PeakMemory, choose
+from transferlab.core.device import Compute, DeviceError, PeakMemory, choose
 from transferlab.core.problems import FieldProblems
 
 
@@ -19,7 +19,8 @@ def _threads_as_before():
 def test_the_threads_asked_for_are_set_and_told(threads):
     machine = choose(Compute(device="cpu", threads=threads))
     assert torch.get_num_threads() == threads
-    assert machine.describe() == {"device": "cpu", "device_name": machine.device_name, "threads": threads}
+    described = {"device": "cpu", "device_name": machine.device_name, "threads": threads, "devices": 1}
+    assert machine.describe() == described
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="names of processors as Linux tells them")
@@ -57,9 +58,31 @@ def test_the_forward_pass_has_the_precision_asked_for(precision, dtype):
     assert machine.dtype == product.dtype == dtype
 
 
-def test_no_threads_at_all_are_refused():
-    with pytest.raises(FieldProblems, match="threads: 0 must be at least 1"):
-        Compute(threads=0)
+@pytest.mark.parametrize("field", ["threads", "devices", "micro_batch"])
+def test_none_at_all_are_refused(field):
+    with pytest.raises(FieldProblems, match=f"{field}: 0 must be at least 1"):
+        Compute(**{field: 0})
+
+
+def test_more_gpus_than_there_are_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(
+        DeviceError, match=r"training.compute.devices: 3, but this machine has 2 cuda devices; .* most 2"
+    ):
+        choose(Compute(device="cuda", devices=3))
+
+
+def test_keys_made_of_a_machine_hold_for_any_number_of_devices_and_any_pass():
+    # What a frozen prefix makes of an image is kept under such a key and shared.
+    machine = choose(Compute(device="cpu", devices=3, micro_batch=2))
+    assert (machine.devices, machine.micro_batch) == (3, 2)
+    assert repr(machine) == repr(choose(Compute(device="cpu")))
+
+
+@pytest.mark.parametrize(("micro_batch", "images", "smaller"), [(None, 64, 32), (8, 64, 4), (64, 3, 1), (1, 64, None)])
+def test_half_of_a_pass_is_tried_next(micro_batch, images, smaller):
+    assert choose(Compute(device="cpu", micro_batch=micro_batch)).smaller_micro_batch(images) == smaller
 
 
 def test_peak_memory_remembers_the_most_it_saw():

@@ -1,4 +1,6 @@
 import math
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -95,6 +97,51 @@ def test_a_step_is_gradient_descent_on_the_cross_entropy_of_logits():
     training(net, recorded(), optimizer=SGD(lr=lr, momentum=0.0), batch_size=N).epoch(0, [])
     assert torch.allclose(net[0].weight, weight - lr * error.T @ X, atol=1e-6)
     assert torch.allclose(net[0].bias, bias - lr * error.sum(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 4, 100])
+def test_a_batch_in_several_passes_trains_as_in_one(micro_batch):
+    def trained_in(passes):
+        net, config = linear(), stage(optimizer=SGD(lr=0.3), batch_size=4, clip=Clip(by="norm", at=0.1))
+        optimizer = optim.build(config.optimizer, dict(net.named_parameters()), policy.apply(net, "all", ()))
+        few = replace(machine(), micro_batch=passes)
+        stretch = StageTraining(config, net, optimizer, recorded(), Y, few, (0,), lambda *_: None)
+        results = [stretch.epoch(epoch, []) for epoch in range(2)]
+        return [loss for result in results for loss in result.losses], [r.accuracy for r in results], state(net)
+
+    losses, accuracies, weights = trained_in(micro_batch)
+    losses_at_once, accuracies_at_once, weights_at_once = trained_in(None)
+    assert losses == pytest.approx(losses_at_once, rel=1e-6)
+    assert accuracies == accuracies_at_once
+    assert all(torch.allclose(weights[name], weights_at_once[name], atol=1e-6) for name in weights)
+
+
+def test_no_pass_is_larger_than_a_micro_batch():
+    net, sizes = linear(), []
+    net.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    few = replace(machine(), micro_batch=3)
+    config = stage(optimizer=STILL, batch_size=N)
+    optimizer = optim.build(config.optimizer, dict(net.named_parameters()), policy.apply(net, "all", ()))
+    StageTraining(config, net, optimizer, recorded(), Y, few, (0,), lambda *_: None).epoch(0, [])
+    assert sizes == [3, 3, 3, 2]
+    sizes.clear()
+    engine.evaluate(net, iter([X]), Y, few)
+    assert sizes == [3, 3, 3, 2]
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch compiles for the CPU with a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler
+def test_a_compiled_step_trains_the_same_weights():
+    def trained_in(how):
+        net, config = linear(), stage(optimizer=SGD(lr=0.3), batch_size=4)
+        optimizer = optim.build(config.optimizer, dict(net.named_parameters()), policy.apply(net, "all", ()))
+        stretch = StageTraining(config, net, optimizer, recorded(), Y, how, (0,), lambda *_: None)
+        assert isinstance(stretch._parallel, torch._dynamo.OptimizedModule) == how.compile
+        stretch.epoch(0, [])
+        return state(net)
+
+    plain, compiled = trained_in(machine()), trained_in(replace(machine(), compile=True))
+    assert all(torch.allclose(plain[name], compiled[name], atol=1e-6) for name in plain)
 
 
 def test_label_smoothing_and_clipping_reach_the_step():

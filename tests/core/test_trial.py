@@ -1,15 +1,19 @@
 import dataclasses
 import multiprocessing
 import pickle
+from contextlib import contextmanager
 from itertools import pairwise
 
 import pytest
 import torch
 from tiny import COMPUTE, FLIP_AND_CROP, machine, same, spec_of, split_of, stage, strategy
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from transferlab.core import engine, network, resume
 from transferlab.core.augment import RandomFlip
 from transferlab.core.data import Images
+from transferlab.core.memory import DeviceMemoryError
 from transferlab.core.optim import SGD, Adam
 from transferlab.core.policy import PolicyError
 from transferlab.core.schedule import Plateau
@@ -371,3 +375,43 @@ def test_after_a_resume_in_any_stage_the_trained_names_are_what_they_were(splits
     entered = [head, top, names][(epoch - 2) // 2 :]
     assert [set(groups) for groups in watch.trained] == entered
     assert identical(whole, resumed)
+
+
+# ---- memory --------------------------------------------------------------------------------------------------------
+@contextmanager
+def memory_for(images):
+    """While open, convolutions of more images run out of memory, as on a small GPU."""
+
+    def forward(module, args):
+        if isinstance(module, nn.Conv2d) and len(args[0]) > images:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    handle = register_module_forward_pre_hook(forward)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def test_out_of_memory_a_trial_says_what_to_do_and_goes_on_with_smaller_passes(splits, tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN_STATES", 0.0)
+    # BatchNorm is frozen: in training mode it would see passes, not batches.
+    rows = ((r"(.*bn\d|.*downsample\.2|conv1\.[14])\..*", None), (".*", 1.0))
+    plan = strategy(small=stage(trainable=rows), large=stage(trainable=rows, batch_size=8))
+    spec, folders = spec_of(plan, *splits), (tmp_path, lambda _: None, tmp_path / "states")
+    roomy = train_trial(spec, *folders[:2])
+    advice = r"strategies.tiny: trial 1, stage large, batch_size 8: .*training.compute.micro_batch to 4 or less.*size"
+    with memory_for(6), pytest.raises(DeviceMemoryError, match=advice):
+        train_trial(spec, *folders)
+    with memory_for(4):  # less than the held-out images: they too are passed in parts
+        thrifty = train_trial(dataclasses.replace(spec, compute=dataclasses.replace(COMPUTE, micro_batch=4)), *folders)
+    assert [row["epoch"] for row in thrifty.history] == [row["epoch"] for row in roomy.history]
+    assert figures(thrifty.history)[:5] == figures(roomy.history)[:5]  # not trained again
+    losses = [[row["loss"] for row in result.history] for result in (thrifty, roomy)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_out_of_memory_for_one_image_only_a_smaller_size_helps(splits, tmp_path):
+    spec = spec_of(strategy(), *splits, compute=dataclasses.replace(COMPUTE, micro_batch=1))
+    with memory_for(0), pytest.raises(DeviceMemoryError, match=r"stage tune.*set input.size to fewer pixels"):
+        train_trial(spec, tmp_path, lambda _: None)

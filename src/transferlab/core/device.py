@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -30,25 +31,52 @@ class Compute:
         device: `auto` takes CUDA, then MPS, then the CPU.
         precision: of the forward pass. `auto` is mixed precision on CUDA (bfloat16 where the chip has it, else float16
             with loss scaling) and float32 elsewhere.
-        threads: CPU threads; null leaves torch's own choice. The same number gives the same bits.
+        threads: CPU threads of a process; null leaves torch's own choice. The same number gives the same bits.
+        devices: on which a trial trains together, each on its share of every batch: GPUs, or processes on the CPU. The
+            numbers are those of one device up to rounding, but for dropout masks and, on the CPU, BatchNorm in training
+            mode, which there sees its process's images alone.
+        micro_batch: images in one forward and backward pass, on each device; null passes the whole batch (or the
+            device's share of it) at once. Gradients are gathered until the batch is complete, so the numbers are the
+            same up to rounding, but for BatchNorm in training mode, which sees the images of a pass.
+        compile: let torch compile forward and backward passes of the training: up to a minute at the start, then faster
+            steps. The numbers are the same up to rounding, but for dropout masks. On the CPU it needs a C++ compiler.
     """
 
     device: DeviceName = "auto"
     precision: Precision = "auto"
     threads: int | None = None
+    devices: int = 1
+    micro_batch: int | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
-        check((self.threads is None or self.threads >= 1, "threads", self.threads, "must be at least 1, or null"))
+        check(
+            (self.threads is None or self.threads >= 1, "threads", self.threads, "must be at least 1, or null"),
+            (self.devices >= 1, "devices", self.devices, "must be at least 1"),
+            (
+                self.micro_batch is None or self.micro_batch >= 1,
+                "micro_batch",
+                self.micro_batch,
+                "must be at least 1, or null",
+            ),
+        )
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The device chosen, as it is logged and written into the tables."""
+    """The device chosen, as it is logged and written into the tables.
+
+    The representation names what the last bits of a forward pass depend on: keys are made of it. The number of devices
+    and the size and compilation of a pass in training are not in it.
+    """
 
     device: torch.device
     dtype: torch.dtype
     device_name: str
     threads: int
+    devices: int = field(default=1, repr=False)
+    micro_batch: int | None = field(default=None, repr=False)
+    compile: bool = field(default=False, repr=False)
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -66,16 +94,23 @@ class Machine:
         elif self.device.type == "mps":
             torch.mps.synchronize()
 
+    def smaller_micro_batch(self, images: int) -> int | None:
+        """Half of what a pass over so many images holds; None where that is one image."""
+        if self.micro_batch == 1:
+            return None
+        return max(1, min(images, self.micro_batch or images) // 2)
+
     def describe(self) -> dict[str, str | int]:
         """Columns for the cost table."""
-        return {"device": self.device.type, "device_name": self.device_name, "threads": self.threads}
+        kind, name = self.device.type, self.device_name
+        return {"device": kind, "device_name": name, "threads": self.threads, "devices": self.devices}
 
 
 def choose(compute: Compute) -> Machine:
     """Resolve `auto`, set torch's threads, and name what was chosen.
 
     Raises:
-        DeviceError: the device asked for is not there.
+        DeviceError: the device asked for is not there, or not so many of it.
     """
     if compute.threads is not None:
         torch.set_num_threads(compute.threads)
@@ -83,7 +118,25 @@ def choose(compute: Compute) -> Machine:
     kind = next(name for name, there in available.items() if there) if compute.device == "auto" else compute.device
     if not available[kind]:
         raise DeviceError(f"training.compute.device: '{kind}' is not available on this machine; use 'auto' or 'cpu'")
-    return Machine(torch.device(kind), _dtype(compute.precision, kind), _name(kind), torch.get_num_threads())
+    if compute.devices > (there := _count(kind)):
+        raise DeviceError(
+            f"training.compute.devices: {compute.devices}, but this machine has {there} {kind} "
+            f"device{'s' if there > 1 else ''}; use at most {there}"
+        )
+    return Machine(
+        torch.device(kind),
+        _dtype(compute.precision, kind),
+        _name(kind),
+        torch.get_num_threads(),
+        compute.devices,
+        compute.micro_batch,
+        compute.compile,
+    )
+
+
+def _count(kind: str) -> float:
+    """How many devices there are; on the CPU there can be as many processes as one likes."""
+    return {"cuda": torch.cuda.device_count(), "mps": 1, "cpu": math.inf}[kind]
 
 
 def _dtype(precision: Precision, kind: str) -> torch.dtype:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transferlab.core import optim, policy, seeding
+from transferlab.core import optim, policy, ranks, seeding
 from transferlab.core.data import Source
 from transferlab.core.device import Machine
 from transferlab.core.schedule import Position
@@ -40,6 +41,8 @@ class EpochResult:
 class StageTraining:
     """A stage under way: the part of the network it runs, its optimizer, its data.
 
+    Each rank trains on its share of every batch; see `ranks`.
+
     Attributes:
         stage: the config.
         network: the network, or its tail when `source` gives features.
@@ -63,6 +66,8 @@ class StageTraining:
     def __post_init__(self) -> None:
         self._scaler = torch.amp.GradScaler(self.machine.device.type, enabled=self.machine.dtype == torch.float16)
         self._trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        runs = cast("nn.Module", torch.compile(self.network)) if self.machine.compile else self.network
+        self._parallel = ranks.parallel(runs)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resume needs besides the network."""
@@ -85,7 +90,8 @@ class StageTraining:
         loss_S: list[Tensor] = []
         correct = torch.zeros((), dtype=torch.int64, device=self.machine.device)
         started = time.perf_counter()
-        with seeding.global_seed(self.machine.device, *self.seed, "dropout", number):
+        masks = (ranks.number(),) if ranks.number() else ()
+        with seeding.global_seed(self.machine.device, *self.seed, "dropout", number, *masks):
             for step, rows in enumerate(order):
                 at = Position(
                     number * len(order) + step,
@@ -95,27 +101,47 @@ class StageTraining:
                     validation_losses,
                 )
                 rates.append(set_rate(self.optimizer, self.stage, at))
-                loss, hits = self._step(self.source.batch(number, rows), self.labels_N[rows.to(self.labels_N.device)])
+                loss, hits = self._step(number, rows)
                 loss_S.append(loss)
                 correct += hits
                 self.on_step(step + 1, len(order))
+        losses = ranks.total(torch.stack(loss_S)).cpu().double()
+        ranks.total(correct)
+        ranks.agree(self.network.buffers())
         self.machine.synchronize()
         seconds = time.perf_counter() - started
-        return summarise(torch.stack(loss_S), int(correct), [len(rows) for rows in order], rates, seconds, number)
+        return summarise(losses, int(correct), [len(rows) for rows in order], rates, seconds, number)
 
-    def _step(self, x: Tensor, y_B: Tensor) -> tuple[Tensor, Tensor]:
-        """One optimizer step; the mean loss and the number of hits stay on the device."""
-        with self.machine.autocast():
-            logits_BK = self.network(x)
-            loss = functional.cross_entropy(logits_BK, y_B, label_smoothing=self.stage.label_smoothing)
+    def _step(self, epoch: int, rows_B: Tensor) -> tuple[Tensor, Tensor]:
+        """One optimizer step on a batch; this rank's part of the mean loss and of the hits stay on the device."""
+        passes = ranks.shares(rows_B, ranks.count(), self.machine.micro_batch)[ranks.number()]
         self.optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        done = []
+        for number, rows in enumerate(passes, 1):
+            with nullcontext() if number == len(passes) else ranks.without_average(self._parallel):
+                done.append(self._pass(epoch, rows, rows_B))
         if self.stage.clip is not None:
             self._scaler.unscale_(self.optimizer)
             self.stage.clip.apply(self._trained)
         self._scaler.step(self.optimizer)
         self._scaler.update()
-        return loss.detach(), (logits_BK.detach().argmax(dim=1) == y_B).sum()
+        losses, hits = zip(*done, strict=True)
+        return torch.stack(losses).sum(), torch.stack(hits).sum()
+
+    def _pass(self, epoch: int, rows: Tensor, rows_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Add what some images of a batch contribute to the gradient of its mean loss; their part of that, and hits.
+
+        No images make a pass nonetheless, since ranks meet in it: with the batch's first, at weight zero.
+        """
+        shown = rows if len(rows) else rows_B[:1]
+        x, y = self.source.batch(epoch, shown), self.labels_N[shown.to(self.labels_N.device)]
+        with self.machine.autocast():
+            logits = self._parallel(x)
+            loss = functional.cross_entropy(logits, y, label_smoothing=self.stage.label_smoothing)
+        loss = loss * (len(rows) / len(rows_B))
+        # Gradients are averaged over ranks, and what is wanted is their sum.
+        self._scaler.scale(loss * ranks.count()).backward()  # type: ignore[no-untyped-call]
+        return loss.detach(), (logits.detach().argmax(dim=1) == y)[: len(rows)].sum()
 
 
 def set_rate(optimizer: torch.optim.Optimizer, stage: Stage, at: Position) -> float:
@@ -161,15 +187,24 @@ def logits(network: nn.Module, inputs: Iterator[Tensor], machine: Machine) -> Te
     """Logits (N, K), float32, of everything that `inputs` yields, in evaluation mode."""
     network.eval()
     with torch.inference_mode(), machine.autocast():
-        return torch.cat([network(x).float() for x in inputs])
+        parts = (part for x in inputs for part in torch.split(x, machine.micro_batch or len(x)))
+        return torch.cat([network(part).float() for part in parts])
 
 
 def evaluate(network: nn.Module, inputs: Iterator[Tensor], labels_N: Tensor, machine: Machine) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy over the images of a split."""
-    return figures(logits(network, inputs, machine), labels_N)
+    """Mean cross-entropy and accuracy over the images of a split, of which each rank is given its share.
 
-
-def figures(logits_NK: Tensor, labels_N: Tensor) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy, given logits."""
-    loss = functional.cross_entropy(logits_NK.double(), labels_N)
-    return loss.item(), (logits_NK.argmax(dim=1) == labels_N).double().mean().item()
+    Args:
+        network: the network, or its tail.
+        inputs: what it takes, in batches.
+        labels_N: of these images, on the device; a rank may have none.
+        machine: where.
+    """
+    sums = torch.zeros(3, dtype=torch.float64, device=labels_N.device)
+    if len(labels_N):
+        logits_NK = logits(network, inputs, machine)
+        loss = functional.cross_entropy(logits_NK.double(), labels_N, reduction="sum")
+        hits = (logits_NK.argmax(dim=1) == labels_N).sum()
+        sums = torch.stack([loss, hits.double(), torch.full_like(loss, len(labels_N))])
+    loss_sum, hit_sum, count = ranks.total(sums).tolist()
+    return loss_sum / count, hit_sum / count

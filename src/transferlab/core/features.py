@@ -75,9 +75,10 @@ def compute(at: Cut, batches: Iterator[Tensor], machine: Machine) -> Iterator[Te
     """Run the frozen prefix over batches x_BCHW: what reaches the tail, (B, F...), float32 on the CPU."""
     at.prefix.eval()
     for x_BCHW in batches:
-        with torch.inference_mode(), machine.autocast():
-            x_BF: Tensor = at.prefix(x_BCHW.to(memory_format=machine.memory_format))
-        yield x_BF.float().cpu()
+        for part in torch.split(x_BCHW, machine.micro_batch or len(x_BCHW)):
+            with torch.inference_mode(), machine.autocast():
+                x_BF: Tensor = at.prefix(part.to(memory_format=machine.memory_format))
+            yield x_BF.float().cpu()
 
 
 def cached(folder: Path, key: Sequence[object], count: int, make: Batches, keeping: Keeping) -> Stored:

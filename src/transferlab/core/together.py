@@ -33,12 +33,13 @@ logger = logging.getLogger(__name__)
 
 
 def could_train(specs: Sequence[TrialSpec]) -> bool:
-    """Whether the trials of a strategy may be trained together, as far as config tells: one stage on shared views.
+    """Whether trials may be trained together, as far as config tells: one stage on shared views, on one device.
 
     A plateau schedule and clipping by norm look at one trial alone.
     """
     stages = list(specs[0].strategy.stages.values())
-    if len(specs) == 1 or len(stages) != 1 or stages[0].distinct_views is None:
+    on_one_device = specs[0].compute.devices == 1
+    if len(specs) == 1 or len(stages) != 1 or stages[0].distinct_views is None or not on_one_device:
         return False
     clips = stages[0].clip is not None and stages[0].clip.by == "norm"
     return not clips and not isinstance(stages[0].schedule, Plateau)
@@ -56,7 +57,8 @@ def train(
     ((name, stage),) = specs[0].strategy.stages.items()
     first = Trial(specs[0], folder, report, None)
     scales = first.apply_policy(stage)
-    tail, source, held_out = first.sources(name, stage)
+    with first.memory_explained(name, stage):
+        tail, source, held_out = first.sources(name, stage)
     loss_is_scaled = first.machine.dtype == torch.float16  # by one factor for all trials
     if not isinstance(source, Features) or not isinstance(tail, Tail) or not tail.is_linear or loss_is_scaled:
         return None
@@ -81,6 +83,12 @@ def _same_but(names: Sequence[str], one: nn.Module, other: nn.Module) -> bool:
     """Whether two networks hold the same numbers in all tensors but those named."""
     others = other.state_dict()
     return all(torch.equal(tensor, others[name]) for name, tensor in one.state_dict().items() if name not in names)
+
+
+def _figures(logits_NK: Tensor, labels_N: Tensor) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy."""
+    loss = functional.cross_entropy(logits_NK.double(), labels_N)
+    return loss.item(), (logits_NK.argmax(dim=1) == labels_N).double().mean().item()
 
 
 class Heads:
@@ -208,7 +216,7 @@ class _Together:
         seconds = (time.perf_counter() - started) / len(self.trials)
         accuracies = []
         for place, (trial, logits_NK) in enumerate(zip(self.trials, torch.cat(logits, dim=1), strict=True)):
-            loss, accuracy = engine.figures(logits_NK, labels_N)
+            loss, accuracy = _figures(logits_NK, labels_N)
             accuracies.append(accuracy)
             if place not in self.diverged:
                 trial.record.row(self.name, split.name, loss, accuracy, rate, seconds)

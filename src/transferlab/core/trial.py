@@ -1,13 +1,15 @@
 """A trial: one seed of one strategy, from the initial weights through all stages.
 
 `train_trial(spec, folder, report, states) -> result` takes and gives plain picklable values and imports torch only, so
-that any launcher (another process, another machine) can run it.
+that any launcher (another process, another machine) can run it; several processes may run it together (see `launch`).
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,10 +19,11 @@ import torch
 from torch import nn
 
 import transferlab
-from transferlab.core import data, engine, network, optim, policy, resume
+from transferlab.core import data, engine, network, optim, policy, ranks, resume
 from transferlab.core.checkpoint import Checkpoint, digest
 from transferlab.core.data import Images
 from transferlab.core.device import Machine, PeakMemory, choose
+from transferlab.core.memory import memory_explained
 from transferlab.core.record import Record, on_cpu
 from transferlab.core.spec import Progress, Report, TrialResult, TrialSpec
 from transferlab.core.strategy import Stage
@@ -38,6 +41,7 @@ def train_trial(spec: TrialSpec, folder: Path, report: Report, states: Path | No
         states: the folder that keeps the states of this strategy's unfinished trials; None keeps none.
 
     Raises:
+        DeviceMemoryError: the device has too little memory.
         DivergedError: the loss became NaN or infinite.
         PolicyError: a stage's policy does not fit the network.
         StateError: `states` holds a state that is damaged or of another trial.
@@ -51,7 +55,7 @@ class Trial:
     def __init__(self, spec: TrialSpec, folder: Path, report: Report, states: Path | None) -> None:
         self.spec, self.folder, self.report = spec, folder, report
         self.machine: Machine = choose(spec.compute)
-        self.network = network.fresh(spec.initial, spec.trial_seed, self.machine)
+        self.network = ranks.synchronized(network.fresh(spec.initial, spec.trial_seed, self.machine))
         self.view = network.view_in(spec.initial)
         self.labels = torch.from_numpy(spec.train.labels).to(self.machine.device)
         self.record = Record(spec.name, spec.trial)
@@ -74,7 +78,8 @@ class Trial:
         last = 0
         for name, stage in self.spec.strategy.stages.items():
             last += stage.epochs
-            self._stage(name, stage, last)
+            with self.memory_explained(name, stage):
+                self._stage(name, stage, last)
         return self.result()
 
     def result(self) -> TrialResult:
@@ -87,7 +92,8 @@ class Trial:
         first, done = last - stage.epochs, self.record.epoch
         if self.state and done >= last and self.state["stage"] != name:
             return
-        running, source, held_out = self.sources(name, stage)
+        with ranks.zero_first():  # computes what a frozen prefix makes of the images; the others find it
+            running, source, held_out = self.sources(name, stage)
         training = engine.StageTraining(
             stage,
             running,
@@ -127,7 +133,7 @@ class Trial:
         if self.spec.strategy.select == "best" and accuracy is not None:
             self.record.keep_if_best(accuracy, partial(on_cpu, self.network))
         self.announce(name, result, accuracy)
-        if self.file and (self.file.due() or self.record.epoch == self.spec.strategy.epochs):
+        if self.file and ranks.number() == 0 and (self.file.due() or self.record.epoch == self.spec.strategy.epochs):
             self.file.write(self._state(name, training))
 
     def _optimizer(self, stage: Stage, scales: dict[str, float]) -> torch.optim.Optimizer:
@@ -142,15 +148,19 @@ class Trial:
         """What a state depends on, by part: this trial, or so many of them `together`."""
         spec = self.spec
         splits = [split and (split.fingerprint, split.labels.tolist()) for split in (spec.train, spec.held_out)]
-        return resume.fingerprint(
-            strategy=spec.strategy,
-            weights=digest(spec.initial.tensors),
-            view=self.view,
-            images=splits,
-            seed=(spec.seed, spec.trial),
-            **{"number of trials": together},
-            machine=self.machine,
-        )
+        parts = {
+            "strategy": spec.strategy,
+            "weights": digest(spec.initial.tensors),
+            "view": self.view,
+            "images": splits,
+            "seed": (spec.seed, spec.trial),
+            "number of trials": together,
+            "machine": self.machine,
+            "number of devices": self.machine.devices,
+            "compilation": self.machine.compile,
+            # Not micro_batch, which changes rounding alone: a trial that ran out of memory goes on with a smaller one.
+        }
+        return resume.fingerprint(**parts)
 
     def _state(self, stage: str, training: engine.StageTraining) -> dict[str, Any]:
         return {
@@ -208,11 +218,19 @@ class Trial:
         if source is None or self.spec.held_out is None:
             return None
         labels = torch.from_numpy(self.spec.held_out.labels).to(self.machine.device)
+        [rows] = ranks.shares(torch.arange(len(labels)), ranks.count())[ranks.number()]
+        batches = (source.batch(0, some) for some in torch.split(rows, data.EVALUATION_BATCH))
         started = time.perf_counter()
-        loss, accuracy = engine.evaluate(running, source.in_order(), labels, self.machine)
+        loss, accuracy = engine.evaluate(running, batches, labels[rows.to(labels.device)], self.machine)
         self.record.row(stage, self.spec.held_out.name, loss, accuracy, rate, time.perf_counter() - started)
         self.record.stage_losses.append(loss)
         return accuracy
+
+    def memory_explained(self, name: str, stage: Stage) -> AbstractContextManager[None]:
+        """While open, memory that runs out is an error that says what to do."""
+        share = math.ceil(stage.batch_size / ranks.count())
+        what = f"strategies.{self.spec.name}: trial {self.spec.trial + 1}, stage {name}, batch_size {stage.batch_size}"
+        return memory_explained(what, self.machine.smaller_micro_batch(share))
 
     def _on_step(self, stage: str, step: int, steps: int) -> None:
         self.memory.look()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from transferlab.core import together
 from transferlab.core.engine import DivergedError
+from transferlab.core.launch import launch
 from transferlab.core.spec import Report, TrialResult, TrialSpec
-from transferlab.core.trial import train_trial
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +22,8 @@ def train_trials(
     A trial that diverges is left out, with an error in the log, and the others go on. Arguments as in `train_trial`.
 
     Raises:
+        DeviceError: there are fewer devices than `training.compute.devices`.
+        DeviceMemoryError: the device has too little memory.
         DivergedError: every trial diverged.
         PolicyError: a stage's policy does not fit the network.
         StateError: `states` holds a state that is damaged or of another trial.
@@ -38,7 +40,7 @@ def train_trials(
 
 def _outcome(spec: TrialSpec, folder: Path, report: Report, states: Path | None) -> TrialResult | DivergedError:
     try:
-        return train_trial(spec, folder, report, states)
+        return launch(spec, folder, report, states)
     except DivergedError as error:
         if states:  # it would diverge again, and with a lower rate it would be another trial's state
             (states / f"trial_{spec.trial}.pt").unlink(missing_ok=True)

@@ -11,8 +11,9 @@ import pandas as pd
 from transferlab import config, progress
 from transferlab.core import evaluate, metrics, network
 from transferlab.core.checkpoint import Checkpoint
-from transferlab.core.data import Split
+from transferlab.core.data import EVALUATION_BATCH, Split
 from transferlab.core.device import choose
+from transferlab.core.memory import memory_explained
 from transferlab.core.seeding import derive
 from transferlab.core.spec import TrialSpec
 from transferlab.core.store import ImageStore
@@ -113,6 +114,7 @@ def evaluate_trials(
     settings = config.read(Strategy, strategy)
     common = config.read(config.Training, training, "training")
     machine = choose(common.compute)
+    smaller = machine.smaller_micro_batch(EVALUATION_BATCH)
     subsets = config.read(config.Dataset, dataset, "dataset").subsets
     where = {"experiment": experiment, "strategy": name}
     origin = {"run_id": run_id, "checkpoint_version": checkpoints.version}
@@ -120,7 +122,8 @@ def evaluate_trials(
     for trial, checkpoint in checkpoints.items():
         classes = checkpoint.header["classes"]
         split = split_of(index, store_for(network.view_in(checkpoint), image_store), "test")
-        p_NK = evaluate.predict(checkpoint, settings, split, machine, feature_cache, common.features)
+        with memory_explained(f"strategies.{name}: evaluation of trial {trial + 1}", smaller):
+            p_NK = evaluate.predict(checkpoint, settings, split, machine, feature_cache, common.features)
         paths = list(index["path"].iloc[split.rows])
         key = {**where, "trial": trial}
         of_test: dict[str, Any] = {**key, "split": "test", "selection": checkpoint.header["selection"], **origin}
