@@ -6,10 +6,13 @@ import pytest
 from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import node, pipeline
 
+from transferlab.core.checkpoint import CheckpointError
 from transferlab.core.launch import RankError
 from transferlab.core.memory import DeviceMemoryError
+from transferlab.core.resume import StateFile
 from transferlab.core.split import SplitError
-from transferlab.errors import Interrupted, UserError
+from transferlab.datasets.folders import UnfinishedTrials
+from transferlab.errors import Interrupted, Terminated, UserError
 from transferlab.hooks import ProjectHooks
 
 STEPS = pipeline(
@@ -56,7 +59,41 @@ def test_what_is_left_to_do_is_what_can_start(hooks):
     assert hooks.how_to_go_on() == ""
 
 
-@pytest.mark.parametrize("cause", [DatasetError("no version"), OSError(28, "No space left on device")])
+def test_an_error_of_the_system_is_a_message_with_the_file_and_the_cure(hooks):
+    error = OSError(28, "No space left on device", "data/a.csv")
+    with pytest.raises(UserError, match=r"^split: No space left on device: data/a\.csv; free some space.*run again"):
+        hooks.on_node_error(error, by_name("split"))
+    wrapped = DatasetError("index: Failed while saving data to dataset TableDataset(...)")
+    wrapped.__cause__ = error
+    with pytest.raises(UserError, match=r"^No space left on device: data/a\.csv; free some space.*run again"):
+        hooks.on_pipeline_error(wrapped)
+
+
+def test_an_error_that_tells_all_is_told_without_what_is_around_it(hooks):
+    wrapped = DatasetError("model: Failed while loading data from dataset CheckpointDataset(...)")
+    wrapped.__cause__ = CheckpointError("a.safetensors is damaged: restore a copy of it")
+    with pytest.raises(UserError, match=r"^a\.safetensors is damaged: restore a copy of it$"):
+        hooks.on_pipeline_error(wrapped)
+
+
+def test_where_training_goes_on_is_said(hooks, monkeypatch, tmp_path):
+    states = UnfinishedTrials(filepath=str(tmp_path))
+    monkeypatch.setattr(ProjectHooks, "_catalog", DataCatalog({"a.states": states}))
+    training = node(lambda x: x, "index", "a.model", name="train", namespace="a", confirms="a.states")
+    monkeypatch.setattr(ProjectHooks, "_pipeline", pipeline([training]))
+    assert hooks.how_to_go_on() == "", "nothing was done: the same command again"
+    for trial, epoch in ((0, 7), (1, 3)):
+        StateFile(tmp_path / f"trial_{trial}.pt", {}).write({}, epoch)
+    assert hooks.how_to_go_on() == (
+        "\nTo go on from there, run it again: training goes on after epoch 3 of trial 2 (a)"
+    )
+    hooks.after_dataset_saved("index")
+    assert hooks.how_to_go_on().startswith("\nTo go on from there, add --from-nodes=a.train: training goes on after")
+    hooks.after_dataset_saved("a.model")
+    assert hooks.how_to_go_on() == ""
+
+
+@pytest.mark.parametrize("cause", [DatasetError("no version"), OSError("no number")])
 def test_a_dataset_that_fails_for_a_reason_of_the_user_is_a_message(hooks, cause):
     error = DatasetError("index: failed")
     error.__cause__ = cause
@@ -91,7 +128,7 @@ def test_an_end_that_this_run_did_not_make_is_not_announced(hooks, capsys):
 def test_user_errors_are_one_message_on_stderr(capsys):
     UserError("dataset.source.path: 'x' does not exist").show()
     assert capsys.readouterr() == ("", "Error: dataset.source.path: 'x' does not exist\n")
-    assert Interrupted("stopped").exit_code == 130
+    assert (Interrupted("stopped").exit_code, Terminated("stopped").exit_code) == (130, 143)
 
 
 def test_a_traceback_is_shown_where_it_is_asked_for(capsys, monkeypatch):

@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import copy
 import functools
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 from kedro.config import MissingConfigException
 from kedro.framework.cli import project
+from kedro.framework.cli.utils import env_option
 from kedro.framework.project import settings
 from kedro.framework.startup import ProjectMetadata
+from rich.filesize import decimal
 
+from transferlab.core import interrupt
 from transferlab.core.listing import LayoutError
 from transferlab.core.split import SplitError
-from transferlab.errors import Interrupted, UserError
+from transferlab.errors import Interrupted, Terminated, UserError, of_the_system
 from transferlab.hooks import ProjectHooks
 from transferlab.new_experiment import new_experiment
+from transferlab.prune import Rules, remove_versions, staying
+from transferlab.reporting.versions import versions_table
+from transferlab.terminal import console
+from transferlab.versions import of_experiment
 
 # How Kedro begins its message about a name that nothing has: the rest of it says what is wrong, a traceback nothing.
 _MISTYPED = ("Failed to find the pipeline", "Pipeline does not contain")
+# A day, a time, or a version.
+_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H.%M.%S.%fZ"]
+
+_CAPTION = (
+    "Test accuracy: mean [95% t interval over trials]. evaluated: on checkpoints of an earlier version. stale: there "
+    "are no metrics of its checkpoints. unfinished: the run has failed or was stopped."
+)
 
 
 @click.group(name="transferlab")
@@ -33,9 +48,11 @@ def _run(pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
     if pipeline and not pipelines:
         pipelines, pipeline = [pipeline], None
     try:
-        return _kedro_run(pipeline=pipeline, pipelines=pipelines, **options)
-    except KeyboardInterrupt:
-        raise Interrupted(f"stopped. Everything that was finished is kept.{ProjectHooks.how_to_go_on()}") from None
+        with interrupt.stoppable():
+            return _kedro_run(pipeline=pipeline, pipelines=pipelines, **options)
+    except KeyboardInterrupt as error:
+        kind, by = (Terminated, " by SIGTERM") if isinstance(error, interrupt.Terminated) else (Interrupted, "")
+        raise kind(f"stopped{by}. Everything that was finished is kept.{ProjectHooks.how_to_go_on()}") from None
     except MissingConfigException as error:
         raise UserError(str(error)) from error
     except ValueError as error:
@@ -62,7 +79,7 @@ cli.add_command(run)
 
 @cli.group(name="transferlab")
 def transferlab() -> None:
-    """Set up experiments of your own."""
+    """Set up experiments of your own, and look after what their runs have saved."""
 
 
 @transferlab.command("new-experiment")
@@ -79,3 +96,50 @@ def new_experiment_command(metadata: ProjectMetadata, folder: Path, name: str | 
     click.echo(f"Wrote {written.file}: {classes} classes, {images} images, four strategies. Next:")
     click.echo(f"  kedro run --pipeline=data --env={written.name}      # look at the images and what cannot be used")
     click.echo(f"  kedro run --pipeline=transfer --env={written.name}  # train, compare, report")
+
+
+@transferlab.command("versions")
+@env_option
+@click.pass_obj
+def versions_command(metadata: ProjectMetadata, env: str | None) -> None:
+    """List the versions that runs have saved: pipelines, test accuracy, size on disk, state."""
+    rows = of_experiment(metadata.project_path, env).rows()
+    columns = ("Version, strategies", "Made by, test accuracy", "Size", "State")
+    console.print(versions_table("Versions, newest first", columns, rows, _CAPTION) if rows else "No versions yet.")
+
+
+@transferlab.command("prune")
+@env_option
+@click.option("--keep", type=click.IntRange(1), metavar="N", help="Keep the newest N versions.")
+@click.option("--keep-best", type=click.IntRange(1), metavar="N", help="Of each strategy, keep the N most accurate.")
+@click.option("--since", type=click.DateTime(_DATES), metavar="DATE", help="Keep versions from DATE (UTC) on.")
+@click.option("--yes", is_flag=True, help="Remove; without it, only say what would be removed.")
+@click.pass_obj
+def prune_command(
+    metadata: ProjectMetadata,
+    env: str | None,
+    keep: int | None,
+    keep_best: int | None,
+    since: datetime | None,
+    yes: bool,
+) -> None:
+    """Remove old versions: those that no rule keeps and nothing needs.
+
+    What any rule keeps stays. Whatever the rules say these stay: the newest of every dataset, what a run under way
+    saves or reads, and what the metrics of a version that stays refer to.
+    """
+    if not (keep or keep_best or since):
+        raise click.UsageError("say what to keep: --keep N, --keep-best N or --since DATE, or several of them")
+    versions = of_experiment(metadata.project_path, env)
+    stay = staying(versions, Rules(keep, keep_best, since))
+    sizes = {version: versions.size(version) for version in versions.folders}
+    rows = [(version, size, stay.get(version, "goes")) for version, size in sizes.items()]
+    leaving = {version: size for version, size in sizes.items() if version not in stay}
+    try:
+        if yes:
+            remove_versions(versions, leaving)
+    except OSError as error:
+        raise UserError(of_the_system(error)) from error
+    told = f"{len(leaving)} of {len(rows)} versions, {decimal(sum(leaving.values()))}"
+    end = f"Removed {told}." if yes else f"Would remove {told}; add --yes to remove them."
+    console.print(versions_table("Versions, newest first", ("Version", "Size", "Stays as"), rows, end))

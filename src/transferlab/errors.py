@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from typing import IO, Any
 
@@ -26,3 +27,29 @@ class Interrupted(UserError):
     """The user has stopped the run; exits as a shell expects of Ctrl-C."""
 
     exit_code = 130
+
+
+class Terminated(Interrupted):
+    """A scheduler, or whoever sends SIGTERM, has stopped the run."""
+
+    exit_code = 143
+
+
+_GO_ON = "and run again: it goes on where it was"
+_CURES = {
+    errno.ENOSPC: f"free some space, e.g. with `kedro transferlab prune`, {_GO_ON}",
+    errno.EDQUOT: f"free some of your quota {_GO_ON}",
+    errno.EFBIG: f"allow larger files (ulimit -f, or another file system) {_GO_ON}",
+    errno.EROFS: f"make it writable {_GO_ON}",
+    errno.EACCES: f"give yourself the permission {_GO_ON}",
+    errno.EPERM: f"give yourself the permission {_GO_ON}",
+    errno.ENOENT: "put it back, or run the node that makes it again",
+    errno.EIO: "the disk may be failing: look at the system's log, and restore what is lost from a copy",
+}
+
+
+def of_the_system(error: OSError) -> str:
+    """An error of the operating system as `cause: file; cure`."""
+    words = [str(error.strerror), *([str(error.filename)] if error.filename else [])]
+    cure = _CURES.get(error.errno or 0)
+    return ": ".join(words) + (f"; {cure}" if cure else "")

@@ -11,6 +11,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from transferlab.config_loader import ExperimentConfigLoader
+from transferlab.core import interrupt
 from transferlab.core.backbones.files import WeightsError
 from transferlab.core.build import BuildError
 from transferlab.core.checkpoint import CheckpointError
@@ -23,8 +24,11 @@ from transferlab.core.listing import LayoutError
 from transferlab.core.memory import DeviceMemoryError
 from transferlab.core.resume import StateError
 from transferlab.core.split import SplitError
+from transferlab.core.store import StoreError
+from transferlab.datasets.folders import UnfinishedTrials
+from transferlab.datasets.runs import Run, RunsDataset
 from transferlab.datasets.whole import WholeDataset
-from transferlab.errors import UserError
+from transferlab.errors import UserError, of_the_system
 from transferlab.reporting.tables import comparison_table
 from transferlab.terminal import console
 
@@ -43,6 +47,7 @@ USER_ERRORS = (
     SourceError,
     SplitError,
     StateError,
+    StoreError,
     WeightsError,
 )
 
@@ -51,6 +56,8 @@ class ProjectHooks:
     """The project's hooks."""
 
     _pipeline: ClassVar[Pipeline] = Pipeline([])
+    _catalog: ClassVar[DataCatalog] = DataCatalog()
+    _run: ClassVar[Run | None] = None
     _saved: ClassVar[set[str]] = set()
 
     @hook_impl
@@ -60,12 +67,12 @@ class ProjectHooks:
         catalog["experiment"] = MemoryDataset(ExperimentConfigLoader.current().experiment_name)
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
-        """Check the whole experiment before any node runs.
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Check the whole experiment before any node runs, and remove what killed runs left unfinished.
 
         Raises:
             ConfigError: with every problem of the parameters.
-            UserError: the runner would mix the strategies' random numbers.
+            UserError: the runner would mix the strategies' random numbers, or another run saves the same version.
         """
         if "ThreadRunner" in str(run_params["runner"]):
             raise UserError(
@@ -73,7 +80,20 @@ class ProjectHooks:
                 "generator per process), so no run could be repeated; leave it out, or take ParallelRunner"
             )
         ExperimentConfigLoader.current().experiment(deep=True)
-        ProjectHooks._pipeline, ProjectHooks._saved = pipeline, set()
+        ProjectHooks._pipeline, ProjectHooks._catalog, ProjectHooks._saved = pipeline, catalog, set()
+        for name in sorted(pipeline.datasets()):
+            if isinstance(dataset := catalog.get(name), WholeDataset):
+                dataset.sweep()
+        try:
+            if isinstance(runs := catalog.get("runs"), RunsDataset):
+                ProjectHooks._run = runs.begin(run_params["run_id"])
+        except (DatasetError, OSError) as error:
+            raise UserError(_told(error)) from error
+
+    @hook_impl
+    def before_dataset_loaded(self) -> None:
+        """Stop here if the run was asked to stop: a worker of ParallelRunner goes on with its next node otherwise."""
+        interrupt.check()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
@@ -89,6 +109,8 @@ class ProjectHooks:
         """
         if isinstance(error, (*USER_ERRORS, UserError)):
             raise UserError(f"{node.name}: {error}{self.how_to_go_on()}") from error
+        if isinstance(error, OSError) and error.errno:
+            raise UserError(f"{node.name}: {of_the_system(error)}{self.how_to_go_on()}") from error
         logger.error("%s failed.%s", node.name, self.how_to_go_on())
 
     @hook_impl
@@ -98,12 +120,14 @@ class ProjectHooks:
         Raises:
             UserError: for such a dataset.
         """
+        self._end(is_whole=False)
         if isinstance(error, DatasetError) and isinstance(_origin(error), (DatasetError, OSError, *USER_ERRORS)):
-            raise UserError(f"{error}{self.how_to_go_on()}") from error
+            raise UserError(f"{_told(error)}{self.how_to_go_on()}") from error
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Print the comparison and where the report is, when this run made them."""
+        self._end(is_whole=True)
         ends = {name: catalog[name] for name in ("comparison", "report") if name in pipeline.all_outputs()}
         made = {name: end for name, end in ends.items() if _is_of(end, run_params["run_id"])}
         if "comparison" in made:
@@ -113,16 +137,43 @@ class ProjectHooks:
             console.print(f"Report: {page.load_path}", soft_wrap=True, highlight=False)
 
     @classmethod
+    def _end(cls, is_whole: bool) -> None:
+        if cls._run:
+            cls._run.end(is_whole)
+        cls._run = None
+
+    @classmethod
     def how_to_go_on(cls) -> str:
-        """What to add to the command so that it does what the run has not done; empty where it has done nothing."""
+        """What to add to the command so that it does what the run has not done, and where training goes on."""
         todo = {node for node in cls._pipeline.nodes if not set(node.outputs) <= cls._saved}
-        first = [node.name for node in todo if not cls._pipeline.node_dependencies[node] & todo]
-        return f"\nTo go on from there, add --from-nodes={','.join(sorted(first))}" if cls._saved and first else ""
+        first = sorted(node.name for node in todo if not cls._pipeline.node_dependencies[node] & todo)
+        begun = ", ".join(where for node in sorted(todo) if (where := cls._begun(node)))
+        how = f"add --from-nodes={','.join(first)}" if cls._saved and first else "run it again" if begun else ""
+        training = f": training goes on after {begun}" if begun else ""
+        return f"\nTo go on from there, {how}{training}" if how else ""
+
+    @classmethod
+    def _begun(cls, node: Node) -> str:
+        """How far a training node has come, such as `epoch 3 of trial 2 (scratch)`; empty where it has no state."""
+        for dataset in map(cls._catalog.get, node.confirms):
+            if isinstance(dataset, UnfinishedTrials) and (at := dataset.progress()):
+                return f"epoch {at.epoch} of trial {at.trial + 1} ({node.namespace})"
+        return ""
 
 
 def _is_of(dataset: Any, run_id: str) -> bool:
     """Whether a dataset's data were saved by this run (`--only-missing-outputs` may have had nothing to do)."""
     return isinstance(dataset, WholeDataset) and dataset.exists() and dataset.resolve_load_version() == run_id
+
+
+def _told(error: DatasetError | OSError) -> str:
+    """What a user needs to know of it: of what it came from, where that tells all, and not what Kedro makes of it."""
+    origin = _origin(error)
+    if isinstance(origin, USER_ERRORS):
+        return str(origin)
+    if isinstance(origin, OSError) and origin.errno and not isinstance(origin, NotADirectoryError):
+        return of_the_system(origin)
+    return str(error)
 
 
 def _origin(error: BaseException) -> BaseException:

@@ -72,6 +72,33 @@ def test_a_kill_while_writing_leaves_the_old_file(tmp_path):
     assert [file.name.startswith(PREFIX) for file in sorted(tmp_path.iterdir())] == [True, False]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_full_disk_leaves_the_old_file_and_the_error_names_it(tmp_path, kind):
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    code = (
+        "import pathlib, resource, sys\n"
+        "from transferlab.core.atomic import whole_file\n"
+        "from transferlab.core.whole_folder import whole_folder\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n"
+        "    if sys.argv[2] == 'file':\n"
+        "        with whole_file(folder / 'a.bin') as file:\n"
+        "            file.write(bytes(5000))\n"
+        "    else:\n"
+        "        with whole_folder(folder, lambda: 'a') as inside:\n"
+        "            (inside / 'part').write_bytes(bytes(5000))\n"
+        "except OSError as error:\n"
+        "    print(error.strerror, error.filename, sep=': ', end='')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path, kind], check=True, capture_output=True, text=True)
+    assert done.stdout == f"File too large: {target if kind == 'file' else tmp_path}"
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_the_bytes_are_on_the_disk_before_the_name(tmp_path, monkeypatch):
     seen = []
     sync, replace = os.fsync, Path.replace

@@ -46,6 +46,27 @@ def decoded_names(monkeypatch):
     return names
 
 
+@pytest.mark.parametrize("damage", ["flip", "lost"])
+def test_a_damaged_store_is_made_again_with_a_warning(root, tmp_path, caplog, damage):
+    listing, out = listing_of(root), tmp_path / "out"
+    stores, accepted, _ = build(root, listing, SIZES, out, workers=0)
+    before = {key: [np.array(image) for image in store.batch(range(3))] for key, store in stores.items()}
+    pixels = stores["full"].folder / "pixels.bin"
+    if damage == "lost":
+        pixels.unlink()
+    else:
+        pixels.write_bytes(b"\x00" * pixels.stat().st_size)
+    again, accepted_again, _ = build(root, listing, SIZES, out, workers=0)
+    (message,) = caplog.messages
+    assert str(stores["full"].folder) in message
+    assert "decoded again" in message
+    pd.testing.assert_frame_equal(accepted_again, accepted)
+    for key, images in before.items():
+        assert again[key].folder == stores[key].folder, "the content has the name it had"
+        again[key].verify()
+        assert all(np.array_equal(one, other) for one, other in zip(again[key].batch(range(3)), images, strict=True))
+
+
 def test_rows_of_stores_are_rows_of_the_table(root, tmp_path):
     (root / "bad.jpg").write_text("no image")
     seen = []

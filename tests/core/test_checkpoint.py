@@ -3,6 +3,8 @@ import sys
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from tiny import STATISTICS, machine, same, strategy
 
@@ -68,3 +70,48 @@ def test_any_other_file_is_refused_by_name(tmp_path, damage):
         save_file(TENSORS, file, metadata={"transferlab": "{"})
     with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors: not a checkpoint of transferlab"):
         Checkpoint.read(file)
+
+
+WHOLE = Checkpoint(TENSORS, HEADER).to_bytes()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("flipped")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, len(WHOLE) - 1), st.integers(1, 255))
+def test_a_flipped_byte_is_an_error_that_names_the_file_or_changes_nothing(folder, at, change):
+    file = folder / "checkpoint.safetensors"
+    file.write_bytes(WHOLE[:at] + bytes([WHOLE[at] ^ change]) + WHOLE[at + 1 :])
+    try:
+        found = Checkpoint.read(file)
+    except CheckpointError as error:
+        told = str(error)
+    else:
+        told = str(file) if is_whole(found) else "other values"
+    assert str(file) in told
+
+
+def is_whole(found):
+    kinds = {name: tensor.dtype for name, tensor in TENSORS.items()}
+    same_kinds = {name: tensor.dtype for name, tensor in found.tensors.items()} == kinds
+    return same_kinds and same(found.tensors, TENSORS) and found.header == HEADER
+
+
+def test_a_flipped_bit_of_a_weight_is_damage(folder):
+    file = folder / "checkpoint.safetensors"
+    file.write_bytes(WHOLE[:-1] + bytes([WHOLE[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors is damaged.*restore a copy"):
+        Checkpoint.read(file)
+
+
+def test_a_file_without_a_digest_is_taken_as_it_is(folder):
+    save_file(TENSORS, folder / "other.safetensors", metadata={"transferlab": "{}"})
+    assert same(Checkpoint.read(folder / "other.safetensors").tensors, TENSORS)
+
+
+def test_a_lost_file_is_named(folder):
+    with pytest.raises(CheckpointError, match=r"trial_3\.safetensors is gone"):
+        Checkpoint.read(folder / "trial_3.safetensors")

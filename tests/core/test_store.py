@@ -1,4 +1,6 @@
 import pickle
+from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import pytest
@@ -9,21 +11,25 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from transferlab.core.problems import FieldProblems
-from transferlab.core.store import ImageStore, Resize, StoreWriter
+from transferlab.core.store import ImageStore, Resize, StoreError, StoreWriter
 
 RNG = np.random.default_rng(0)
 SHAPES = [(4, 7), (1, 1), (9, 3)]
 IMAGES = [RNG.integers(0, 256, (*shape, 3), np.uint8) for shape in SHAPES]
 
 
-@pytest.fixture
-def store(tmp_path):
-    with StoreWriter(tmp_path, Resize(size=9)) as writer:
+def written(folder):
+    with StoreWriter(folder, Resize(size=9)) as writer:
         for image_HWC in IMAGES:
             writer.append(image_HWC)
         files = [{"path": f"{i}", "reason": None, "pixel_sha256": f"{i}"} for i in range(3)]
         writer.finish("decoder", [*files, {"path": "bad", "reason": "why", "pixel_sha256": None}])
-    return ImageStore(tmp_path)
+    return ImageStore(folder)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return written(tmp_path)
 
 
 def test_images_of_any_shape_come_back(store):
@@ -51,6 +57,49 @@ def test_a_damaged_store_says_so(store):
         file.write(b"x")
     with pytest.raises(ValueError, match="expected 168: delete"):
         store[0]
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory):
+    """A folder for many stores, each with a path of its own: a path is verified once."""
+    return tmp_path_factory.mktemp("copies")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["pixels.bin", "shapes_N2.npy", "header.json"]), st.integers(0, 10_000), st.integers(1, 255))
+def test_a_flipped_byte_is_noticed_before_an_image_is_read(copies, name, at, change):
+    store = written(Path(mkdtemp(dir=copies)))
+    whole = (store.folder / name).read_bytes()
+    at %= len(whole)
+    (store.folder / name).write_bytes(whole[:at] + bytes([whole[at] ^ change]) + whole[at + 1 :])
+    try:
+        store.verify()
+    except StoreError as error:
+        told = str(error)
+    else:
+        told = str(store.folder) if name == "header.json" and is_whole(store) else "other values"
+    assert str(store.folder) in told
+
+
+def is_whole(store):
+    """As it was written, but for white space in its header and the name of the digest."""
+    expected = written(Path(mkdtemp(dir=store.folder.parent)))
+    same_header = all(store.header[key] == value for key, value in expected.header.items() if key != "sha256")
+    pairs = zip(store.batch(range(3)), IMAGES, strict=True)
+    return same_header and all(np.array_equal(one, other) for one, other in pairs)
+
+
+def test_a_whole_store_is_read_for_its_digest_once(store, monkeypatch):
+    store.verify()
+    monkeypatch.setattr(ImageStore, "_sha256", lambda _: pytest.fail("read again"))
+    ImageStore(store.folder).verify()
+
+
+@pytest.mark.parametrize("name", ["pixels.bin", "shapes_N2.npy", "header.json"])
+def test_a_lost_file_is_named(store, name):
+    (store.folder / name).unlink()
+    with pytest.raises(StoreError, match=rf"{name} is gone"):
+        ImageStore(store.folder).verify()
 
 
 @pytest.mark.parametrize("size", [(500, 333), (333, 500), (257, 257), (30, 500), (256, 300)])

@@ -107,14 +107,20 @@ def stores(folder: Path) -> dict[str, ImageStore]:
     return {"full": ImageStore(folder / "full-1")}
 
 
-def test_image_stores_come_back_and_a_lost_folder_is_named(tmp_path):
+def test_image_stores_come_back_and_a_damaged_or_lost_one_is_named(tmp_path):
     dataset = ImageStoresDataset(filepath=str(tmp_path / "stores.json"))
     dataset.save(stores(tmp_path))
+    pixels = tmp_path / "full-1" / "pixels.bin"
+    whole = pixels.read_bytes()
+    pixels.write_bytes(whole[:-1] + b"\x08")
+    with pytest.raises(DatasetError, match=r"full-1 is damaged.*--nodes=decode_images"):
+        dataset.load()
+    pixels.write_bytes(whole)
     assert dataset.load()["full"][0].shape == (2, 4, 3)
     for file in (tmp_path / "full-1").iterdir():
         file.unlink()
     (tmp_path / "full-1").rmdir()
-    with pytest.raises(DatasetError, match=r"full-1 is gone.*--nodes=decode_images"):
+    with pytest.raises(DatasetError, match=r"full-1.* is gone.*--nodes=decode_images"):
         dataset.load()
 
 

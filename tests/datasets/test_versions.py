@@ -1,13 +1,19 @@
 """Written whole or not at all, and a session loads the version that it saved itself."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from dataset_kinds import KINDS, NEW, OLD, OTHER, checkpoint, version
 from kedro.io import DatasetError
+
+from transferlab.core.checkpoint import CheckpointError
+from transferlab.datasets.checkpoints import TrialsDataset
+from transferlab.datasets.table import TableDataset
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -102,7 +108,7 @@ else:
 
 
 @pytest.mark.parametrize("kind", ["table", "trials"])
-def test_a_save_that_is_killed_leaves_no_version(tmp_path, kind):
+def test_a_save_that_is_killed_leaves_no_version_and_the_next_run_names_it(tmp_path, kind, caplog):
     dataset, name, data = KINDS[kind]
     path = tmp_path / name
     version(dataset, path, OLD).save(data)
@@ -118,7 +124,96 @@ def test_a_save_that_is_killed_leaves_no_version(tmp_path, kind):
     (orphan,) = tmp_path.rglob(".unfinished-*")
     later.save(data)
     assert later.resolve_load_version() == OTHER
-    assert orphan.exists(), "somebody may be writing it: it is a moment old"
-    os.utime(orphan, (0, 0))
-    version(dataset, path, "2026-01-04T00.00.00.000Z").save(data)
-    assert not orphan.exists()
+    assert orphan.exists(), "saving does not look for it, a run does when it begins"
+    later.sweep()
+    assert not (path / NEW).exists()
+    (message,) = caplog.messages
+    assert message.startswith(f"{path / NEW}: removed what a killed process left unfinished")
+    later.sweep()
+    assert len(caplog.messages) == 1, "said once"
+
+
+SAVE_ALL = """
+import json, sys
+import pandas as pd, torch
+from kedro.io import DatasetError, Version
+from transferlab.core.checkpoint import Checkpoint
+from transferlab.datasets.checkpoints import TrialsDataset
+from transferlab.datasets.table import TableDataset
+
+folder, who = sys.argv[1:]
+kinds = {
+    "table.csv": (TableDataset, pd.DataFrame({"who": [who] * 50})),
+    "checkpoints": (TrialsDataset, {0: Checkpoint({"w": torch.zeros(50)}, {"who": who})}),
+}
+print("ready", flush=True)
+sys.stdin.readline()
+outcome = {}
+for number in range(80):
+    name = ["table.csv", "checkpoints"][number % 2]
+    dataset, data = kinds[name]
+    version = f"2026-01-01T00.00.{number:02d}.000Z"
+    try:
+        dataset(filepath=f"{folder}/{name}", version=Version(None, version)).save(data)
+        outcome[f"{name}/{version}"] = ""
+    except DatasetError as error:
+        outcome[f"{name}/{version}"] = str(error)
+print(json.dumps(outcome))
+"""
+
+
+def test_of_two_processes_that_save_the_same_version_one_does_and_the_other_is_told(tmp_path):
+    command = [sys.executable, "-c", SAVE_ALL, str(tmp_path)]
+    savers = {
+        who: subprocess.Popen([*command, who], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for who in ("one", "other")
+    }
+    for process in savers.values():
+        assert process.stdout.readline() == "ready\n"
+    for process in savers.values():
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    outcomes = {who: json.loads(process.communicate()[0]) for who, process in savers.items()}
+    for saved in outcomes["one"]:
+        ((loser, told),) = {who: outcome[saved] for who, outcome in outcomes.items() if outcome[saved]}.items()
+        assert str(tmp_path / saved) in told
+        assert "run again" in told or "must not exist" in told
+        name, number = saved.split("/")
+        if name == "table.csv":
+            saved_by = set(version(TableDataset, tmp_path / name, OTHER, load=number).load()["who"])
+        else:
+            saved_by = {version(TrialsDataset, tmp_path / name, OTHER, load=number).load()[0].header["who"]}
+        assert saved_by == set(savers) - {loser}
+
+
+def test_a_trial_that_is_lost_is_missed(tmp_path):
+    dataset = version(TrialsDataset, tmp_path / "checkpoints", NEW)
+    dataset.save({0: checkpoint(), 1: checkpoint(), 3: checkpoint()})
+    stored = dataset.load()
+    (stored.folder / "trial_1.safetensors").unlink()
+    assert list(stored) == [0, 1, 3]
+    with pytest.raises(CheckpointError, match=r"trial_1\.safetensors is gone"):
+        dict(stored)
+    (stored.folder / "trials.json").unlink()
+    assert list(dataset.load()) == [0, 3], "a folder without a list has what it has"
+
+
+@pytest.mark.parametrize(("kind", "damaged"), [("json", b'{"a": '), ("table", b""), ("table", b'a,b\n1,"2\n')])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, kind, damaged):
+    dataset, name, data = KINDS[kind]
+    saved = dataset(filepath=str(tmp_path / name))
+    saved.save(data)
+    (tmp_path / name).write_bytes(damaged)
+    with pytest.raises(DatasetError, match=rf"{name} is damaged .*: restore a copy of it, or run the node"):
+        saved.load()
+
+
+def test_a_flipped_bit_in_the_values_of_a_table_is_noticed(tmp_path):
+    table = pd.DataFrame({"label": range(1000)})
+    saved = TableDataset(filepath=str(tmp_path / "index.parquet"))
+    saved.save(table)
+    content = bytearray((tmp_path / "index.parquet").read_bytes())
+    content[len(content) // 3] ^= 1
+    (tmp_path / "index.parquet").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"index\.parquet is damaged"):
+        saved.load()

@@ -1,6 +1,13 @@
 """What a user sees and what is on disk when a run cannot go on."""
 
+import os
+import signal
+import sys
+
+import pandas as pd
 import pytest
+
+from transferlab.core.checkpoint import Checkpoint, digest
 
 
 def calm(done, *words: str) -> None:
@@ -9,7 +16,7 @@ def calm(done, *words: str) -> None:
     text = done.stdout + done.stderr
     assert "Traceback" not in text, text
     assert done.stderr.startswith("Error: "), text
-    assert len(text.splitlines()) < 8, text
+    assert len(done.stderr.splitlines()) < 8, text
     for word in words:
         assert word in done.stderr
 
@@ -47,16 +54,64 @@ def test_weights_that_are_damaged_stop_the_run_and_say_how_to_go_on(fresh):
     assert "build_model" in done.stderr.partition("--from-nodes=")[2]
 
 
-def test_an_interrupted_training_leaves_nothing_half_written(tiny):
+def test_training_that_is_stopped_and_finds_no_space_ends_with_the_same_bits(tiny):
+    train = "--nodes=scratch.build_model,scratch.train"
     before = tiny.files()
-    long = "--params=strategies.scratch.stages.train.epochs=5000"
-    done = tiny.interrupt("--nodes=scratch.build_model,scratch.train", long, after="training on")
-    assert done.returncode == 130
+    done = tiny.faulty(train, stop=(signal.SIGTERM, "trial 1 of 2 done"))
+    assert done.returncode == 143
     assert done.stderr == (
-        "Error: stopped. Everything that was finished is kept.\nTo go on from there, add --from-nodes=scratch.train\n"
+        "Error: stopped by SIGTERM. Everything that was finished is kept.\nTo go on from there, "
+        "add --from-nodes=scratch.train: training goes on after epoch 3 of trial 1 (scratch)\n"
     )
     assert "Traceback" not in done.stdout
     new = {str(file.relative_to(tiny.root / "data")) for file in tiny.files() - before}
     assert not any(".unfinished-" in name or "checkpoints" in name or "history" in name for name in new)
-    kept = ("initial_model", "summary", "scratch/unfinished/")  # the last is what a rerun goes on from
+    kept = ("initial_model", "summary", "scratch/unfinished/", "tiny/runs/")
     assert all(any(part in name for part in kept) for name in new), "only what was finished"
+
+    done = tiny.faulty("--nodes=scratch.train", largest_file=500_000)
+    calm(done, "scratch.train: File too large", "scratch/unfinished/trial_1.pt", "run again: it goes on where it was")
+
+    done = tiny.faulty("--nodes=scratch.train", stop=(signal.SIGINT, "trial 2 of 2 done"))
+    assert done.returncode == 130
+    assert "goes on after epoch 3 of trial 2 (scratch)" in done.stderr
+
+    assert "trial 1 goes on after epoch 3" in tiny.run("--nodes=scratch.train")
+    for trial in (0, 1):
+        first, last = (
+            Checkpoint.read(tiny.file("06_models/{}/scratch/checkpoints", version) / f"trial_{trial}.safetensors")
+            for version in (0, -1)
+        )
+        assert (digest(first.tensors), first.header) == (digest(last.tensors), last.header)
+    path = "07_model_output/{}/scratch/history.csv"
+    first, last = (tiny.table(path, version).drop(columns="seconds") for version in (0, -1))
+    pd.testing.assert_frame_equal(first, last, check_exact=True)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" and os.geteuid() == 0, reason="the permissions of a file do not bind root here"
+)
+def test_a_folder_that_cannot_be_written_is_one_calm_message(tiny):
+    folder = tiny.root / "data" / "07_model_output" / "tiny" / "scratch" / "metrics.csv"
+    folder.chmod(0o555)
+    try:
+        done = tiny.faulty("--nodes=scratch.evaluate")
+    finally:
+        folder.chmod(0o755)
+    calm(done, "Permission denied", str(folder), "and run again", "add --from-nodes=scratch.evaluate")
+
+
+def test_damage_is_named_before_a_number_comes_of_it(tiny):
+    file = tiny.file("06_models/{}/scratch/checkpoints") / "trial_1.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    (pixels,) = (tiny.root / "data" / "03_primary" / "tiny" / "images").glob("*/pixels.bin")
+    images = pixels.read_bytes()
+    try:
+        calm(tiny.faulty("--nodes=scratch.evaluate"), str(file), "damaged", "restore a copy")
+        pixels.write_bytes(images[:-1] + bytes([images[-1] ^ 1]))
+        calm(tiny.faulty("--nodes=scratch.evaluate"), str(pixels.parent), "damaged", "--nodes=decode_images")
+        assert "decoded again" in " ".join(tiny.run("--nodes=decode_images").split())
+        assert pixels.read_bytes() == images
+    finally:
+        file.write_bytes(whole)

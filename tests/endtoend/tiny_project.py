@@ -3,11 +3,9 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -65,11 +63,13 @@ class KedroServer:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment({})
         )
 
-    def __call__(self, *arguments: str, cwd: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *arguments: str, cwd: Path, environment: dict[str, str], **fault: object
+    ) -> subprocess.CompletedProcess[str]:
         with tempfile.TemporaryDirectory() as folder:
             output, errors = Path(folder, "output"), Path(folder, "errors")
-            request = {"arguments": arguments, "cwd": str(cwd), "environment": environment,
-                       "output": str(output), "errors": str(errors)}  # fmt: skip
+            request = {"arguments": arguments, "cwd": str(cwd), "environment": environment, "output": str(output),
+                       "errors": str(errors), "largest_file": None, "stop": None, **fault}  # fmt: skip
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             code = int(self._process.stdout.readline())
@@ -99,6 +99,13 @@ class TinyProject:
         """A command of the real command line, in a process of its own."""
         return self.server(*arguments, cwd=self.root, environment=_environment(environment))
 
+    def faulty(self, *options: str, **fault: object) -> subprocess.CompletedProcess[str]:
+        """`kedro run --env=tiny` that may write no file larger than `largest_file`, or gets `stop`: a signal and when.
+
+        The signal comes when a line about a trial has these words.
+        """
+        return self.server("run", "--env=tiny", *options, cwd=self.root, environment=_environment({}), **fault)
+
     def in_new_process(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The same from the very start, as a user's shell does it."""
         return subprocess.run(
@@ -111,18 +118,6 @@ class TinyProject:
         done = self.kedro("run", "--env=tiny", *options)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
-
-    def interrupt(self, *options: str, after: str) -> subprocess.CompletedProcess[str]:
-        """`kedro run --env=tiny` that gets Ctrl-C a moment after it has printed `after`."""
-        command = [KEDRO, "run", "--env=tiny", *options]
-        with subprocess.Popen(
-            command, cwd=self.root, env=_environment({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
-            assert any(after in line for line in process.stdout), process.stderr.read()
-            time.sleep(0.5)
-            process.send_signal(signal.SIGINT)
-            output, errors = process.communicate(timeout=60)
-        return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
     def versions(self, path: str) -> list[str]:
         """The versions of a dataset below `data`, oldest first; its path says `{}` for the experiment's name."""

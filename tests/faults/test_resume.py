@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from transferlab.core import engine, resume
+from transferlab.core import engine, interrupt, resume
 from transferlab.core.augment import RandomFlip, RandomResizedCrop
 from transferlab.core.optim import SGD, Adam
 from transferlab.core.schedule import OneCycle, Plateau
@@ -158,6 +160,68 @@ def test_a_damaged_state_is_refused_and_runs_no_code(spec, tmp_path):
     (states / "trial_0.pt").write_bytes(b"PK\x03\x04 not a state")
     with pytest.raises(resume.StateError, match="damaged"):
         train_trial(spec, tmp_path, lambda _: None, states)
+
+
+def stopping_after(calls, *signals):
+    """A report that sends this process real signals at the n-th step or epoch, and counts them."""
+    seen = []
+
+    def report(at):
+        if at.doing:
+            return
+        seen.append(at)
+        if len(seen) == calls + 1:
+            for number in signals:
+                os.kill(os.getpid(), number)
+
+    return report, seen
+
+
+def stop(spec, folder, calls, *signals):
+    """A trial that is stopped at its n-th call: the epochs that its state was written after, and all its calls."""
+    report, seen = stopping_after(calls, *signals)
+    with pytest.raises(KeyboardInterrupt), interrupt.stoppable():
+        train_trial(spec, folder / "features", report, folder / "states")
+    state = folder / "states" / "trial_0.pt"
+    return resume.finished_epochs(state) if state.exists() else 0, len(seen)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["all_saved", "none_saved"])
+@pytest.mark.parametrize("calls", [1, 3, 5, 6, 7, 9, 14, 18, 22])
+def test_a_stop_keeps_the_last_finished_epoch(spec, whole, tmp_path, monkeypatch, calls, seconds):
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN_STATES", seconds)
+    kept, seen = stop(spec, tmp_path, calls, signal.SIGTERM)
+    finished = calls // 4  # of four calls to an epoch, the last is its end
+    assert kept >= finished
+    is_saved = seconds == 0 or finished % 2 == 0  # every stage has two epochs, and its last is always saved
+    assert seen == (calls + 1 if is_saved else 4 * (finished + 1)), "it waits only for what would be lost"
+    assert_identical(train_with_kills(spec, tmp_path, []), whole)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_second_ctrl_c_does_not_wait_for_the_epoch(spec, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN_STATES", 1e9)
+    assert stop(spec, tmp_path, 5, signal.SIGINT, signal.SIGINT) == (0, 6)
+    assert_identical(train_with_kills(spec, tmp_path, []), whole)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0, 1, exclude_max=True), st.integers(1, 255))
+def test_a_flipped_byte_of_a_state_is_refused(flippable, at, change):
+    file, whole = flippable
+    at = int(at * len(whole))
+    file.path.write_bytes(whole[:at] + bytes([whole[at] ^ change]) + whole[at + 1 :])
+    with pytest.raises(resume.StateError, match=r"trial_0\.pt is damaged.*delete it to train this trial anew"):
+        file.read()
+    assert resume.finished_epochs(file.path) >= 0
+
+
+@pytest.fixture(scope="module")
+def flippable(tmp_path_factory):
+    file = resume.StateFile(tmp_path_factory.mktemp("state") / "trial_0.pt", {"seed": "1"})
+    file.write({"network": {"weight": torch.arange(100.0)}, "seconds": 1.5}, epoch=3)
+    return file, file.path.read_bytes()
 
 
 PROCESS = """

@@ -1,37 +1,98 @@
 """Files that are written whole or not at all.
 
 A uniquely named temporary file in the same folder, flushed and fsynced, then renamed over the target, then the folder
-fsynced: a kill at any moment leaves the old file or the new one.
+fsynced: a kill at any moment leaves the old file or the new one. While its process lives the temporary file is locked,
+so that what a killed one left can be told from what is being written.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 PREFIX = ".unfinished-"
+_OF_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
 @contextmanager
 def whole_file(target: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing bytes that becomes `target` when the block ends, and vanishes if it raises."""
+    """Open a file for writing bytes that becomes `target` when the block ends, and vanishes if it raises.
+
+    Raises:
+        OSError: it cannot be written, such as for lack of space; names `target`.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=PREFIX, dir=target.parent)
-    temporary = Path(name)
+    with named(target), temporary(target.parent, Path.touch) as unfinished:
+        try:
+            with unfinished.open("w+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(target)
+            sync_folder(target.parent)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """While open, an error of the disk that names no file, and any that names a temporary one, names `path`."""
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
-        sync_folder(target.parent)
+        yield
+    except OSError as error:
+        is_of_disk = error.filename is None and error.errno in _OF_DISK
+        if is_of_disk or PREFIX in str(error.filename):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+@contextmanager
+def temporary(parent: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    """A fresh path in `parent`, made by `make` and locked: no sweep removes it while this process lives."""
+    with ExitStack() as held:
+        yield _locked(parent, make, held)
+
+
+def _locked(parent: Path, make: Callable[[Path], None], held: ExitStack) -> Path:
+    while True:
+        path = parent / f"{PREFIX}{uuid.uuid4().hex}"
+        make(path)
+        with suppress(FileNotFoundError):  # a sweep was faster than the lock: take another name
+            held.enter_context(lock(path, wait=True))
+            if path.exists():
+                return path
+
+
+@contextmanager
+def lock(path: Path, wait: bool = False) -> Iterator[bool]:
+    """Hold the lock of a file or folder (flock, which ends with the process); False where there is none to have.
+
+    Raises:
+        BlockingIOError: another process holds it, and `wait` is False.
+    """
+    if sys.platform == "win32":
+        yield False
+        return
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            is_locked = True
+        except BlockingIOError:
+            raise
+        except OSError:  # some network file systems lock nothing; then only the age tells
+            is_locked = False
+        yield is_locked
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:
@@ -42,9 +103,3 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,8 +20,10 @@ from transferlab.core.decode import DECODER
 from transferlab.core.decode_pool import Decoded, Failed, Outcome, decode_all
 from transferlab.core.download import sha256_of
 from transferlab.core.listing import as_left_out
-from transferlab.core.store import ImageStore, Resize, StoreWriter
+from transferlab.core.store import ImageStore, Resize, StoreError, StoreWriter
 from transferlab.core.whole_folder import whole_folder
+
+logger = logging.getLogger(__name__)
 
 Report = Callable[[int, int], None]
 
@@ -109,8 +112,18 @@ class _Before:
 
 
 def _latest(folder: Path, resize: Resize) -> ImageStore | None:
+    """The latest store of a resize; a damaged one is removed, so that one of the same content can take its place."""
     headers = sorted(folder.glob(f"{resize.key}-*/header.json"), key=lambda file: file.stat().st_mtime_ns)
-    return ImageStore(headers[-1].parent) if headers else None
+    if not headers:
+        return None
+    store = ImageStore(headers[-1].parent)
+    try:
+        store.verify()
+    except StoreError as error:
+        logger.warning("%s: removed, the images are decoded again", error)
+        shutil.rmtree(store.folder)
+        return None
+    return store
 
 
 def _outcomes(

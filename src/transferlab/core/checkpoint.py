@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-_KEY = "transferlab"
+_KEY, _SEAL = "transferlab", "sha256"
+_CURE = "restore a copy of it, or run the node that makes it again"
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -22,12 +23,17 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     total = hashlib.sha256()
     for name, tensor in tensors.items():
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 
+def _seal(header: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of all that a file says, whatever the order of its tensors."""
+    return hashlib.sha256(f"{header} {digest(dict(sorted(tensors.items())))}".encode()).hexdigest()
+
+
 class CheckpointError(RuntimeError):
-    """A file that is no checkpoint of this project."""
+    """A file that is no checkpoint of this project, or a damaged one."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +51,25 @@ class Checkpoint:
     def to_bytes(self) -> bytes:
         """The file's content."""
         tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
-        return save(tensors, metadata={_KEY: json.dumps(self.header, sort_keys=True)})
+        header = json.dumps(self.header, sort_keys=True)
+        return save(tensors, metadata={_KEY: header, _SEAL: _seal(header, tensors)})
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint:
-        """Read a checkpoint.
+        """Read a checkpoint. A file without a digest is taken as it is.
 
         Raises:
-            CheckpointError: the file is damaged or not a checkpoint of this project.
+            CheckpointError: the file is gone, damaged (a bit has flipped) or not a checkpoint of this project.
         """
+        if not path.is_file():
+            raise CheckpointError(f"{path} is gone: {_CURE}")
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-            return cls(tensors, json.loads(metadata[_KEY]))
-        except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+            header = metadata[_KEY]
+            if metadata.get(_SEAL) not in (None, _seal(header, tensors)):
+                raise CheckpointError(f"{path} is damaged (its SHA-256 is another): {_CURE}")
+            return cls(tensors, json.loads(header))
+        except (SafetensorError, KeyError, ValueError) as error:
             raise CheckpointError(f"{path}: not a checkpoint of transferlab ({error})") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections import deque
@@ -168,6 +169,7 @@ def _die_with_parent() -> None:
             parent.join()
             os._exit(1)
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; what it ends is the parent's matter
     threading.Thread(target=wait_and_exit, daemon=True).start()
 
 

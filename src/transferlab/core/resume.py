@@ -4,14 +4,19 @@ Everything drawn at random is a function of what it is for (see `seeding`), so t
 differ from the trial's beginning, the optimizer, the loss scaler, the best weights so far, and the rows written down. A
 state carries a fingerprint of all that the trial depends on; the state of another trial is refused, never mixed in. It
 is a dictionary of tensors, numbers, strings and lists: loading it runs no code.
+
+The file is a line with the SHA-256 of the rest, a line of JSON (`finished_epochs`), and what `torch.save` made of the
+state.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import pickle
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +25,12 @@ import torch
 from torch import Tensor, nn
 
 import transferlab
+from transferlab.core import interrupt
 from transferlab.core.atomic import whole_file
 from transferlab.core.record import Best, Record, on_cpu
 
 # A state is written after an epoch if the last one is older than this: short epochs are cheaper done again than saved.
+# Where writing takes long it is longer, so that writing takes a twentieth of the time at most.
 SECONDS_BETWEEN_STATES = 2.0
 
 
@@ -38,32 +45,53 @@ class StateFile:
     Attributes:
         path: the file.
         fingerprint: of all that the trial depends on, by part.
+        is_behind: whether an epoch has finished since a state was written.
     """
 
     path: Path
     fingerprint: Mapping[str, str]
+    is_behind: bool = False
     _written: float = field(default_factory=time.monotonic)
+    _cost: float = 0.0
 
-    def due(self) -> bool:
-        """Whether it is time to write again."""
-        return time.monotonic() - self._written >= SECONDS_BETWEEN_STATES
+    def after_epoch(self, epoch: int, ends_stage: bool, state: Callable[[], Mapping[str, Any]]) -> None:
+        """Write the state that `state` gives, if it is time to, or the run is to stop.
 
-    def write(self, state: Mapping[str, Any]) -> None:
-        """Write the state whole or not at all."""
-        with whole_file(self.path) as file:
-            torch.save({**state, "fingerprint": dict(self.fingerprint)}, file)
+        A stage's last epoch is always saved: the next stage's may be much longer, and a stop waits for the epoch after
+        one that is not saved.
+        """
+        is_old = time.monotonic() - self._written >= SECONDS_BETWEEN_STATES * (1 + 10 * self._cost)
+        self.is_behind = not (is_old or ends_stage or interrupt.is_asked())
+        if not self.is_behind:
+            self.write(state(), epoch)
+
+    def write(self, state: Mapping[str, Any], epoch: int) -> None:
+        """Write the state after so many epochs, whole or not at all; a stop waits for it.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        started = time.monotonic()
+        with interrupt.held(True):
+            payload = io.BytesIO()
+            torch.save({**state, "fingerprint": dict(self.fingerprint)}, payload)
+            about = json.dumps({"epoch": epoch}).encode() + b"\n"
+            with whole_file(self.path) as file:
+                file.writelines([_sha256_line(about, payload.getbuffer()), about, payload.getbuffer()])
         self._written = time.monotonic()
+        self._cost = self._written - started
 
     def read(self) -> dict[str, Any] | None:
         """The state, or None when there is none.
 
         Raises:
-            StateError: it cannot be read, or is of another trial; the message says what differs and what to do.
+            StateError: it is damaged (a bit has flipped), or of another trial; the message says what differs and what
+                to do.
         """
         if not self.path.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            state = _read(self.path)
             found = state["fingerprint"]
         except (RuntimeError, KeyError, EOFError, ValueError, pickle.UnpicklingError) as error:
             raise StateError(f"{self.path} is damaged ({error}); delete it to train this trial anew") from error
@@ -74,6 +102,32 @@ class StateFile:
                 f"it was begun with to go on, or delete the folder {self.path.parent} to train anew"
             )
         return state
+
+
+def finished_epochs(path: Path) -> int:
+    """How many epochs a state file says it was written after (0 if it is damaged); the state itself is not read."""
+    with path.open("rb") as file:
+        file.readline()
+        try:
+            return int(json.loads(file.readline())["epoch"])
+        except (ValueError, TypeError, KeyError):
+            return 0
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The state, checked before any of it is parsed."""
+    with path.open("rb") as file:
+        sha256, about, payload = file.readline(), file.readline(), file.read()
+    if _sha256_line(about, payload) != sha256:
+        raise ValueError("its SHA-256 is another")
+    state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    return state
+
+
+def _sha256_line(about: bytes, payload: bytes | memoryview) -> bytes:
+    sha256 = hashlib.sha256(about)
+    sha256.update(payload)
+    return sha256.hexdigest().encode() + b"\n"
 
 
 def fingerprint(**parts: object) -> dict[str, str]:

@@ -6,6 +6,7 @@ Shape suffixes: H height, W width, C the three channels of RGB, N images.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +21,10 @@ from PIL import Image
 from transferlab.core.problems import check
 
 FORMAT = 1
+
+
+class StoreError(ValueError):
+    """A store that is damaged, incomplete or of another format."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +73,8 @@ class ImageStore:
     """Images image_HWC (uint8, RGB), each of its own size, in one folder; opened when first used, in each process.
 
     The folder holds `pixels.bin` (all images, one after the other), `shapes_N2.npy` (height, width) and
-    `header.json`. It never changes once it is there, so that a path means the same pixels for ever.
+    `header.json`, whose `sha256` is that of all three. It never changes once it is there, so that a path means the same
+    pixels for ever.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -82,13 +88,43 @@ class ImageStore:
 
     @cached_property
     def header(self) -> dict[str, Any]:
-        """`resize`, `decoder`, `count`, `pixel_sha256` (of every row, before the resize), `files` (see `build`)."""
-        header: dict[str, Any] = json.loads((self.folder / "header.json").read_text(encoding="utf-8"))
-        if header["format"] != FORMAT:
-            raise ValueError(
-                f"{self.folder} has format {header['format']}, this version reads {FORMAT}: build it again"
-            )
+        """`resize`, `decoder`, `count`, `pixel_sha256` (of every row, before the resize), `files` (see `build`).
+
+        Raises:
+            StoreError: it is damaged, or has another format.
+        """
+        try:
+            header: dict[str, Any] = json.loads((self.folder / "header.json").read_text(encoding="utf-8"))
+            found = header["format"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"{self.folder / 'header.json'} is damaged ({error})") from error
+        if found != FORMAT:
+            raise StoreError(f"{self.folder} has format {found}, this version reads {FORMAT}")
         return header
+
+    def verify(self) -> None:
+        """Read all files and compare, once in each process (about 1 GB/s). A store without a digest is taken as it is.
+
+        Raises:
+            StoreError: a file is gone or a bit has flipped.
+        """
+        try:
+            files = [self.folder / name for name in ("pixels.bin", "shapes_N2.npy", "header.json")]
+            state = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+            if "sha256" in self.header and state not in _verified and self._sha256() != self.header["sha256"]:
+                raise StoreError(f"{self.folder} is damaged (its SHA-256 is another)")
+        except FileNotFoundError as error:
+            raise StoreError(f"{error.filename} is gone") from None
+        _verified.add(state)
+
+    def _sha256(self) -> str:
+        sha256 = hashlib.sha256()
+        with (self.folder / "pixels.bin").open("rb") as pixels:
+            while chunk := pixels.read(1 << 20):
+                sha256.update(chunk)
+        sha256.update((self.folder / "shapes_N2.npy").read_bytes())
+        sha256.update(_text(self.header).encode())
+        return sha256.hexdigest()
 
     @property
     def resize(self) -> Resize:
@@ -109,7 +145,7 @@ class ImageStore:
     def _pixels(self) -> NDArray[np.uint8]:
         file = self.folder / "pixels.bin"
         if file.stat().st_size != self._starts[-1]:
-            raise ValueError(
+            raise StoreError(
                 f"{file} has {file.stat().st_size} bytes, expected {self._starts[-1]}: delete {self.folder}"
             )
         return np.memmap(file, dtype=np.uint8, mode="r")
@@ -133,6 +169,14 @@ class ImageStore:
         return [self[int(i)] for i in indices]
 
 
+_verified: set[tuple[tuple[Path, int, int], ...]] = set()  # the files' paths, sizes and times of change
+
+
+def _text(header: Mapping[str, Any]) -> str:
+    """What of a header its digest covers."""
+    return json.dumps({key: value for key, value in header.items() if key != "sha256"})
+
+
 def largest(stores: Iterable[ImageStore]) -> ImageStore:
     """The store with the most pixels: what measures images should not change when a strategy adds a smaller size."""
     return max(stores, key=lambda store: int(store.shapes_N2.prod(axis=1).sum()))
@@ -144,6 +188,7 @@ class StoreWriter:
     def __init__(self, folder: Path, resize: Resize) -> None:
         self.folder, self.resize = folder, resize
         self._shapes: list[tuple[int, int]] = []
+        self._sha256 = hashlib.sha256()
         self._file = (folder / "pixels.bin").open("wb")
 
     def __enter__(self) -> StoreWriter:
@@ -154,7 +199,9 @@ class StoreWriter:
 
     def append(self, image_HWC: NDArray[np.uint8]) -> None:
         """Add the next row."""
-        self._file.write(np.ascontiguousarray(image_HWC).data)
+        pixels = np.ascontiguousarray(image_HWC).data
+        self._file.write(pixels)
+        self._sha256.update(pixels)
         self._shapes.append((image_HWC.shape[0], image_HWC.shape[1]))
 
     def finish(self, decoder: str, files: Sequence[Mapping[str, Any]]) -> str:
@@ -164,9 +211,13 @@ class StoreWriter:
             decoder: what decoded the images.
             files: one record for each file that was to be stored, also those that were not (with a `reason`).
         """
-        np.save(self.folder / "shapes_N2.npy", np.array(self._shapes, dtype=np.int64).reshape(-1, 2))
+        shapes = io.BytesIO()
+        np.save(shapes, np.array(self._shapes, dtype=np.int64).reshape(-1, 2))
+        (self.folder / "shapes_N2.npy").write_bytes(shapes.getvalue())
         pixel_sha256 = [record["pixel_sha256"] for record in files if record["reason"] is None]
         about = {"format": FORMAT, "resize": asdict(self.resize), "decoder": decoder, "count": len(self._shapes)}
-        header = json.dumps({**about, "pixel_sha256": pixel_sha256, "files": list(files)})
-        (self.folder / "header.json").write_text(header, encoding="utf-8")
-        return hashlib.sha256(header.encode()).hexdigest()[:16]
+        header = {**about, "pixel_sha256": pixel_sha256, "files": list(files)}
+        self._sha256.update(shapes.getvalue() + _text(header).encode())
+        sha256 = self._sha256.hexdigest()
+        (self.folder / "header.json").write_text(json.dumps({**header, "sha256": sha256}), encoding="utf-8")
+        return sha256[:16]

@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
-from transferlab.core import engine, optim, resume, seeding
+from transferlab.core import engine, interrupt, optim, resume, seeding
 from transferlab.core.cut import Tail
 from transferlab.core.data import Features, Source
 from transferlab.core.engine import DivergedError, EpochResult
@@ -137,7 +137,8 @@ class _Together:
         else:
             self._evaluate(rate=0.0)
         for number in range(self.first.record.epoch, self.stage.epochs):
-            self._epoch(number)
+            with interrupt.held(bool(self.file and self.file.is_behind)):
+                self._epoch(number)
         if self.file and len(self.diverged) == len(self.trials):
             self.file.path.unlink(missing_ok=True)  # they would diverge again
         seconds = (time.perf_counter() - self.first.started) / len(self.trials)
@@ -156,8 +157,8 @@ class _Together:
                 trial.record.keep_if_best(accuracies[place], partial(self.heads.of, place))
             if result is not None and number + 1 == self.stage.epochs:
                 trial.announce(self.name, result, accuracies[place] if accuracies else None)
-        if self.file and (self.file.due() or number + 1 == self.stage.epochs):
-            self.file.write(self._state())
+        if self.file:
+            self.file.after_epoch(number + 1, number + 1 == self.stage.epochs, self._state)
 
     def _train(self, number: int) -> list[EpochResult | None]:
         """Train one epoch; None for the trials that have diverged."""

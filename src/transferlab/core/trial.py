@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import transferlab
-from transferlab.core import data, engine, network, optim, policy, ranks, resume
+from transferlab.core import data, engine, interrupt, network, optim, policy, ranks, resume
 from transferlab.core.checkpoint import Checkpoint, digest
 from transferlab.core.data import Images
 from transferlab.core.device import Machine, PeakMemory, choose
@@ -112,7 +112,8 @@ class Trial:
                 self._evaluate(name, running, held_out, rate=0.0)
             self.record.stage_losses = []
         for number in range(self.record.epoch - first, stage.epochs):
-            self._epoch(name, number, training, held_out)
+            with interrupt.held(bool(self.file and self.file.is_behind)):
+                self._epoch(name, number, training, held_out)
 
     def share(self, other: Trial) -> None:
         """Use another trial's network and features, in place of equal ones."""
@@ -133,8 +134,9 @@ class Trial:
         if self.spec.strategy.select == "best" and accuracy is not None:
             self.record.keep_if_best(accuracy, partial(on_cpu, self.network))
         self.announce(name, result, accuracy)
-        if self.file and ranks.number() == 0 and (self.file.due() or self.record.epoch == self.spec.strategy.epochs):
-            self.file.write(self._state(name, training))
+        if self.file and ranks.number() == 0:
+            ends_stage = number + 1 == training.stage.epochs
+            self.file.after_epoch(self.record.epoch, ends_stage, lambda: self._state(name, training))
 
     def _optimizer(self, stage: Stage, scales: dict[str, float]) -> torch.optim.Optimizer:
         """The stage's optimizer, with the moments of the stage before where it keeps them."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from transferlab.core.atomic import PREFIX, sync_folder
+from transferlab.core.atomic import PREFIX, lock, named, sync_folder, temporary
 
-NEWBORN_SECONDS = 60  # a folder may exist for a moment before it is locked
+logger = logging.getLogger(__name__)
+
 ORPHAN_SECONDS = 24 * 3600  # for what cannot be locked: nothing here is being written for a day without a change
 MANY_FILES = 100  # above it one sync of everything: a fsync for each of 10,000 files takes minutes on some disks
 
@@ -27,68 +28,52 @@ def whole_folder(parent: Path, name: Callable[[], str]) -> Iterator[Path]:
     """
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent)
-    temporary = parent / f"{PREFIX}{uuid.uuid4().hex}"
-    temporary.mkdir()
+    with named(parent), temporary(parent, Path.mkdir) as unfinished:
+        try:
+            yield unfinished
+            _publish(unfinished, parent / name())
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder: a kill at any moment leaves all of it under its name, or nothing."""
+    with suppress(FileNotFoundError), lock(folder):  # another process may be removing it too
+        shutil.rmtree(folder.replace(folder.with_name(f"{PREFIX}{uuid.uuid4().hex}")))
+
+
+def sweep(parent: Path) -> bool:
+    """Remove unfinished folders and files in `parent` that no running process is writing; whether there were any.
+
+    A warning says so, since what a killed process was writing is not there.
+    """
+    swept = [path for path in sorted(parent.glob(f"{PREFIX}*")) if _swept(path)]
+    if swept:
+        logger.warning("%s: removed what a killed process left unfinished; a run that needs it makes it again", parent)
+    return bool(swept)
+
+
+def _swept(path: Path) -> bool:
+    """Remove a path that nobody locks (the lock of a killed process is gone) or, without locks, that is old."""
     try:
-        with _lock(temporary):
-            yield temporary
-            _publish(temporary, parent / name())
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def sweep(parent: Path) -> None:
-    """Remove unfinished folders and files in `parent` that no running process is writing."""
-    for orphan in parent.glob(f"{PREFIX}*"):
-        if not _is_orphan(orphan):
-            continue
-        if orphan.is_dir() and not orphan.is_symlink():
-            shutil.rmtree(orphan, ignore_errors=True)
-        else:
-            orphan.unlink(missing_ok=True)
-
-
-def _is_orphan(path: Path) -> bool:
-    """A folder that nobody locks (the lock of a killed process is gone), or anything that is old."""
-    try:
-        age = time.time() - path.lstat().st_mtime
-        if age < NEWBORN_SECONDS or not path.is_dir():
-            return age >= ORPHAN_SECONDS
-        with _lock(path) as is_locked_here:
-            return is_locked_here or age >= ORPHAN_SECONDS
+        with lock(path) as is_locked_here:
+            if not is_locked_here and time.time() - path.lstat().st_mtime < ORPHAN_SECONDS:
+                return False
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+            return True
     except (FileNotFoundError, BlockingIOError):  # finished or swept meanwhile; or somebody is writing it
+        return False
+    except OSError as error:
+        logger.warning("%s: a killed process left it unfinished; remove it by hand (%s)", path, error.strerror)
         return False
 
 
-@contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
-    """Hold the folder's lock (flock, which ends with the process); False where there is none to have.
-
-    Raises:
-        BlockingIOError: another process holds it.
-    """
-    if sys.platform == "win32":
-        yield False
-        return
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            locked = True
-        except BlockingIOError:
-            raise
-        except OSError:  # some network file systems lock no folders; then only the age tells
-            locked = False
-        yield locked
-    finally:
-        os.close(descriptor)
-
-
-def _publish(temporary: Path, target: Path) -> None:
+def _publish(unfinished: Path, target: Path) -> None:
     """Rename, with the contents on disk before the name."""
-    files = [file for file in temporary.rglob("*") if file.is_file()]
+    files = [file for file in unfinished.rglob("*") if file.is_file()]
     if len(files) > MANY_FILES and hasattr(os, "sync"):
         os.sync()
     else:
@@ -96,7 +81,7 @@ def _publish(temporary: Path, target: Path) -> None:
             with file.open("rb+") as written:
                 os.fsync(written.fileno())
     try:
-        temporary.replace(target)
+        unfinished.replace(target)
     except OSError:
         if not target.is_dir():
             raise

@@ -15,6 +15,8 @@ from transferlab.core.checkpoint import Checkpoint
 from transferlab.core.whole_folder import whole_folder
 from transferlab.datasets.whole import WholeDataset, WholeFile
 
+LIST = "trials.json"
+
 
 class CheckpointDataset(WholeFile[Checkpoint, Checkpoint]):
     """One checkpoint."""
@@ -48,6 +50,8 @@ class StoredTrials(Mapping[int, Checkpoint]):
         return Checkpoint.read(self.folder / _file(trial))
 
     def __iter__(self) -> Iterator[int]:
+        if (self.folder / LIST).is_file():
+            return iter(json.loads((self.folder / LIST).read_text(encoding="utf-8")))
         return iter(sorted(int(path.stem.removeprefix("trial_")) for path in self.folder.glob("trial_*.safetensors")))
 
     def __len__(self) -> int:
@@ -55,7 +59,7 @@ class StoredTrials(Mapping[int, Checkpoint]):
 
 
 class TrialsDataset(WholeDataset[Mapping[int, Checkpoint], StoredTrials]):
-    """A folder with one checkpoint per trial."""
+    """A folder with one checkpoint per trial, and a list of them, so that a lost one is missed."""
 
     def save(self, data: Mapping[int, Checkpoint]) -> None:
         """Write all trials, then rename the folder into place.
@@ -63,13 +67,13 @@ class TrialsDataset(WholeDataset[Mapping[int, Checkpoint], StoredTrials]):
         Raises:
             DatasetError: it is there already: a folder cannot be replaced in one step.
         """
-        target = Path(self._get_save_path())
-        if target.exists():
-            raise DatasetError(f"{target} is there already; remove it, or make the dataset versioned")
-        self.sweep()
-        with whole_folder(target.parent, lambda: target.name) as folder:
-            for trial, checkpoint in data.items():
-                (folder / _file(trial)).write_bytes(checkpoint.to_bytes())
+        with self.claimed() as target:
+            if target.exists():
+                raise DatasetError(f"{target} is there already; remove it, or make the dataset versioned")
+            with whole_folder(target.parent, lambda: target.name) as folder:
+                for trial, checkpoint in data.items():
+                    (folder / _file(trial)).write_bytes(checkpoint.to_bytes())
+                (folder / LIST).write_text(json.dumps(sorted(data)), encoding="utf-8")
 
     def load(self) -> StoredTrials:
         """The checkpoints, not yet read."""

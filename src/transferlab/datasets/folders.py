@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from filelock import FileLock, Timeout
 from kedro.io import AbstractDataset, DatasetError
 
+from transferlab.core.resume import finished_epochs
 from transferlab.core.whole_folder import sweep
 
 
@@ -39,6 +40,13 @@ class FolderDataset(AbstractDataset[None, Path]):
         return {"filepath": str(self._filepath)}
 
 
+class Finished(NamedTuple):
+    """What is finished of a strategy's training: a trial's number, and its epochs."""
+
+    trial: int
+    epoch: int
+
+
 class UnfinishedTrials(FolderDataset):
     """The states of a strategy's unfinished trials; gone when the trained trials are saved (`confirms` of the node).
 
@@ -63,6 +71,11 @@ class UnfinishedTrials(FolderDataset):
             raise DatasetError(f"{folder}: another run is training this strategy; wait for it, or stop it") from error
         self._held = lock
         return folder
+
+    def progress(self) -> Finished | None:
+        """How far training has come: the last epoch of the last trial that has a state."""
+        states = {int(file.stem.removeprefix("trial_")): file for file in self._filepath.glob("trial_*.pt")}
+        return Finished(max(states), finished_epochs(states[max(states)])) if states else None
 
     def confirm(self) -> None:
         """Remove the states: what they led to is saved."""

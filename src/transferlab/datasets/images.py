@@ -10,7 +10,7 @@ from typing import BinaryIO
 from kedro.io import DatasetError
 from kedro_datasets._typing import JSONPreview
 
-from transferlab.core.store import ImageStore
+from transferlab.core.store import ImageStore, StoreError
 from transferlab.datasets.whole import WholeFile
 
 
@@ -25,13 +25,17 @@ class ImageStoresDataset(WholeFile[Mapping[str, ImageStore], dict[str, ImageStor
         """Open the stores.
 
         Raises:
-            DatasetError: a folder of the list is gone.
+            DatasetError: a store of the list is gone or damaged.
         """
-        folders = {key: path.parent / name for key, name in json.loads(path.read_text(encoding="utf-8")).items()}
-        for folder in folders.values():
-            if not folder.is_dir():
-                raise DatasetError(f"{folder} is gone; make it again with `kedro run --nodes=decode_images`")
-        return {key: ImageStore(folder) for key, folder in folders.items()}
+        stores = {
+            key: ImageStore(path.parent / name) for key, name in json.loads(path.read_text(encoding="utf-8")).items()
+        }
+        try:
+            for store in stores.values():
+                store.verify()
+        except StoreError as error:
+            raise DatasetError(f"{error}; make it again with `kedro run --nodes=decode_images`") from None
+        return stores
 
     def preview(self) -> JSONPreview:
         """Number of images and megabytes of each store, for Kedro-Viz."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from glob import iglob
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar
@@ -15,7 +17,8 @@ from transferlab.core.whole_folder import sweep
 
 I = TypeVar("I")  # noqa: E741 - Kedro's own names: the type saved and the type loaded
 O = TypeVar("O")  # noqa: E741
-_CURE = "run the node that makes it, e.g. with --only-missing-outputs"
+_CURE = "run the node that makes it"
+_CURE_MISSING = f"{_CURE}, e.g. with --only-missing-outputs"
 
 
 class WholeDataset(AbstractVersionedDataset[I, O]):
@@ -48,16 +51,52 @@ class WholeDataset(AbstractVersionedDataset[I, O]):
         try:
             path = Path(self._get_load_path())
         except VersionNotFoundError:
-            raise DatasetError(f"no version of {self._filepath} was ever saved: {_CURE}") from None
+            raise DatasetError(f"no version of {self._filepath} was ever saved: {_CURE_MISSING}") from None
         if not path.exists():
-            raise DatasetError(f"{path} does not exist: {_CURE}")
+            raise DatasetError(f"{path} does not exist: {_CURE_MISSING}")
         return path
 
+    @contextmanager
+    def claimed(self) -> Iterator[Path]:
+        """Where to save, for this process alone: of two runs that have one version, the second is refused.
+
+        Raises:
+            DatasetError: the version is saved, or being saved.
+        """
+        target = Path(self._get_save_path())
+        if not self._version:
+            yield target
+            return
+        try:
+            target.parent.mkdir(parents=True)
+        except FileExistsError:
+            raise DatasetError(f"{target.parent} belongs to another run of the same millisecond: run again") from None
+        try:
+            yield target
+        except BaseException:
+            with suppress(OSError):
+                target.parent.rmdir()
+            raise
+
+    def path_of(self, version: str) -> Path:
+        """Where a version is, or would be."""
+        return Path(self._get_versioned_path(version))
+
+    def version_folders(self) -> dict[str, Path]:
+        """The folder of every version, oldest first; one that was never finished has a folder too."""
+        found = sorted(Path(self._filepath).glob("[!.]*")) if self._version else []
+        return {folder.name: folder for folder in found if folder.is_dir()}
+
     def sweep(self) -> None:
-        """Remove what killed runs have left unfinished beside the versions; what a running one is writing stays."""
+        """Remove what killed runs have left unfinished, saying so; what a running one is writing stays."""
         path = Path(self._filepath)
-        for folder in [path.parent, *path.glob("*/")] if self._version else [path.parent]:
-            sweep(folder)
+        sweep(path.parent)
+        if self._version:
+            sweep(path)
+            for folder in self.version_folders().values():
+                if sweep(folder):
+                    with suppress(OSError):  # there may be more in it
+                        folder.rmdir()
 
     def _exists(self) -> bool:
         return Path(self._get_load_path()).exists()
@@ -79,13 +118,22 @@ class WholeFile(WholeDataset[I, O]):
 
     def save(self, data: I) -> None:
         """Write the file whole or not at all."""
-        self.sweep()
-        with whole_file(Path(self._get_save_path())) as file:
+        with self.claimed() as target, whole_file(target) as file:
             self.write(data, file)
 
     def load(self) -> O:
-        """Read the version to load."""
-        return self.read(self.load_path)
+        """Read the version to load.
+
+        Raises:
+            DatasetError: it is not there, or cannot be read as what it is.
+        """
+        path = self.load_path
+        try:
+            return self.read(path)
+        except (ValueError, KeyError, OSError) as error:
+            if isinstance(error, OSError) and error.errno:
+                raise  # the system's, not the content's
+            raise DatasetError(f"{path} is damaged ({error}): restore a copy of it, or {_CURE}") from error
 
 
 def _glob(pattern: str) -> list[str]:

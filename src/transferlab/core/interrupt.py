@@ -1,0 +1,84 @@
+"""Ctrl-C and SIGTERM, which schedulers send a while before they kill: a run stops where nothing is lost.
+
+Both raise KeyboardInterrupt, in the main thread, between two steps. An epoch that follows one that is not saved is
+finished first (such epochs are short, see `resume`), so that the state it ends with can be written.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+_asked: list[int] = []  # signals, in the order they came
+_is_held = False
+_main = os.getpid()
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: a run is asked to end, as Ctrl-C does."""
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """While open, SIGTERM raises `Terminated`, and both signals wait for what is `held`."""
+    global _main
+    _main = os.getpid()
+    defaults: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    ours = [number for number, handler in defaults.items() if signal.getsignal(number) == handler]
+    if threading.current_thread() is not threading.main_thread():
+        ours = []  # Python lets no other thread handle signals
+    for number in ours:
+        signal.signal(number, _on_signal)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, defaults[number])
+        _asked.clear()
+
+
+@contextmanager
+def held(needed: bool) -> Iterator[None]:
+    """Where `needed`, let the block finish before a stop takes effect; a second Ctrl-C takes effect at once."""
+    global _is_held
+    before, _is_held = _is_held, _is_held or needed
+    try:
+        yield
+    finally:
+        _is_held = before
+    if not _is_held:
+        check()
+
+
+def is_asked() -> bool:
+    """Whether the run is to stop."""
+    return bool(_asked)
+
+
+def check() -> None:
+    """Stop here if the run is to stop.
+
+    Raises:
+        KeyboardInterrupt: it is (`Terminated` after SIGTERM).
+        SystemExit: it is, and this is a fork of the process that is: that tells the user.
+    """
+    if not _asked:
+        return
+    if os.getpid() != _main:
+        raise SystemExit(128 + _asked[0])
+    raise Terminated if _asked[0] == signal.SIGTERM else KeyboardInterrupt
+
+
+def _on_signal(number: int, _frame: FrameType | None) -> None:
+    is_impatient = number == signal.SIGINT and signal.SIGINT in _asked
+    _asked.append(number)
+    for child in multiprocessing.active_children():  # ParallelRunner's: a scheduler may signal the main process alone
+        child.terminate()
+    if is_impatient or not _is_held:
+        check()
