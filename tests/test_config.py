@@ -16,6 +16,7 @@ VALID = {
         "source": {"name": "folder", "path": "photos"},
         "layout": {"name": "class_folders"},
         "split": {"test": 0.25, "validation": 0.1, "seed": 0, "limit": None},
+        "duplicates": "exclude",
         "licence": "CC BY 4.0",
     },
     "training": {"trials": 3, "seed": 0, "compute": {"device": "cpu", "threads": 1}, "test_curve": False},
@@ -337,6 +338,16 @@ def mutations(draw):
         else:
             block.append(draw(VALUES))
     return parameters
+
+
+@pytest.mark.parametrize("block", ["dataset", "training", "strategies", "report"])
+@settings(max_examples=60, deadline=None)
+@given(value=VALUES)
+def test_any_value_for_a_whole_block_is_a_config_error_that_names_it(block, value):
+    try:
+        read_experiment({**VALID, block: value}, "mine")
+    except ConfigError as error:
+        assert all(line.startswith(f"  {block}") for line in str(error).splitlines()[1:])  # noqa: PT017 - both ways
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

@@ -40,6 +40,9 @@ class Dataset(_Strict):
     source: Source
     layout: Layout = Field(default_factory=ClassFolders)
     split: SplitConfig = Field(default_factory=SplitConfig)
+    duplicates: Literal["report", "exclude"] = "report"
+    """What to do with an image that another split has too: `exclude` leaves it out of training (where validation or
+    test has it) and of validation (where test has it); the test split keeps all its images."""
     mirror: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Folders or base URLs to look in before a source's own URL: one, or a list."""
     subsets: dict[str, str] = Field(default_factory=dict)
@@ -143,7 +146,7 @@ def read_experiment(parameters: Mapping[str, Any], environment: str, deep: bool 
         ConfigError: with all problems found.
     """
     where = f"conf/{environment}/parameters.yml"
-    public = {key: value for key, value in parameters.items() if not key.startswith("_")}
+    public = {key: value for key, value in parameters.items() if not str(key).startswith("_")}
     experiment = read(Experiment, public, where)
     problems = [*_conflicts(experiment), *(_misfits(experiment) if deep else ())]
     if problems:

@@ -9,10 +9,12 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
+import yaml
 from kedro.config import OmegaConfigLoader
 from kedro.framework.project import settings
+from omegaconf.errors import OmegaConfBaseException
 
-from transferlab.config import Experiment, read_experiment
+from transferlab.config import ConfigError, Experiment, read_experiment
 from transferlab.errors import UserError
 
 
@@ -25,6 +27,18 @@ class ExperimentConfigLoader(OmegaConfigLoader):
         super().__init__(*args, custom_resolvers={"experiment": lambda: self.experiment_name}, **kwargs)
         _check_environment(Path(self.conf_source), self.experiment_name)
         ExperimentConfigLoader._current = self
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        """The merged parameters, catalog, ... of the environment in use.
+
+        Raises:
+            ConfigError: a file is no YAML, or refers to what is not there; the message says where.
+            MissingConfigException, KeyError: there is no such file: Kedro asks for some that need not be there.
+        """
+        try:
+            return super().__getitem__(key)
+        except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, AttributeError, ValueError) as error:
+            raise ConfigError(f"conf/{self.experiment_name}: the {key} cannot be read: {_reason(error)}") from error
 
     @classmethod
     def current(cls) -> ExperimentConfigLoader:
@@ -47,6 +61,15 @@ class ExperimentConfigLoader(OmegaConfigLoader):
             ConfigError: they cannot be run; see `transferlab.config.read_experiment`.
         """
         return read_experiment(self["parameters"], self.experiment_name, deep)
+
+
+def _reason(error: Exception) -> str:
+    origin = error.__cause__ or error  # Kedro's own error hides the parser's
+    if isinstance(origin, yaml.MarkedYAMLError) and origin.problem_mark:
+        return f"line {origin.problem_mark.line + 1}: {origin.problem}"
+    if isinstance(error, AttributeError):
+        return "a file must hold keys with values, not a list"
+    return ", ".join(line.strip() for line in str(error).splitlines() if "object_type" not in line)
 
 
 def _check_environment(conf: Path, name: str) -> None:

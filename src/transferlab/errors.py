@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import traceback
+import unicodedata
 from typing import IO, Any
 
 import click
@@ -20,7 +21,12 @@ class UserError(KedroCliError):
         """Write the message to stderr, after the traceback where one is asked for (`kedro run --verbose`)."""
         if self.VERBOSE_ERROR:
             click.secho("".join(traceback.format_exception(self)), file=file, err=True, fg="yellow")
-        click.echo(f"{click.style('Error:', fg='red', bold=True)} {self.format_message()}", file=file, err=True)
+        click.echo(f"{click.style('Error:', fg='red', bold=True)} {_tame(self.format_message())}", file=file, err=True)
+
+
+def _tame(text: str) -> str:
+    """Escape what would command the terminal: a message may quote the name of a file that somebody else has named."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else ascii(c)[1:-1] for c in text)
 
 
 class Interrupted(UserError):

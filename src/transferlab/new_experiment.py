@@ -94,7 +94,7 @@ def _input_size(folder: Path, paths: pd.Series) -> int:
         try:
             with Image.open(folder / path) as image:
                 sides.append(min(image.size))
-        except OSError:  # decoding will say why, in the quarantine table
+        except (OSError, ValueError, Image.DecompressionBombError):  # the quarantine table will say why
             continue
     return 224 if not sides or median(sides) >= SMALL else 128
 

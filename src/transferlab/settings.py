@@ -1,9 +1,14 @@
 """Project settings; see Kedro's documentation on `settings.py`."""
 
+import os
 import warnings
 
 from transferlab.config_loader import ExperimentConfigLoader
 from transferlab.hooks import ProjectHooks
+
+# Kedro's telemetry, and Kedro-Viz's, send where nobody has declined. The file `.telemetry` of a clone does; a package
+# or a copy of the sources may lack it.
+os.environ.setdefault("KEDRO_DISABLE_TELEMETRY", "true")
 
 # Kedro's own use of omegaconf, and a warning about exactly the names that namespaces give to datasets.
 warnings.filterwarnings("ignore", message=r"register_new_resolver\(\) is deprecated")

@@ -1,6 +1,7 @@
 import os
 import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -128,6 +129,29 @@ def test_another_order_decodes_nothing_and_another_size_or_decoder_everything(ro
     monkeypatch.setattr(build_module, "DECODER", "another version")
     build(root, listing_of(root, ["c.png", "b.png"]), [Resize()], tmp_path / "out", workers=0)
     assert names == ["c.png", "b.png"] * 2
+
+
+def test_images_that_vanish_or_cannot_be_read_meanwhile_are_quarantined(root, tmp_path):
+    def remove(done, total):
+        (root / "c.png").unlink(missing_ok=True)  # after the listing and the hashes, before it is its turn
+
+    listing = as_listing([(f"{name}.png", "x", "", "") for name in "abc"])
+    _, accepted, quarantine = build(root, listing, [Resize()], tmp_path / "out", workers=0, report=remove)
+    assert list(accepted["path"]) == ["a.png", "b.png"]
+    gone = ["c.png", "quarantined", "It cannot be read: No such file or directory."]
+    assert quarantine.to_numpy().tolist() == [gone]
+    Image.new("RGB", (3, 3)).save(root / "c.png")
+    _, accepted, quarantine = build(root, listing, [Resize()], tmp_path / "out", workers=0)
+    assert list(accepted["path"]) == ["a.png", "b.png", "c.png"], "a reason of another time does not stick"
+    assert quarantine.empty
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that fails when it is read, of Linux")
+def test_a_file_whose_disk_fails_is_quarantined(root, tmp_path):
+    (root / "d.png").symlink_to("/proc/self/mem")
+    _, accepted, quarantine = build(root, listing_of(root), [Resize()], tmp_path / "out", workers=0)
+    assert len(accepted) == 3
+    assert quarantine.to_numpy().tolist() == [["d.png", "quarantined", "It cannot be read: Input/output error."]]
 
 
 def test_a_build_that_fails_leaves_what_was_there(root, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from transferlab.core.build import build
-from transferlab.core.duplicates import COLUMNS, _nearest, difference_hash, duplicates
+from transferlab.core.duplicates import COLUMNS, _nearest, across_splits, difference_hash, duplicates
 from transferlab.core.listing import as_listing
 from transferlab.core.store import Resize
 
@@ -42,10 +42,28 @@ def test_copies_are_found_whatever_their_metadata_or_compression(tmp_path):
     assert list(pairs.columns) == COLUMNS
     assert pairs.drop(columns="distance").values.tolist() == [
         ["b.png", "train", "a.png", "test", "exact"],
-        ["b.png", "train", "c.png", "validation", "exact"],
+        ["c.png", "validation", "a.png", "test", "exact"],
         ["d.png", "train", "e.jpg", "test", "near"],
     ]
     assert pairs["distance"].max() <= 12
+
+
+def test_every_image_that_a_more_held_out_one_repeats_is_named(tmp_path):
+    image = photo()
+    qualities = {"a": 95, "b": 50, "c": 70, "d": 85}
+    for name, quality in qualities.items():
+        image.save(tmp_path / f"{name}.jpg", quality=quality)
+    for name in "efg":
+        image.save(tmp_path / f"{name}.png")
+    splits = {"a.jpg": "test", "b.jpg": "train", "c.jpg": "train", "d.jpg": "validation",
+              "e.png": "train", "f.png": "train", "g.png": "validation"}  # fmt: skip
+    index, store = index_of(tmp_path, splits)
+    across = across_splits(duplicates(index, store))
+    assert set(across["path_a"]) == set(splits) - {"a.jpg"}
+    assert set(across["path_b"]) <= {"a.jpg", "d.jpg", "g.png"}
+    held_out = ["train", "validation", "test"].index
+    assert (across["split_a"].map(held_out) < across["split_b"].map(held_out)).all()
+    assert not across.duplicated(["path_a", "path_b"]).any()
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -55,7 +73,7 @@ def test_without_two_parts_there_are_only_exact_ones(tmp_path, split):
     index, store = index_of(tmp_path, {"a.png": split, "b.png": split})
     assert duplicates(index, store).empty
     same = index.assign(pixel_sha256="same")
-    assert duplicates(same, store)[["path_a", "path_b", "kind"]].values.tolist() == [["a.png", "b.png", "exact"]]
+    assert duplicates(same, store)[["path_a", "path_b", "kind"]].values.tolist() == [["b.png", "a.png", "exact"]]
 
 
 def test_the_hash_is_256_bits_near_for_copies_and_far_for_others():

@@ -69,11 +69,28 @@ def test_labels_without_images_and_images_without_labels_have_reasons(tmp_path):
         ("/a.png 0 m\n", CELLS, "outside the data's root"),
         ("path,kind,part\na.png,x,holdout\n", {"label": "kind", "split": "part"}, "'holdout' in its column 'part'"),
         ("path,kind\na.png,x\nb.png,x\n", {"label": "kind"}, "only one class, 'x'"),
+        ("path,kind\na.png,x\nb.png,y\nc.png,z\n", {"label": "kind"}, "class 'z', but none of its 1 images.*c.png: "),
+        ("path,kind\na.png,x\n,y\n", {"label": "kind"}, "a row without a path"),
+        ("", {"label": "kind"}, "cannot be read as a table: No columns"),
+        ("path,kind\na.png,x\nb.png,y,z\n", {"label": "kind"}, "cannot be read as a table: .*Expected 2 fields"),
+        ("path,kind\na.png,x,1\nb.png,y,2\n", {"label": "kind"}, "rows have more columns than there are names"),
+        ('path,kind\na.png,"x\nb.png,y\n', {"label": "kind"}, "cannot be read as a table: .*inside string"),
+        ("a.png 0 m\n", {**CELLS, "separator": "(["}, r"dataset.layout.separator: '\(\[' is no regular expression"),
     ],
 )
 def test_a_table_that_does_not_fit_is_explained(tmp_path, text, layout, message):
     with pytest.raises(LayoutError, match=message):
         listed(write(tmp_path, text, "a.png", "b.png"), **layout)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_table_that_is_not_utf_8_is_named(tmp_path, encoding):
+    write(tmp_path, "", "a.png", "b.png")
+    (tmp_path / "labels.csv").write_bytes("path,kind\na.png,Käfer\nb.png,Biene\n".encode(encoding))
+    with pytest.raises(LayoutError, match=r"labels\.csv is not UTF-8 text"):
+        listed(tmp_path, label="kind")
+    (tmp_path / "labels.csv").write_bytes("path,kind\na.png,Käfer\nb.png,Biene\n".encode("utf-8-sig"))
+    assert {row[1] for row in listed(tmp_path, label="kind")[0]} == {"Käfer", "Biene"}
 
 
 def test_a_missing_table_is_named(tmp_path):

@@ -1,7 +1,11 @@
 import os
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from transferlab.core.layout import ClassFolders, LayoutError, list_images
 
@@ -78,7 +82,54 @@ def test_links_are_followed_once(tmp_path):
     os.mkfifo(tmp_path / "data" / "a" / "pipe.jpg")
     listing, left_out = list_images(tmp_path / "data", ClassFolders())
     assert list(listing["path"]) == ["a/1.jpg", "b/2.jpg", "c/3.jpg"]
-    assert list(left_out["path"]) == ["a/broken.jpg", "a/loop", "a/pipe.jpg"]
+    assert left_out.set_index("path")["status"].to_dict() == {
+        "a/broken.jpg": "quarantined", "a/loop": "ignored", "a/pipe.jpg": "ignored",
+    }  # fmt: skip
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+def test_links_that_go_round_in_circles_end(tmp_path):
+    touch(tmp_path, "a/1.jpg", "b/2.jpg")
+    (tmp_path / "a" / "self.jpg").symlink_to("self.jpg")
+    (tmp_path / "a" / "there").symlink_to(tmp_path / "b")
+    (tmp_path / "b" / "back").symlink_to(tmp_path / "a")
+    listing, left_out = list_images(tmp_path, ClassFolders())
+    assert list(listing["path"]) == ["a/1.jpg", "a/there/2.jpg", "b/2.jpg", "b/back/1.jpg"]
+    reasons = left_out.set_index("path")["reason"]
+    assert "Too many levels of symbolic links" in reasons["a/self.jpg"]
+    assert reasons[["a/there/back", "b/back/there"]].str.contains("folder that it is in").all()
+
+
+@contextmanager
+def without_rights():
+    """As somebody who is not root, whom no permission stops."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_folder_that_may_not_be_read_is_quarantined_and_a_whole_class_or_root_an_error():
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
+        root = touch(Path(name), "a/1.jpg", "b/2.jpg", "a/secret/3.jpg")
+        root.chmod(0o755)
+        (root / "a" / "secret").chmod(0)
+        with without_rights():
+            listing, left_out = list_images(root, ClassFolders())
+        assert list(listing["path"]) == ["a/1.jpg", "b/2.jpg"]
+        assert left_out.to_numpy().tolist() == [["a/secret", "quarantined", "It cannot be read: Permission denied."]]
+        (root / "b").chmod(0)
+        with without_rights(), pytest.raises(LayoutError, match=r"b is a class folder without.*Permission denied"):
+            list_images(root, ClassFolders())
+        root.chmod(0o111)
+        with without_rights(), pytest.raises(LayoutError, match=f"{root} cannot be read: Permission denied"):
+            list_images(root, ClassFolders())
+        root.chmod(0o755)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="bytes as names are of POSIX")
@@ -89,8 +140,73 @@ def test_a_name_that_is_no_text_is_ignored_with_a_name_that_is(tmp_path):
     except OSError:
         pytest.skip("this file system takes only UTF-8 names")
     _, left_out = list_images(tmp_path, ClassFolders())
-    assert list(left_out["path"]) == ["a/\\xff.jpg"]
+    assert left_out[["path", "status"]].to_numpy().tolist() == [["a/\\xff.jpg", "quarantined"]]
     left_out["path"].iloc[0].encode()
+    touch(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xfe")), "1.jpg")
+    with pytest.raises(LayoutError, match=r"\\xfe is a class folder without images.*not UTF-8: rename it") as caught:
+        list_images(tmp_path, ClassFolders())
+    str(caught.value).encode()
+
+
+NAMES = [
+    "my cat",
+    "花",
+    "Käfer 'gross'",
+    'a "b", c',
+    "<b>",
+    "$x$",
+    "a;b",
+    "-rf",
+    "%s",
+    "{x}",
+    "line\nbreak",
+    "C:",
+    "NA",
+]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows forbids some of these names")
+def test_classes_may_have_any_name(tmp_path, caplog):
+    listing, left_out = list_images(touch(tmp_path, *(f"{name}/1.jpg" for name in NAMES)), ClassFolders())
+    assert sorted(listing["class"]) == sorted(NAMES)
+    assert left_out.empty
+    assert caplog.text == ""
+
+
+def test_names_that_look_the_same_are_told(tmp_path, caplog):
+    one, other = "caf\u00e9", "Cafe\u0301"
+    touch(tmp_path, f"{one}/1.jpg", f"{other}/1.jpg", "tea/1.jpg")
+    if len(list(tmp_path.iterdir())) < 3:
+        pytest.skip("this file system takes both names for one")
+    listing, _ = list_images(tmp_path, ClassFolders())
+    assert listing["class"].nunique() == 3
+    assert r"the classes 'Cafe\u0301' and 'caf\xe9' differ in case, spaces or Unicode form only" in caplog.text
+    parts = touch(tmp_path / "parts", f"train/{one}/1.jpg", "train/tea/1.jpg", f"val/{other}/1.jpg", "val/tea/1.jpg")
+    with pytest.raises(LayoutError, match=r"in its \w+ part.*'caf\\xe9' differ in case"):
+        list_images(parts, ClassFolders())
+
+
+SOME = st.sampled_from(
+    ["a", "b", "train", "val", "test", ".x", "__MACOSX", "Thumbs.db", "c.jpg", "d.JPEG", "e.txt", "f"]
+)
+TREES = st.sets(st.lists(SOME, min_size=1, max_size=4).map("/".join), min_size=1, max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(TREES)
+def test_found_is_listed_and_left_out_and_nothing_else(paths):
+    with tempfile.TemporaryDirectory() as name:
+        root = touch(Path(name), "x/1.jpg", "y/1.jpg")
+        for path in sorted(paths):
+            if not any((root / path).is_dir() or (root / above).is_file() for above in Path(path).parents):
+                touch(root, path)
+        found = {file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()}
+        try:
+            listing, left_out = list_images(root, ClassFolders())
+        except LayoutError:
+            return
+        assert sorted([*listing["path"], *left_out["path"]]) == sorted(found)
+        assert set(left_out["reason"].str[-1:]) <= {"."}
 
 
 @pytest.mark.parametrize(
@@ -98,7 +214,7 @@ def test_a_name_that_is_no_text_is_ignored_with_a_name_that_is(tmp_path):
     [
         (["README.md"], "no image of any class"),
         (["photos/a/1.jpg", "photos/b/2.jpg"], "only one class, 'photos'.*subfolder"),
-        (["a/1.jpg", "b/2.txt"], "b is a class folder without images"),
+        (["a/1.jpg", "b/2.txt"], "b is a class folder without images: .* the first is b/2.txt: Its suffix '.txt'"),
         (["train/a/1.jpg", "train/b/2.jpg", "val/a/3.jpg"], "no image of class 'b' in its test part"),
         (
             ["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/1.jpg", "valid/a/1.jpg", "valid/b/1.jpg"],

@@ -207,3 +207,10 @@ def test_impossible_inputs_are_refused_by_key(wrong, key):
     with pytest.raises(FieldProblems) as caught:
         Input(**wrong)
     assert [problem.field for problem in caught.value.problems] == [key]
+
+
+def test_the_widest_and_the_tallest_may_be_in_one_batch():
+    """A canvas for both would be of 20,000 x 20,000 px: 14 GB."""
+    images = [noise(shape) for shape in [(20, 20_000), (20_000, 20), (1, 1), (36, 48)]]
+    together = held_out(images, view())
+    assert torch.equal(together, torch.cat([held_out([image], view()) for image in images]))

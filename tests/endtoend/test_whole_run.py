@@ -112,3 +112,8 @@ def test_the_run_says_what_it_found_and_nothing_more(first_run):
     assert len(told) == 2 * 3, "one line per trial"
     assert all("loss" in line and "accuracy" in line for line in told)
     assert all(line.strip() for line in lines[: lines.index(told[-1])]), "no blank lines between them"
+
+
+def test_nobody_on_the_network_is_asked(first_run):
+    log = first_run[0].root / "network.log"
+    assert not log.exists(), log.read_text()

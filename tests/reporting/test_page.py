@@ -128,6 +128,15 @@ def test_duplicates_across_splits_are_candidates_and_those_within_a_split_are_no
     assert "a copy.jpg" not in page.text
 
 
+def test_what_was_done_about_duplicates_is_said(page, example):
+    assert "dataset.duplicates: exclude trains without the first of each pair" in page.text
+    name = example.facts["classes"][0]
+    facts = {**example.facts, "images": {**example.facts["images"], "excluded": {name: 2}}}
+    text = Page(render(facts, tables_of(example), {})).text
+    assert "The first of each pair was excluded from its split, 2 images in all" in text
+    assert "Excluded" in text[text.index("Number of images") :]
+
+
 def test_without_duplicates_across_splits_the_page_says_so(example):
     within = replace(tables_of(example), duplicates=example.duplicates.head(1))
     assert "No photograph was found in more than one split" in Page(render(example.facts, within, {})).text

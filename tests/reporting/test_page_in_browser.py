@@ -1,16 +1,26 @@
 """The page in a real browser: it is drawn, says the verdict, and runs nothing."""
 
 import io
+import re
 import shutil
 import subprocess
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from transferlab.core.build import build
+from transferlab.core.duplicates import duplicates
+from transferlab.core.layout import ClassFolders, list_images
+from transferlab.core.split import SplitConfig, assign
+from transferlab.core.statistics import class_counts
+from transferlab.core.store import Resize
 from transferlab.reporting.cost import accuracy_against_cost
 from transferlab.reporting.page import Tables, render
+from transferlab.reporting.samples import labelled_batch
 from transferlab.reporting.verdict import verdict
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
@@ -66,3 +76,76 @@ def test_the_verdict_is_in_the_page_and_no_script_ran(page, example, tmp_path):
     assert "<title>&lt;script&gt;document.title='it ran'" in dom, "the title is the name, as text"
     assert "<title>it ran" not in dom
     assert "<script" not in dom
+
+
+RUN = "document.title='it ran'"
+CLASSES = [
+    f"<img src=x onerror={RUN}>",
+    f'" onmouseover="{RUN}" autofocus onfocus="{RUN}',
+    f"'><svg onload={RUN}>",
+    "<!-- <style>*{display:none}",
+    "{{ 7 * 7 }} {% raw %}",
+]
+SCRIPT = f"<script>{RUN}<", "script>"  # a folder and the file in it: together a whole element
+
+
+class Elements(HTMLParser):
+    """What a page is made of: its tags, their attributes, and its texts (outside of <style>)."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags, self.attributes, self.text = set(), set(), ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def hostile(make_example, tmp_path_factory) -> str:
+    """The page of a real folder whose classes and files are called so; some are torn, some are in two splits."""
+    root, rng = tmp_path_factory.mktemp("hostile") / "images", np.random.default_rng(0)
+    for name in CLASSES:
+        inside = root / name / SCRIPT[0]
+        inside.mkdir(parents=True)
+        for i in range(12):
+            noise = Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)).resize((48, 36))
+            noise.save(inside / f"{SCRIPT[1]}{i}.png")
+            noise.save(inside / f"{SCRIPT[1]}{i} copy.png")
+        (inside / f"{SCRIPT[1]}torn.png").write_bytes(b"\x89PNG")
+    listing, left_out = list_images(root, ClassFolders())
+    stores, accepted, quarantine = build(root, listing, [Resize()], root.parent / "stores", workers=0)
+    index = assign(accepted, SplitConfig())
+    pairs = duplicates(index, stores["full"])
+    assert len(quarantine) == len(CLASSES)
+    assert (pairs["split_a"] != pairs["split_b"]).any()
+    example = make_example(sorted(CLASSES), {"scratch": 0.6, "fine_tuning": 0.9}, per_class=4)
+    tables = Tables(
+        example.comparison, example.differences, example.cost, example.metrics, example.per_class,
+        pd.concat([quarantine, left_out]), example.summaries, pairs,
+    )  # fmt: skip
+    figure = io.BytesIO()
+    labelled_batch(stores["full"].batch(range(12)), list(index["class"][:12])).savefig(figure, format="png")
+    facts = example.facts | {"images": class_counts(index), "description": CLASSES[0], "experiment": CLASSES[2]}
+    return render(facts, tables, {"batch": figure.getvalue()}, CLASSES)
+
+
+@pytest.mark.parametrize("with_policy", [True, False], ids=["as it is", "without its policy against scripts"])
+def test_names_of_folders_and_files_are_text_everywhere(hostile, tmp_path, with_policy):
+    html = hostile if with_policy else re.sub(r"<meta http-equiv=.Content-Security-Policy[^>]*>", "", hostile)
+    assert with_policy == ("Content-Security-Policy" in html)
+    path = tmp_path / "report.html"
+    path.write_text(html, encoding="utf-8")
+    dom = Elements(browse(path, tmp_path / "profile", "--dump-dom"))
+    assert "it ran: which" not in dom.text
+    assert "Ten dog breeds & other names: which transfer is best?" in dom.text
+    assert not dom.tags & {"script", "svg", "iframe", "object", "link", "base", "form"}
+    assert not {name for name in dom.attributes if name.startswith("on")} | dom.attributes & {"autofocus"}
+    for name in CLASSES:
+        assert dom.text.count(name) >= 4, "the warning, images per class, figures per class, files left out"
+        assert f"{name}/{SCRIPT[0]}/{SCRIPT[1]}torn.png" in dom.text
+    assert f"{SCRIPT[0]}/{SCRIPT[1]}0 copy.png" in dom.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+import zlib
 from io import BytesIO
 from pathlib import Path, PurePath
 
@@ -12,7 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError, __version__
 
 # Part of what identifies decoded pixels: another Pillow, or another rule below, may give others.
-DECODER = f"transferlab 1, Pillow {__version__}"
+DECODER = f"transferlab 2, Pillow {__version__}"
+# All that is ever tried. PIL knows dozens more, and gives PostScript, whatever the file is called, to another program.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+NAMED_FORMATS = {".tga": "TGA"}  # has no signature: nearly anything could be one, so its name must say it
 GREY_16 = {"I;16", "I;16L", "I;16B", "I;16N"}
 PLACEHOLDER_NAME = re.compile(
     r"(not[-_ ]?(found|available)|un?available|no[-_ ]?image|placeholder|missing)", re.IGNORECASE
@@ -47,9 +51,11 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(BytesIO(data)) as image:
+            with Image.open(BytesIO(data), formats=_formats(name)) as image:
                 _check_still(image)
                 image.load()  # whole: verify() passes truncated files
+                if image.format == "PNG":
+                    _check_png(data)
                 rgb = _to_rgb(ImageOps.exif_transpose(image))
     except UnusableImageError:
         raise
@@ -68,10 +74,27 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
     return rgb
 
 
+def _formats(name: str) -> tuple[str, ...]:
+    """The formats to try for a file of this name, of those that the installed Pillow has."""
+    Image.init()
+    wanted = (*FORMATS, NAMED_FORMATS.get(PurePath(name).suffix.lower(), ""))
+    return tuple(known for known in wanted if known in Image.OPEN)
+
+
 def _check_still(image: Image.Image) -> None:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
         raise UnusableImageError(f"It has {frames} frames: an animation or a stack, not one image.")
+
+
+def _check_png(data: bytes) -> None:
+    """Compare the checksums of a PNG's parts (PNG specification, 5.3): PIL does not, of those with the pixels."""
+    view, at = memoryview(data), 8
+    while at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(view[at : at + 4], "big")
+        if end + 4 <= len(data) and zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            raise UnusableImageError("It is damaged: a checksum in it is not that of its content.")
+        at = end + 4
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,6 +1,8 @@
-"""The same photograph twice: exact duplicates anywhere, near ones between what is trained on and what is held out."""
+"""The same photograph twice: exact duplicates anywhere, near ones between splits."""
 
 from __future__ import annotations
+
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -16,15 +18,16 @@ HASH_SIDE = 16
 # changes 31: crops are not found. At 32 px re-encoding changes 28, so that only very near copies are found.
 NEAR_BITS = 12
 ROWS_AT_ONCE = 256
-SPLIT_ORDER = {"train": 0, "validation": 1, "test": 2}
+SPLITS = ("test", "validation", "train")  # the earlier, the more an image counts: of a pair, the later one may go
 
 
 def duplicates(index: pd.DataFrame, store: ImageStore, near_bits: int = NEAR_BITS) -> pd.DataFrame:
     """Pairs of images that are, or may be, the same photograph.
 
-    Exact ones have equal pixels before any resize; of m equal images, m - 1 pairs name the first. For each held-out
-    image (test or validation) the nearest training image is a near duplicate when their 256-bit difference hashes
-    differ in at most `near_bits` bits. All pairs are compared, 256 images at a time, with XOR and popcount.
+    Exact ones have equal pixels before any resize; of m equal images, m - 1 pairs name the one in the most held-out
+    split. Of a training image and a held-out one (test or validation), and of a validation and a test image, each is
+    compared with its nearest in the other split: a near duplicate when their 256-bit difference hashes differ in at
+    most `near_bits` bits. All pairs are compared, 256 images at a time, with XOR and popcount.
 
     Args:
         index: path, split, pixel_sha256; row i is row i of `store`.
@@ -32,10 +35,19 @@ def duplicates(index: pd.DataFrame, store: ImageStore, near_bits: int = NEAR_BIT
         near_bits: the largest Hamming distance of a near duplicate.
 
     Returns:
-        path_a, split_a, path_b, split_b, kind ("exact" or "near"), distance (bits), nearest first.
+        path_a, split_a, path_b, split_b, kind ("exact" or "near"), distance (bits), nearest first. Across splits,
+        path_b is in the more held-out one, and every image that a more held-out one repeats is some row's path_a.
     """
-    pairs = pd.concat([_exact(index), _near(index, store, near_bits)], ignore_index=True)
+    hashes = np.stack([difference_hash(image_HWC) for image_HWC in store.batch(range(len(store)))])
+    near = [_near(index, hashes, *pair, near_bits) for pair in combinations(SPLITS, 2)]
+    pairs = pd.concat([_exact(index), *near], ignore_index=True)
     return pairs.sort_values(["distance", "kind", "path_a", "path_b"], ignore_index=True)
+
+
+def across_splits(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The pairs whose images are in different splits."""
+    across: pd.DataFrame = pairs[pairs["split_a"] != pairs["split_b"]]
+    return across
 
 
 def difference_hash(image_HWC: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -50,28 +62,30 @@ def difference_hash(image_HWC: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 def _exact(index: pd.DataFrame) -> pd.DataFrame:
-    order = index["split"].map(SPLIT_ORDER)
-    by_split = index.assign(order=order).sort_values(["order", "path"])
+    by_split = index.assign(order=index["split"].map(SPLITS.index)).sort_values(["order", "path"])
     first = by_split.groupby("pixel_sha256")[["path", "split"]].transform("first")
-    pairs = pd.concat([first.set_axis(["path_a", "split_a"], axis=1), by_split[["path", "split"]]], axis=1)
-    pairs = pairs[pairs["path_a"] != pairs["path"]].rename(columns={"path": "path_b", "split": "split_b"})
+    pairs = pd.concat([by_split[["path", "split"]], first], axis=1).set_axis(COLUMNS[:4], axis=1)
+    pairs = pairs[pairs["path_a"] != pairs["path_b"]]
     return pd.DataFrame(pairs.assign(kind="exact", distance=0), columns=COLUMNS)
 
 
-def _near(index: pd.DataFrame, store: ImageStore, near_bits: int) -> pd.DataFrame:
-    is_train = (index["split"] == "train").to_numpy()
-    train, held_out = np.flatnonzero(is_train), np.flatnonzero(~is_train)
-    if not len(train) or not len(held_out):
+def _near(index: pd.DataFrame, hashes: NDArray[np.uint64], held_out: str, other: str, near_bits: int) -> pd.DataFrame:
+    """Pairs of an image and its nearest in the other split, from both sides; equal pixels are not counted here."""
+    a, b = ((index["split"] == split).to_numpy().nonzero()[0] for split in (other, held_out))
+    if not len(a) or not len(b):
         return pd.DataFrame(columns=COLUMNS)
-    hashes = np.stack([difference_hash(image_HWC) for image_HWC in store.batch(range(len(store)))])
-    nearest, distance = _nearest(hashes[held_out], hashes[train])
-    a, b = index.iloc[train[nearest]], index.iloc[held_out]
+    nearest_b, distance_a = _nearest(hashes[a], hashes[b])
+    nearest_a, distance_b = _nearest(hashes[b], hashes[a])
+    rows_a, rows_b = np.concatenate([a, a[nearest_a]]), np.concatenate([b[nearest_b], b])
     pairs = pd.DataFrame({
-        "path_a": a["path"].to_numpy(), "split_a": "train", "path_b": b["path"].to_numpy(),
-        "split_b": b["split"].to_numpy(), "kind": "near", "distance": distance,
+        "path_a": index["path"].to_numpy()[rows_a], "split_a": other,
+        "path_b": index["path"].to_numpy()[rows_b], "split_b": held_out,
+        "kind": "near", "distance": np.concatenate([distance_a, distance_b]),
     })  # fmt: skip
-    same = a["pixel_sha256"].to_numpy() == b["pixel_sha256"].to_numpy()
-    return pairs.loc[pd.Series((distance <= near_bits) & ~same)]
+    pixels = index["pixel_sha256"].to_numpy()
+    near = (pairs["distance"] <= near_bits) & (pixels[rows_a] != pixels[rows_b])
+    once: pd.DataFrame = pairs[near].drop_duplicates(["path_a", "path_b"])
+    return once
 
 
 def _nearest(of: NDArray[np.uint64], among: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

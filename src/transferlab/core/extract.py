@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import lzma
-import stat
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import errno
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
 
 from transferlab.core.download import sha256_of
+from transferlab.core.members import BY_HAND, SUFFIXES, ExtractError, Member, chunks, members
 from transferlab.core.whole_folder import whole_folder
 
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
-CHUNK_BYTES = 1 << 20
-
-
-class ExtractError(Exception):
-    """An archive cannot be unpacked safely: the message names the archive, the member and the cure."""
+__all__ = ["SUFFIXES", "ExtractError", "Limits", "extract"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +30,6 @@ class Limits:
     bytes: int = 200 * 2**30
     ratio: float = 100.0
     ratio_from: int = 64 * 2**20
-
-
-@dataclass(frozen=True)
-class _Member:
-    """One entry of an archive: a file when it can be opened, else a folder."""
-
-    name: str
-    open: Callable[[], IO[bytes]] | None
 
 
 def extract(path: Path, target_parent: Path, subfolder: str | None = None, limits: Limits | None = None) -> Path:
@@ -93,36 +74,39 @@ def _extracted(archive: Path, parent: Path, limits: Limits) -> Path:
 def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
     """Write every member below `folder`, counting what is really written: headers may lie."""
     left = min(limits.bytes, max(limits.ratio_from, int(limits.ratio * archive.stat().st_size)))
-    try:
-        with _members(archive) as members:
-            for number, member in enumerate(members, 1):
-                if number > limits.members:
-                    raise ExtractError(f"{archive.name} has more than {limits.members} members; {_BY_HAND}")
-                left -= _write(member, folder / _safe(member.name, archive), left, archive)
-    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError) as error:
-        raise ExtractError(f"{archive.name} is damaged ({error}): delete it and fetch it again") from error
+    with closing(members(archive)) as each:
+        for number, member in enumerate(each, 1):
+            if number > limits.members:
+                raise ExtractError(f"{archive.name} has more than {limits.members} members; {BY_HAND}")
+            left -= _write(member, folder / _safe(member.name, archive), left, archive)
 
 
-def _write(member: _Member, target: Path, most: int, archive: Path) -> int:
+def _write(member: Member, target: Path, most: int, archive: Path) -> int:
     """Write one member; the number of bytes written."""
-    if member.open is None:
-        target.mkdir(parents=True, exist_ok=True)
-        return 0
-    target.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     try:
-        with member.open() as source, target.open("xb") as file:
-            while chunk := source.read(CHUNK_BYTES):
+        if member.open is None:
+            target.mkdir(parents=True, exist_ok=True)
+            return 0
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as file:
+            for chunk in chunks(member, archive):
                 written += len(chunk)
                 if written > most:
-                    raise ExtractError(f"{archive.name} unpacks to too many bytes at {member.name!r}; {_BY_HAND}")
+                    raise ExtractError(f"{archive.name} unpacks to too many bytes at {member.name!r}; {BY_HAND}")
                 file.write(chunk)
-    except FileExistsError as error:
-        raise ExtractError(f"{archive.name} has two members named {member.name!r}; {_BY_HAND}") from error
+    except OSError as error:
+        if error.errno not in _BY_ITS_NAME:  # a full disk is no fault of the archive's
+            raise
+        what = _BY_ITS_NAME[error.errno] or f"a member whose name this disk cannot take ({error.strerror})"
+        raise ExtractError(f"{archive.name} has {what}, {member.name!r}; {BY_HAND}") from error
     return written
 
 
-_BY_HAND = "if you trust it, unpack it yourself and use a source of the kind 'folder'"
+_BY_ITS_NAME = {
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), "two members for one place"),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ), ""),
+}
 
 
 def _safe(name: str, archive: Path) -> PurePosixPath:
@@ -131,44 +115,3 @@ def _safe(name: str, archive: Path) -> PurePosixPath:
     if relative.is_absolute() or PureWindowsPath(name).drive or ".." in relative.parts or "\0" in name:
         raise ExtractError(f"{archive.name} has a member that leads outside: {name!r}; do not use this archive")
     return relative
-
-
-def _members(archive: Path) -> AbstractContextManager[Iterator[_Member]]:
-    if zipfile.is_zipfile(archive):
-        return _zip_members(archive)
-    if tarfile.is_tarfile(archive):
-        return _tar_members(archive)
-    raise ExtractError(f"{archive.name} is no archive of a known kind ({', '.join(SUFFIXES)}), or it is damaged")
-
-
-@contextmanager
-def _zip_members(archive: Path) -> Iterator[Iterator[_Member]]:
-    def each(file: zipfile.ZipFile) -> Iterator[_Member]:
-        for info in file.infolist():
-            kind = stat.S_IFMT(info.external_attr >> 16)  # the Unix mode, 0 when packed elsewhere
-            if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-                raise ExtractError(f"{archive.name} has a link or device: {info.filename!r}; {_BY_HAND}")
-            if info.flag_bits & 1:
-                raise ExtractError(f"{archive.name} is encrypted ({info.filename!r}); {_BY_HAND}")
-            yield _Member(info.filename, None if info.is_dir() else partial(file.open, info))
-
-    with zipfile.ZipFile(archive) as file:
-        yield each(file)
-
-
-@contextmanager
-def _tar_members(archive: Path) -> Iterator[Iterator[_Member]]:
-    def each(file: tarfile.TarFile) -> Iterator[_Member]:
-        for info in file:
-            if not (info.isreg() or info.isdir()):
-                raise ExtractError(f"{archive.name} has a link or device: {info.name!r}; {_BY_HAND}")
-            yield _Member(info.name, None if info.isdir() else partial(_opened, file, info))
-
-    with tarfile.open(archive) as file:
-        yield each(file)
-
-
-def _opened(file: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
-    opened = file.extractfile(info)
-    assert opened is not None  # noqa: S101 - None only for what is no regular file
-    return opened

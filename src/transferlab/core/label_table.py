@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -94,10 +96,11 @@ def list_table(
     """The rows of the listing, and of what is left out.
 
     Raises:
-        LayoutError: the table is missing, lacks a column, names a file twice or one outside the data's root.
+        LayoutError: the table is missing, cannot be read, lacks a column, names a file twice or one outside the data's
+            root, or has a class none of whose images is there.
     """
     table = _read(root, layout)
-    images = {file.path: file.ignored for file in found}
+    images = {file.path: file.reason for file in found}
     rows, left_out = [], []
     for path, label, split, group in zip(table["path"], table["class"], table["split"], table["group"], strict=True):
         if path not in images:
@@ -113,8 +116,51 @@ def list_table(
         if file.path == PurePosixPath(layout.file).as_posix():
             left_out.append((file.path, "ignored", "It is the table of labels."))
         elif file.path not in listed:
-            left_out.append((file.path, "ignored", file.ignored or f"{layout.file} does not list it."))
+            left_out.append((file.path, file.status, file.reason or f"{layout.file} does not list it."))
+    _check_no_empty_class(layout, table, rows, left_out)
     return rows, left_out
+
+
+def _check_no_empty_class(
+    layout: LabelTable, table: pd.DataFrame, rows: Sequence[tuple[str, ...]], left_out: Sequence[tuple[str, str, str]]
+) -> None:
+    filled = {label for _, label, *_ in rows} | {""}
+    for name, paths in table.groupby("class")["path"]:
+        if name not in filled:
+            lost = set(paths)
+            first = next(f"{path}: {reason}" for path, _, reason in left_out if path in lost)
+            raise LayoutError(
+                f"{layout.file} has the class {name!r}, but none of its {len(paths)} images can be used (the first is "
+                f"{first}): add them, mend dataset.layout.folder or suffix, or take the class out of the table"
+            )
+
+
+def _raw(file: Path, layout: LabelTable) -> pd.DataFrame:
+    """The file's columns, all text.
+
+    Raises:
+        LayoutError: it is no such table; the message says what the parser found.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                file, sep=layout.separator, dtype="str", keep_default_na=False, skipinitialspace=True, index_col=False,
+                engine="python" if len(layout.separator) > 1 else "c",
+                header=None if layout.columns else "infer", names=list(layout.columns) if layout.columns else None,
+            )  # fmt: skip
+    except UnicodeDecodeError as error:
+        raise LayoutError(f"{file} is not UTF-8 text: save it as UTF-8") from error
+    except re.error as error:
+        raise LayoutError(
+            f"dataset.layout.separator: {layout.separator!r} is no regular expression: {error}"
+        ) from error
+    except (ValueError, pd.errors.ParserWarning) as error:  # pandas' ParserError and EmptyDataError are ValueErrors
+        is_wide = isinstance(error, pd.errors.ParserWarning)
+        what = "its rows have more columns than there are names" if is_wide else str(error).strip()
+        raise LayoutError(
+            f"{file} cannot be read as a table: {what}; dataset.layout.separator is {layout.separator!r}"
+        ) from error
 
 
 def _read(root: Path, layout: LabelTable) -> pd.DataFrame:
@@ -122,11 +168,7 @@ def _read(root: Path, layout: LabelTable) -> pd.DataFrame:
     file = root / layout.file
     if not file.is_file():
         raise LayoutError(f"dataset.layout.file: {file} does not exist")
-    raw = pd.read_csv(
-        file, sep=layout.separator, dtype="str", keep_default_na=False, skipinitialspace=True,
-        engine="python" if len(layout.separator) > 1 else "c",
-        header=None if layout.columns else "infer", names=list(layout.columns) if layout.columns else None,
-    )  # fmt: skip
+    raw = _raw(file, layout)
     label = layout.label
     values = _column(raw, label.column if isinstance(label, Threshold) else label, "label", layout)
     paths = [_path(path, layout) for path in _column(raw, layout.path, "path", layout)]
@@ -151,6 +193,8 @@ def _column(raw: pd.DataFrame, column: str, key: str, layout: LabelTable) -> pd.
 
 
 def _path(value: str, layout: LabelTable) -> str:
+    if not value:
+        raise LayoutError(f"{layout.file} has a row without a path (column {layout.path!r}): fill it or remove the row")
     relative = PurePosixPath(layout.folder) / (value.replace("\\", "/") + layout.suffix)
     if not _inside(str(relative)):
         raise LayoutError(

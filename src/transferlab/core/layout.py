@@ -19,7 +19,7 @@ from transferlab.core.listing import (
     with_held_out_as_test,
 )
 from transferlab.core.problems import check, did_you_mean
-from transferlab.core.walk import Found, walk
+from transferlab.core.walk import Found, printable, walk
 
 __all__ = ["ClassFolders", "LabelTable", "Layout", "LayoutError", "Threshold", "list_images"]
 
@@ -50,16 +50,24 @@ def list_images(root: Path, layout: Layout) -> tuple[pd.DataFrame, pd.DataFrame]
 
     Returns:
         The listing (path, class, split, group), sorted by path, and what is left out (path, status, reason), where
-        the status is "ignored" for a file that is not part of the data, "quarantined" for a label without an image.
+        the status is "ignored" for a file that is not part of the data, "quarantined" for an image that cannot be
+        read and for a label without an image.
 
     Raises:
-        LayoutError: a class without images, fewer than two classes, splits that disagree, a table that does not fit.
+        LayoutError: a class without images, fewer than two classes, splits that disagree, a table that does not fit, a
+            folder that cannot be read.
     """
     root = Path(root)
     if not root.is_dir():
         raise LayoutError(f"{root} is no folder; name the folder that holds the data in dataset.source")
-    found = list(walk(root))
-    rows, left_out = list_table(root, layout, found) if isinstance(layout, LabelTable) else _list(root, layout, found)
+    try:
+        found = list(walk(root))
+        if isinstance(layout, LabelTable):
+            rows, left_out = list_table(root, layout, found)
+        else:
+            rows, left_out = _list(root, layout, found)
+    except OSError as error:
+        raise LayoutError(f"{error.filename} cannot be read: {error.strerror}") from error
     listing = check_listing(with_held_out_as_test(as_listing(rows)), root)
     return listing, as_left_out(left_out)
 
@@ -73,14 +81,14 @@ def _list(
     for file in found:
         *folders, _ = file.path.split("/")
         split = splits.get(folders.pop(0), None) if splits and folders else ""
-        if file.ignored:
-            left_out.append((file.path, "ignored", file.ignored))
+        if file.reason:
+            left_out.append((file.path, file.status, file.reason))
         elif split is None or not folders:
             where = "the split folders" if split is None else "a class folder"
             left_out.append((file.path, "ignored", f"It is not in {where}."))
         else:
             rows.append((file.path, _class_name(folders[0], layout), split, ""))
-    _check_no_empty_folder(root, splits, rows)
+    _check_no_empty_folder(root, splits, rows, left_out)
     return rows, left_out
 
 
@@ -113,11 +121,18 @@ def _class_name(folder: str, layout: ClassFolders) -> str:
     return layout.names[folder]
 
 
-def _check_no_empty_folder(root: Path, splits: Mapping[str, str], rows: Sequence[tuple[str, str, str, str]]) -> None:
+def _check_no_empty_folder(
+    root: Path,
+    splits: Mapping[str, str],
+    rows: Sequence[tuple[str, str, str, str]],
+    left_out: Sequence[tuple[str, str, str]],
+) -> None:
     depth = 2 if splits else 1
     filled = {"/".join(path.split("/")[:depth]) for path, *_ in rows}
     parents = [f"{split}/" for split in splits] or [""]
     expected = [f"{parent}{name}" for parent in parents for name in _folders(root / parent)]
-    for folder in expected:
+    for folder in map(printable, expected):
         if folder not in filled:
-            raise LayoutError(f"{root / folder} is a class folder without images: fill it or remove it")
+            inside = [f"{path}: {why}" for path, _, why in left_out if f"{path}/".startswith(f"{folder}/")]
+            first = f". Of what is in it, the first is {inside[0]}" if inside else ""
+            raise LayoutError(f"{root / folder} is a class folder without images: fill it or remove it{first}")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import unicodedata
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 LISTING = ["path", "class", "split", "group"]
 LEFT_OUT = ["path", "status", "reason"]
@@ -40,7 +45,7 @@ def with_held_out_as_test(listing: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_listing(listing: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """The listing itself, when it can become an experiment.
+    """The listing itself, when it can become an experiment; a warning where two classes look like one.
 
     Raises:
         LayoutError: fewer than two classes, or a class that a given split lacks.
@@ -52,11 +57,30 @@ def check_listing(listing: pd.DataFrame, root: Path) -> pd.DataFrame:
             f"{root} has {found}; at least two are needed. If the classes are in a folder further down, name it in "
             "dataset.source (subfolder, folder or path)."
         )
+    alike = alike_names(classes)
     counts = listing.groupby(["split", "class"]).size()
     for split in sorted(set(listing["split"])):
         for name in classes:
             if (split, name) not in counts.index:
+                same = "".join(f"; {_differ(names)}" for names in alike if name in names)
                 raise LayoutError(
-                    f"{root} has no image of class {name!r} in its {split} part, but in another part it has"
+                    f"{root} has no image of class {name!r} in its {split} part, but in another part it has{same}"
                 )
+    for names in alike:
+        logger.warning("%s: %s; they are kept apart", root, _differ(names))
     return listing
+
+
+def alike_names(names: Iterable[str]) -> list[list[str]]:
+    """Groups of names that are told apart by case, by spaces at the ends or by their Unicode form only."""
+
+    def folded(name: str) -> str:
+        return unicodedata.normalize("NFKC", name).strip().casefold()
+
+    groups = (list(group) for _, group in groupby(sorted(names, key=folded), folded))
+    return [group for group in groups if len(group) > 1]
+
+
+def _differ(names: Iterable[str]) -> str:
+    """ASCII, since the Unicode forms of a name look the same."""
+    return f"the classes {' and '.join(map(ascii, names))} differ in case, spaces or Unicode form only"

@@ -8,7 +8,7 @@ it, the proportional number rounded up or down.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from transferlab.core.problems import check
 
+EXCLUDED = "excluded"
 INDEX = ["path", "class", "label", "split", "group", "width", "height", "pixel_sha256"]
 
 
@@ -50,11 +51,20 @@ class SplitConfig:
 
 
 def part(listing: pd.DataFrame, config: SplitConfig) -> pd.DataFrame:
-    """The rows of the listing to use: `config.limit` of them, stratified on split, class and group, in their order."""
+    """The rows of the listing to use: `config.limit` of them, stratified on split, class and group, in their order.
+
+    Raises:
+        SplitError: a class is so small that none of its images would be used.
+    """
     if config.limit is None or config.limit >= len(listing):
         return listing
-    taken = _take(listing, ["split", "class", "group"], config.limit, f"{config.seed} part")
-    return listing[taken].reset_index(drop=True)
+    used = listing[_take(listing, ["split", "class", "group"], config.limit, f"{config.seed} part")]
+    if lost := sorted(set(listing["class"]) - set(used["class"])):
+        raise SplitError(
+            f"dataset.split.limit: {config.limit} images of {len(listing)} leave none of class {lost[0]!r}, which has "
+            f"{(listing['class'] == lost[0]).sum()}: raise the limit, or leave the class out"
+        )
+    return used.reset_index(drop=True)
 
 
 def assign(accepted: pd.DataFrame, config: SplitConfig, classes: Sequence[str] | None = None) -> pd.DataFrame:
@@ -63,7 +73,7 @@ def assign(accepted: pd.DataFrame, config: SplitConfig, classes: Sequence[str] |
     Args:
         accepted: path, class, split ("" in every row, or in none), group, width, height, pixel_sha256.
         config: how to split.
-        classes: the classes in the order of their labels; by default those found, sorted by name.
+        classes: the classes in the order of their labels; by default those accepted, sorted by name.
 
     Raises:
         SplitError: fewer than two classes, a class without images in a split, or settings that the data contradict.
@@ -72,8 +82,19 @@ def assign(accepted: pd.DataFrame, config: SplitConfig, classes: Sequence[str] |
     if unknown := sorted(set(accepted["class"]) - set(classes)):
         raise SplitError(f"the images have classes that the experiment does not know: {unknown}; known are {classes}")
     index = accepted.assign(split=_splits(accepted, config), label=accepted["class"].map(classes.index).astype("int64"))
-    _check_filled(index, classes)
+    _check_filled(index, classes, {"train", "test", *index["split"]})
     return index[INDEX].reset_index(drop=True)
+
+
+def exclude(index: pd.DataFrame, paths: Collection[str]) -> pd.DataFrame:
+    """The index with the split `excluded` for some images: no row goes, so that row i stays row i of the image stores.
+
+    Raises:
+        SplitError: a class would have no image left in a split.
+    """
+    left = index.assign(split=index["split"].mask(index["path"].isin(paths), EXCLUDED))
+    _check_filled(left, sorted(set(index["class"])), set(index["split"]))
+    return left
 
 
 def _splits(accepted: pd.DataFrame, config: SplitConfig) -> NDArray[np.object_]:
@@ -109,15 +130,22 @@ def _spread(n: int, k: int) -> NDArray[np.bool_]:
     return np.diff(reached) > 0
 
 
-def _check_filled(index: pd.DataFrame, classes: Sequence[str]) -> None:
+def _check_filled(index: pd.DataFrame, classes: Sequence[str], splits: Collection[str]) -> None:
     if len(classes) < 2:
         raise SplitError(f"only {len(classes)} class can be used, {list(classes)}; at least two are needed")
     counts = index.groupby(["split", "class"]).size()
-    for split in ("train", "test", *sorted(set(index["split"]) & {"validation"})):
+    for split in sorted(splits):
         for name in classes:
             if (split, name) not in counts.index:
-                total = int((index["class"] == name).sum())
-                raise SplitError(
-                    f"class {name!r} has none of its {total} usable images in the {split} split: add images, change "
-                    "dataset.split (limit, test or validation), or leave the class out"
-                )
+                raise SplitError(_lacking(name, split, index.loc[index["class"] == name, "split"]))
+
+
+def _lacking(name: str, split: str, own: pd.Series[str]) -> str:
+    if own.empty:
+        return f"class {name!r} has no usable image (the quarantine table says why): mend some, or leave the class out"
+    excluded = (own == EXCLUDED).sum()
+    of_them = f", {excluded} of them excluded as duplicates," if excluded else ""
+    return (
+        f"class {name!r} has none of its {len(own)} usable images{of_them} in the {split} split: add images, change "
+        "dataset.split (limit, test or validation), or leave the class out"
+    )

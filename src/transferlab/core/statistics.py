@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from transferlab.core.split import EXCLUDED
 from transferlab.core.store import ImageStore
 
 
@@ -28,11 +29,11 @@ def channel_statistics(store: ImageStore, rows: NDArray[np.int64]) -> dict[str, 
 
 
 def class_counts(index: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Images per split and class."""
+    """Images per split and class; those left out as duplicates are a split of their own."""
     return {
         split: {
             str(name): int(count) for name, count in index.loc[index["split"] == split, "class"].value_counts().items()
         }
-        for split in ("train", "validation", "test")
+        for split in ("train", "validation", "test", EXCLUDED)
         if (index["split"] == split).any()
     }

@@ -23,6 +23,7 @@ from transferlab.core.problems import check
 from transferlab.core.store import Resize
 
 ImageArray = NDArray[np.uint8]
+MOST_WASTED_PIXELS = 1 << 25  # 400 MB as float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +160,9 @@ def resample(
 
     Points beyond an image are black, or mirrored where the draws say so; half a pixel at the border repeats the edge.
     """
+    if _wasted_pixels(images) > MOST_WASTED_PIXELS:
+        each = ((image, draws_B.take(torch.tensor([i]))) for i, image in enumerate(images))
+        return torch.cat([resample([image], draws, size, interpolation, device) for image, draws in each])
     canvas_BHW3, shape_B2 = _canvas(images)
     x_B3HW = torch.from_numpy(canvas_BHW3).to(device).permute(0, 3, 1, 2).float().div_(255)
     centres_S = torch.arange(size, device=device) + 0.5
@@ -181,6 +185,12 @@ def mirrored(point: Tensor, extent: Tensor) -> Tensor:
     """Reflect points at the centres of the border pixels (numpy's `reflect`, torchvision's): -0.5 becomes 1.5."""
     span = (extent - 1).clamp(min=1)
     return span - (torch.remainder(point - 0.5, 2 * span) - span).abs() + 0.5
+
+
+def _wasted_pixels(images: Sequence[ImageArray]) -> int:
+    """What of a canvas for all images would be empty: much where a very wide one meets a very tall one."""
+    heights, widths = [image.shape[0] for image in images], [image.shape[1] for image in images]
+    return int(len(images) * max(heights) * max(widths) - sum(image.size // 3 for image in images))
 
 
 def _canvas(images: Sequence[ImageArray]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -6,10 +6,8 @@ import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -40,7 +38,8 @@ def locate(weights: str) -> Path:
 
 def _in_package(weights: str) -> Path:
     package, _, file = weights.removeprefix(_PACKAGE).partition("/")
-    spec = importlib.util.find_spec(package)
+    # Of a dotted name Python would import the parents: a setting must not run code.
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         distribution = package.replace("_", "-")
         raise WeightsError(
@@ -63,11 +62,11 @@ def read(weights: str) -> dict[str, Tensor]:
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except (SafetensorError, UnpicklingError, EOFError, RuntimeError) as error:
+    except Exception as error:  # the readers raise whatever a damaged file leads them to: IndexError, struct.error, ...
         reason = str(error).partition("\n")[0] or "it is empty"
         raise WeightsError(f"model.weights: {path} is damaged or holds more than weights: {reason}") from error
     loaded = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
-    if not isinstance(loaded, dict) or not all(isinstance(tensor, Tensor) for tensor in loaded.values()):
+    if not isinstance(loaded, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in loaded.items()):
         raise WeightsError(f"model.weights: {path} does not hold a state dict (names and tensors)")
     return loaded
 

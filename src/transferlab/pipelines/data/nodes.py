@@ -11,10 +11,10 @@ import pandas as pd
 from transferlab import config, progress
 from transferlab.core import evaluate, network, sources
 from transferlab.core.build import build
-from transferlab.core.duplicates import duplicates
+from transferlab.core.duplicates import across_splits, duplicates
 from transferlab.core.extract import extract
 from transferlab.core.layout import list_images as list_files
-from transferlab.core.split import assign, part
+from transferlab.core.split import EXCLUDED, assign, exclude, part
 from transferlab.core.statistics import channel_statistics, class_counts
 from transferlab.core.store import ImageStore, largest
 from transferlab.core.strategy import Strategy
@@ -71,15 +71,15 @@ def decode_images(
     return stores, accepted, quarantine
 
 
-def split_images(accepted: pd.DataFrame, dataset: Parameters) -> pd.DataFrame:
-    """The index: which image is for training, validation or test."""
+def split_images(accepted: pd.DataFrame, listing: pd.DataFrame, dataset: Parameters) -> pd.DataFrame:
+    """Which image is for training, validation or test; every class of the listing must have some for each."""
     settings = config.read(config.Dataset, dataset, "dataset")
-    index = assign(accepted, settings.split)
-    parts = evaluate.parts(list(index.loc[index["split"] == "test", "path"]), settings.subsets)
+    splits = assign(accepted, settings.split, sorted(set(listing["class"])))
+    parts = evaluate.parts(list(splits.loc[splits["split"] == "test", "path"]), settings.subsets)
     for name, pattern in settings.subsets.items():
         if f"test/{name}" not in parts:
             logger.warning("dataset.subsets.%s: no test image has a path like %r, so it is not measured", name, pattern)
-    return index
+    return splits
 
 
 def measure(index: pd.DataFrame, image_store: dict[str, ImageStore]) -> dict[str, Any]:
@@ -94,10 +94,20 @@ def sorted_classes(index: pd.DataFrame) -> list[str]:
     return list(index.drop_duplicates("label").sort_values("label")["class"])
 
 
-def find_duplicates(index: pd.DataFrame, image_store: dict[str, ImageStore]) -> pd.DataFrame:
-    """Photographs that are there twice, exactly or nearly, with a warning where a test image is also trained on."""
-    found = duplicates(index, largest(image_store.values()))
-    across = found[found["split_a"] != found["split_b"]]
-    if len(across):
-        logger.warning("%d pairs of photographs across splits are, or may be, the same: see `duplicates`", len(across))
-    return found
+def find_duplicates(
+    splits: pd.DataFrame, image_store: dict[str, ImageStore], dataset: Parameters
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The index, without images that are held out too where the experiment says so, and pairs of equal photographs."""
+    settings = config.read(config.Dataset, dataset, "dataset")
+    found = duplicates(splits, largest(image_store.values()))
+    across = across_splits(found)
+    if across.empty:
+        return splits, found
+    told = f"{len(across)} pairs of photographs across splits are, or may be, the same: see `duplicates`"
+    if settings.duplicates == "report":
+        logger.warning("%s; `dataset.duplicates: exclude` trains without them", told)
+        return splits, found
+    index = exclude(splits, set(across["path_a"]))
+    gone = splits.loc[index["split"] == EXCLUDED, "split"].value_counts()
+    logger.warning("%s; excluded: %s", told, " and ".join(f"{count} from {split}" for split, count in gone.items()))
+    return index, found

@@ -6,7 +6,7 @@ from transferlab.pipelines.data import nodes
 
 
 def create_pipeline() -> Pipeline:
-    """Acquire, extract, list, decode, split, measure."""
+    """Acquire, extract, list, decode, split, find duplicates, measure."""
     return Pipeline(
         [
             node(nodes.acquire, ["params:dataset", "downloads"], "acquired", name="acquire"),
@@ -18,9 +18,14 @@ def create_pipeline() -> Pipeline:
                 ["image_store", "accepted", "quarantine"],
                 name="decode_images",
             ),
-            node(nodes.split_images, ["accepted", "params:dataset"], "index", name="split_images"),
+            node(nodes.split_images, ["accepted", "listing", "params:dataset"], "splits", name="split_images"),
+            node(
+                nodes.find_duplicates,
+                ["splits", "image_store", "params:dataset"],
+                ["index", "duplicates"],
+                name="find_duplicates",
+            ),
             node(nodes.measure, ["index", "image_store"], "statistics", name="measure"),
-            node(nodes.find_duplicates, ["index", "image_store"], "duplicates", name="find_duplicates"),
         ],
         tags="data",
     )
