@@ -283,6 +283,7 @@ def test_mirrors_may_be_one_or_several(given, expected):
 
 
 def test_numbers_as_keys_are_told_too():
+    assert "7: 8 - unknown key" in message({**VALID, 7: 8})
     text = message(changed(("strategies", {7: {"model": {}}})))
     assert "strategies.7.model.name: null - is missing" in text
     assert "strategies.7.stages: null - is missing" in text

@@ -99,7 +99,7 @@ def test_a_step_is_gradient_descent_on_the_cross_entropy_of_logits():
     assert torch.allclose(net[0].bias, bias - lr * error.sum(0), atol=1e-6)
 
 
-@pytest.mark.parametrize("micro_batch", [1, 3, 4, 100])
+@pytest.mark.parametrize("micro_batch", [1, 2, 3, 100])
 def test_a_batch_in_several_passes_trains_as_in_one(micro_batch):
     def trained_in(passes):
         net, config = linear(), stage(optimizer=SGD(lr=0.3), batch_size=4, clip=Clip(by="norm", at=0.1))

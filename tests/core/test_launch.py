@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections import Counter
 from dataclasses import replace
@@ -227,12 +228,28 @@ def test_an_error_of_one_rank_ends_the_others_and_is_raised_here(pair, tmp_path)
     assert multiprocessing.active_children() == []
 
 
-def test_ctrl_c_ends_all_though_a_rank_is_stuck(pair, tmp_path):
-    def press(_):
-        os.kill(os.getpid(), signal.SIGINT)
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_ctrl_c_ends_all_though_a_rank_is_stuck(pair, tmp_path, capfd):
+    here, handler = psutil.Process(), signal.getsignal(signal.SIGINT)
 
-    handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        launch(watched(pair, tmp_path, at=2, act=hang), tmp_path, press)
+    def ranks_there():
+        return [child for child in here.children() if "spawn_main" in str(child.cmdline())]
+
+    def press(*processes):
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+
+    def press_early():
+        while len(ranks_there()) < 2:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        press(*ranks_there())
+
+    early = threading.Thread(target=press_early)
+    early.start()
+    with pytest.raises(KeyboardInterrupt):  # a terminal sends it to all
+        launch(watched(pair, tmp_path, at=2, act=hang), tmp_path, lambda _: press(*ranks_there(), here))
+    early.join()
     assert multiprocessing.active_children() == []
     assert signal.getsignal(signal.SIGINT) == handler
+    assert capfd.readouterr() == ("", "")

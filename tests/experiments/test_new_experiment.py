@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import yaml
@@ -112,3 +115,14 @@ def test_nothing_is_overwritten_or_written_by_half(conf, tmp_path):
     with pytest.raises(SplitError, match="class 'b'"):
         new_experiment(rare, conf)
     assert sorted(path.name for path in conf.iterdir()) == ["base", "photos"]
+
+
+def test_images_that_cannot_be_looked_at_do_not_stop_it(conf, tmp_path):
+    folder = photographs(tmp_path / "photos", "ab")
+    first, second = folder / "a" / "0.png", folder / "a" / "1.png"
+    bomb = bytearray(first.read_bytes())
+    bomb[16:24] = struct.pack(">II", 20_000, 20_000)
+    bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
+    first.write_bytes(bomb)
+    second.write_bytes(b"no image")
+    assert len(new_experiment(folder, conf).listing) == 50

@@ -14,7 +14,8 @@ import pickle
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NoReturn, cast
@@ -51,7 +52,7 @@ def launch(spec: TrialSpec, folder: Path, report: Report, states: Path | None = 
         return train_trial(spec, folder, report, states)
     choose(spec.compute)
     pipes = [multiprocessing.Pipe() for _ in range(spec.compute.devices)]
-    inbox = _Inbox([ours for ours, _ in pipes], report)
+    post = _Post([ours for ours, _ in pipes], report)
     theirs = [end for _, end in pipes]
 
     def forget_theirs(_: object) -> None:
@@ -60,17 +61,18 @@ def launch(spec: TrialSpec, folder: Path, report: Report, states: Path | None = 
             end.close()
 
     # The agent works in a thread of its own: in the main thread it would take over the signals, and leave it so.
-    with _silent_torch(), ThreadPoolExecutor(1) as agent:
+    with _silent_torch(), ThreadPoolExecutor(1, initializer=_deaf_to_ctrl_c) as agent:
         start = elastic_launch(_config(spec.compute.devices), rank_process.run)
-        running = agent.submit(start, pickle.dumps((spec, folder, states)), theirs)
+        running = agent.submit(start, theirs)
         running.add_done_callback(forget_theirs)
-        with closing(inbox):
-            inbox.read()
+        with closing(post):
+            post.send((spec, folder, states))
+            post.read()
     try:
         running.result()
     except ChildFailedError as failed:
-        _raise_cause(spec, failed, inbox.failures)
-    return inbox.results[0]
+        _raise_cause(spec, failed, post.failures)
+    return post.results[0]
 
 
 def _config(devices: int) -> LaunchConfig:
@@ -88,13 +90,30 @@ def _config(devices: int) -> LaunchConfig:
     )
 
 
-class _Inbox:
+def _deaf_to_ctrl_c() -> None:
+    """Block Ctrl-C in this thread, and so in the processes that it starts: while they import they would all shout."""
+    if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # starting it later would unblock the signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+class _Post:
     """This process's ends of the pipes, and what has come through them."""
 
     def __init__(self, ends: list[Connection], report: Report) -> None:
         self._ends, self._report = ends, report
         self.results: list[TrialResult] = []
         self.failures: list[rank_process.Failure] = []
+
+    def send(self, job: object) -> None:
+        """Send all ranks what they are to do; not as an argument, with which one would start after the other.
+
+        As bytes, too: torch's own pickling of tensors for other processes would fill /dev/shm.
+        """
+        content = pickle.dumps(job)
+        with suppress(OSError):  # a rank has died: reading finds out
+            for end in self._ends:
+                end.send_bytes(content)
 
     def read(self) -> None:
         """Take what comes until all other ends are closed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import pickle
@@ -38,18 +39,19 @@ class Failure:
     traceback: str
 
 
-def run(job: bytes, ends: Sequence[Connection]) -> None:
+def run(ends: Sequence[Connection]) -> None:
     """Train as one of the ranks of a trial.
 
     Args:
-        job: the pickled arguments `spec`, `folder` and `states` of `train_trial`.
-        ends: of the pipes to the launching process, one per rank. Through its own, each rank sends what ended it, and
-            rank 0 also its progress, its log and the result.
+        ends: of the pipes to the launching process, one per rank. Through its own, each rank receives the pickled
+            arguments `spec`, `folder` and `states` of `train_trial` and sends what ended it; rank 0 also sends its
+            progress, its log and the result.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the launching process, which then closes the pipe
     rank = int(os.environ["RANK"])
+    job = ends[rank].recv_bytes()
     outbox = _Outbox(ends[rank])
     outbox.end_process_when_closed()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all processes: only the launching one speaks
     try:
         _send_log(outbox if rank == 0 else None)
         spec, folder, states = pickle.loads(job)  # noqa: S301 - of the launching process
@@ -59,6 +61,7 @@ def run(job: bytes, ends: Sequence[Connection]) -> None:
         else:
             train_trial(spec, folder, lambda _: None, states)
         distributed.destroy_process_group()
+        atexit.register(os._exit, 0)  # without taking all modules apart, which takes seconds
     except Exception as error:
         with suppress(OSError):
             outbox.put_nowait(Failure(_picklable(error), time.time(), traceback.format_exc()))
