@@ -71,19 +71,19 @@ def _damaged(stored: Stored, kept: Path, before: str, how: int) -> tuple[str, st
     except Exception as error:
         if not is_told(error):
             return crashed(error)
-        return f"refused: {_gist(said(error, folder), stored.file)}", NOTHING
+        return f"refused: {_gist(said(error, folder))}", NOTHING
     finally:
         shutil.rmtree(folder)
         shutil.copytree(kept, folder)
-    told = f"told: {_gist(f'“{warnings[0]}”', stored.file)}" if warnings else "read"
+    told = f"told: {_gist(f'“{warnings[0]}”')}" if warnings else "read"
     return told, NOTHING if same else UNNOTICED
 
 
-def _gist(text: str, file: Path) -> str:
-    """A message without what exactly the reader met."""
+def _gist(text: str) -> str:
+    """A message without the file's name and what exactly the reader met."""
     for gist in ("is damaged", "not a checkpoint of transferlab"):
         if gist in text:
-            return f"“{file.name} … {gist} …”"
+            return f"“the file … {gist} …”"
     return text
 
 
@@ -179,6 +179,6 @@ def _evil(folder: Path) -> Iterator[tuple[str, str]]:
                 Checkpoint.read(file) if name.startswith("checkpoint") else files.read(str(file))
                 said_of_it = "read"
             except Exception as error:
-                refused = f"refused: {_gist(said(error, folder), Path('the file'))}"
+                refused = f"refused: {_gist(said(error, folder))}"
                 said_of_it = refused if is_told(error) else crashed(error)[0]
             yield said_of_it, "ITS CODE RAN" if ran.exists() else NOTHING

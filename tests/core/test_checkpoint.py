@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from tiny import STATISTICS, machine, same, strategy
 
 from transferlab.core import network
@@ -115,3 +115,11 @@ def test_a_file_without_a_digest_is_taken_as_it_is(folder):
 def test_a_lost_file_is_named(folder):
     with pytest.raises(CheckpointError, match=r"trial_3\.safetensors is gone"):
         Checkpoint.read(folder / "trial_3.safetensors")
+
+
+@pytest.mark.parametrize("header", ["[]", "1", "[" * 100_000 + "]" * 100_000], ids=["list", "number", "deep"])
+def test_a_header_that_is_no_object_is_an_error(tmp_path, header):
+    file = tmp_path / "checkpoint.safetensors"
+    file.write_bytes(save({"x": torch.zeros(1)}, metadata={"transferlab": header}))
+    with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors: not a checkpoint of transferlab"):
+        Checkpoint.read(file)

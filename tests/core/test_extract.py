@@ -174,7 +174,7 @@ def whole_archives(tmp_path_factory):
     return archives(tmp_path_factory.mktemp("archives"))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_damage_is_told_and_nothing_leaves_the_folder(whole_archives, data):
     name = data.draw(st.sampled_from(sorted(whole_archives)))

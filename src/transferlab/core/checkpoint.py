@@ -70,6 +70,9 @@ class Checkpoint:
             header = metadata[_KEY]
             if metadata.get(_SEAL) not in (None, _seal(header, tensors)):
                 raise CheckpointError(f"{path} is damaged (its SHA-256 is another): {_CURE}")
-            return cls(tensors, json.loads(header))
-        except (SafetensorError, KeyError, ValueError) as error:
+            meaning = json.loads(header)
+            if not isinstance(meaning, dict):
+                raise ValueError("its header is no JSON object")
+            return cls(tensors, meaning)
+        except (SafetensorError, KeyError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{path}: not a checkpoint of transferlab ({error})") from error
