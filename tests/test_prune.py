@@ -211,6 +211,18 @@ def test_what_the_latest_report_was_measured_on_stays(experiment):
     assert experiment.prune(newest=1) == [1]
 
 
+def test_what_the_other_metrics_of_a_version_that_stays_were_measured_on_stays_too(experiment):
+    experiment.whole(day(1))
+    experiment.train("b", day(2))
+    for strategy in STRATEGIES:
+        experiment.evaluate(strategy, day(3))
+    experiment.train("b", day(4))
+    experiment.evaluate("b", day(5))
+    experiment.report(day(6))  # of a, measured on day 3, and of b, measured on day 5
+    experiment.whole(day(7))
+    assert experiment.prune(newest=2) == [], "day 3 holds metrics of b too, of the checkpoints of day 2"
+
+
 def test_what_a_run_under_way_saves_or_may_have_read_stays(experiment):
     for number in (1, 2, 3, 4, 5):
         experiment.whole(day(number))

@@ -107,9 +107,10 @@ def test_a_flipped_bit_of_a_weight_is_damage(folder):
         Checkpoint.read(file)
 
 
-def test_a_file_without_a_digest_is_taken_as_it_is(folder):
+def test_a_file_without_a_digest_is_refused(folder):
     save_file(TENSORS, folder / "other.safetensors", metadata={"transferlab": "{}"})
-    assert same(Checkpoint.read(folder / "other.safetensors").tensors, TENSORS)
+    with pytest.raises(CheckpointError, match=r"other\.safetensors is damaged"):
+        Checkpoint.read(folder / "other.safetensors")
 
 
 def test_a_lost_file_is_named(folder):

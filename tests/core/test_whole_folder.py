@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import os
 import shutil
 import time
@@ -40,7 +41,6 @@ def leave_unfinished(folder, *left):
         path.write_text("x") if "." in name else path.mkdir()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
 def test_what_nobody_writes_is_swept_and_a_warning_names_the_folder_once(tmp_path, caplog):
     (tmp_path / "other").mkdir()
     with whole_folder(tmp_path, lambda: "folder") as folder, whole_file(tmp_path / "file") as file:
@@ -59,7 +59,7 @@ def test_where_nothing_can_be_locked_only_what_is_old_is_swept(tmp_path, monkeyp
     def no_locks(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("fcntl.flock", no_locks)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
     leave_unfinished(tmp_path, "old", "old.csv", "young", "young.csv")
     long_ago = time.time() - ORPHAN_SECONDS - 60
     for name in ("old", "old.csv"):
@@ -80,15 +80,22 @@ def test_what_cannot_be_removed_is_named_and_stops_nothing(tmp_path, monkeypatch
     ]
 
 
-def test_a_sweep_that_is_faster_than_the_lock_takes_nothing_from_the_writer(tmp_path):
-    made = []
+@pytest.mark.parametrize("moment", ["before the file is opened", "before it is locked"])
+def test_a_sweep_that_is_faster_than_the_lock_takes_nothing_from_the_writer(tmp_path, monkeypatch, moment):
+    made, flock = [], fcntl.flock
 
     def make(path):
         path.mkdir()
         made.append(path)
-        if len(made) == 1:
-            path.rmdir()  # as a sweep does that comes before the lock
+        if len(made) == 1 and moment == "before the file is opened":
+            path.rmdir()
 
+    def lock(*arguments):
+        if len(made) == 1:
+            made[0].rmdir()
+        flock(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", lock)
     with temporary(tmp_path, make) as path:
         assert path.is_dir()
         assert path == made[1]

@@ -204,7 +204,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, kind, damaged):
     saved = dataset(filepath=str(tmp_path / name))
     saved.save(data)
     (tmp_path / name).write_bytes(damaged)
-    with pytest.raises(DatasetError, match=rf"{name} is damaged .*: restore a copy of it, or run the node"):
+    with pytest.raises(DatasetError, match=rf"^\S*{name} is damaged .*: restore a copy of it, or run the node"):
         saved.load()
 
 

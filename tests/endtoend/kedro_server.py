@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import resource
+import signal
 import sys
 
 HEAVY = ("matplotlib.figure", "pandas", "pyarrow.parquet", "scipy.stats", "sklearn.metrics", "timm", "torchvision")
@@ -59,6 +60,7 @@ def _get_signal(number: int, after: str) -> None:
             os.kill(os.getpid(), number)
         return True
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
     logging.getLogger("transferlab.progress").addFilter(get_it)
 
 

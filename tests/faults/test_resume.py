@@ -180,6 +180,7 @@ def stopping_after(calls, *signals):
 def stop(spec, folder, calls, *signals):
     """A trial that is stopped at its n-th call: the epochs that its state was written after, and all its calls."""
     report, seen = stopping_after(calls, *signals)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
     with pytest.raises(KeyboardInterrupt), interrupt.stoppable():
         train_trial(spec, folder / "features", report, folder / "states")
     state = folder / "states" / "trial_0.pt"

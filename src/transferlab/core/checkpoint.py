@@ -27,9 +27,10 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def _seal(header: str, tensors: Mapping[str, Tensor]) -> str:
+def _seal(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of all that a file says, whatever the order of its tensors."""
-    return hashlib.sha256(f"{header} {digest(dict(sorted(tensors.items())))}".encode()).hexdigest()
+    text = json.dumps({key: value for key, value in header.items() if key != _SEAL}, sort_keys=True)
+    return hashlib.sha256(f"{text} {digest(dict(sorted(tensors.items())))}".encode()).hexdigest()
 
 
 class CheckpointError(RuntimeError):
@@ -51,12 +52,12 @@ class Checkpoint:
     def to_bytes(self) -> bytes:
         """The file's content."""
         tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
-        header = json.dumps(self.header, sort_keys=True)
-        return save(tensors, metadata={_KEY: header, _SEAL: _seal(header, tensors)})
+        header = json.loads(json.dumps(self.header))  # as it will be read
+        return save(tensors, metadata={_KEY: json.dumps({**header, _SEAL: _seal(header, tensors)}, sort_keys=True)})
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint:
-        """Read a checkpoint. A file without a digest is taken as it is.
+        """Read a checkpoint.
 
         Raises:
             CheckpointError: the file is gone, damaged (a bit has flipped) or not a checkpoint of this project.
@@ -67,12 +68,11 @@ class Checkpoint:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-            header = metadata[_KEY]
-            if metadata.get(_SEAL) not in (None, _seal(header, tensors)):
-                raise CheckpointError(f"{path} is damaged (its SHA-256 is another): {_CURE}")
-            meaning = json.loads(header)
-            if not isinstance(meaning, dict):
+            header = json.loads(metadata[_KEY])
+            if not isinstance(header, dict):
                 raise ValueError("its header is no JSON object")
-            return cls(tensors, meaning)
+            if header.pop(_SEAL, None) != _seal(header, tensors):
+                raise CheckpointError(f"{path} is damaged (its SHA-256 is another): {_CURE}")
+            return cls(tensors, header)
         except (SafetensorError, KeyError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{path}: not a checkpoint of transferlab ({error})") from error

@@ -159,7 +159,7 @@ def summarise(
     Raises:
         DivergedError: a loss was NaN or infinite; names the step and the rate.
     """
-    losses, weights = loss_S.double().cpu(), torch.tensor(sizes, dtype=torch.float64)
+    losses, weights = loss_S.cpu().double(), torch.tensor(sizes, dtype=torch.float64)
     _check_finite(losses, rates, epoch)
     mean = float((losses * weights).sum() / weights.sum())
     return EpochResult(mean, correct / sum(sizes), seconds, rates, losses.tolist())
@@ -200,9 +200,9 @@ def evaluate(network: nn.Module, inputs: Iterator[Tensor], labels_N: Tensor, mac
         labels_N: of these images, on the device; a rank may have none.
         machine: where.
     """
-    sums = torch.zeros(3, dtype=torch.float64, device=labels_N.device)
+    sums = torch.zeros(3, dtype=torch.float64)  # on the CPU: MPS has no float64
     if len(labels_N):
-        logits_NK = logits(network, inputs, machine)
+        logits_NK, labels_N = logits(network, inputs, machine).cpu(), labels_N.cpu()
         loss = functional.cross_entropy(logits_NK.double(), labels_N, reduction="sum")
         hits = (logits_NK.argmax(dim=1) == labels_N).sum()
         sums = torch.stack([loss, hits.double(), torch.full_like(loss, len(labels_N))])

@@ -40,7 +40,7 @@ def predict(
         logits_NK = engine.logits(model, images.in_order(), machine)
     else:
         logits_NK = engine.logits(kept.tail, kept.sources[0].in_order(), machine)
-    probabilities: NDArray[np.float64] = logits_NK.double().softmax(dim=1).cpu().numpy()
+    probabilities: NDArray[np.float64] = logits_NK.cpu().double().softmax(dim=1).numpy()
     return probabilities
 
 

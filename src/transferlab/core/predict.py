@@ -35,7 +35,7 @@ def predict(checkpoint: Checkpoint, files: Sequence[Path], machine: Machine | No
     classes = checkpoint.header["classes"]
     batches = _batches([Path(file) for file in files], network.view_in(checkpoint), machine)
     logits_NK = engine.logits(network.load(checkpoint, machine), batches, machine)
-    p_NK = logits_NK.double().softmax(dim=1).cpu().numpy()
+    p_NK = logits_NK.cpu().double().softmax(dim=1).numpy()
     return pd.DataFrame(
         {
             "path": [str(file) for file in files],
