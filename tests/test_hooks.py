@@ -1,11 +1,15 @@
 """What a user is told when a run fails, is stopped, or ends."""
 
+import contextlib
 import logging
+import os
+import signal
 
 import pytest
 from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import node, pipeline
 
+from transferlab.core import interrupt
 from transferlab.core.checkpoint import CheckpointError
 from transferlab.core.launch import RankError
 from transferlab.core.memory import DeviceMemoryError
@@ -141,3 +145,13 @@ def test_a_traceback_is_shown_where_it_is_asked_for(capsys, monkeypatch):
     assert "Traceback" in shown
     assert "SplitError: why" in shown
     assert shown.endswith("Error: told\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_run_that_is_to_stop_begins_no_other_node(hooks):
+    hooks.before_dataset_loaded()
+    with pytest.raises(interrupt.Terminated), interrupt.stoppable():  # noqa: PT012
+        with contextlib.suppress(KeyboardInterrupt):  # as the worker's pool does
+            os.kill(os.getpid(), signal.SIGTERM)
+        hooks.before_dataset_loaded()
+        pytest.fail("went on")

@@ -1,8 +1,10 @@
 """Real signals, sent by this process to itself: Python handles them in its main thread, between two bytecodes."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
+import time
 
 import pytest
 
@@ -100,3 +102,21 @@ def test_a_worker_ends_without_a_word_and_takes_no_other_task():
             os._exit(1)
         _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGTERM
+
+
+def work(begun):
+    begun.set()
+    while True:
+        time.sleep(0.01)
+
+
+def test_a_signal_to_the_main_process_alone_ends_its_workers_too():
+    fork = multiprocessing.get_context("fork")
+    begun = fork.Event()
+    with pytest.raises(KeyboardInterrupt), stoppable():  # noqa: PT012
+        worker = fork.Process(target=work, args=(begun,))
+        worker.start()
+        begun.wait()
+        send(signal.SIGINT)
+    worker.join()
+    assert worker.exitcode == 128 + signal.SIGTERM

@@ -76,7 +76,12 @@ def test_training_that_is_stopped_and_finds_no_space_ends_with_the_same_bits(tin
     assert done.returncode == 130
     assert "goes on after epoch 3 of trial 2 (scratch)" in done.stderr
 
-    assert "trial 1 goes on after epoch 3" in tiny.run("--nodes=scratch.train")
+    killed = tiny.root / "data/06_models/tiny/scratch/checkpoints/2026-01-01T00.00.00.000Z"
+    (killed / ".unfinished-1").mkdir(parents=True)
+    output = " ".join(tiny.run("--nodes=scratch.train").split())
+    assert "trial 1 goes on after epoch 3" in output
+    assert "removed what a killed process left unfinished" in output
+    assert not killed.exists()
     for trial in (0, 1):
         first, last = (
             Checkpoint.read(tiny.file("06_models/{}/scratch/checkpoints", version) / f"trial_{trial}.safetensors")
