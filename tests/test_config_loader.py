@@ -41,6 +41,15 @@ def test_what_is_valid_is_read(tmp_path):
     assert experiment_in(tmp_path, VALID + "  description: ${experiment:}\n").report.description == "mine"
 
 
+def test_each_loader_of_a_process_names_its_own_experiment(tmp_path):
+    text = VALID + "  description: ${experiment:}\n"
+    for folder in ("base", "mine", "yours"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "parameters.yml").write_text("" if folder == "base" else text)
+    mine, yours = (ExperimentConfigLoader(str(tmp_path), env=e, **CONFIG_LOADER_ARGS) for e in ("mine", "yours"))
+    assert [loader.experiment().report.description for loader in (mine, yours, mine)] == ["mine", "yours", "mine"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -22,9 +22,12 @@ class ExperimentConfigLoader(OmegaConfigLoader):
     """`OmegaConfigLoader` with a resolver `${experiment:}`: the name of the environment, hence of the experiment."""
 
     _current: ClassVar[ExperimentConfigLoader | None] = None
+    _reading: ClassVar[ExperimentConfigLoader]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, custom_resolvers={"experiment": lambda: self.experiment_name}, **kwargs)
+        # Kedro registers a resolver once in a process, whatever later loaders bring along.
+        resolvers = {"experiment": lambda: ExperimentConfigLoader._reading.experiment_name}
+        super().__init__(*args, custom_resolvers=resolvers, **kwargs)
         _check_environment(Path(self.conf_source), self.experiment_name)
         ExperimentConfigLoader._current = self
 
@@ -35,6 +38,7 @@ class ExperimentConfigLoader(OmegaConfigLoader):
             ConfigError: a file is no YAML, or refers to what is not there; the message says where.
             MissingConfigException, KeyError: there is no such file: Kedro asks for some that need not be there.
         """
+        ExperimentConfigLoader._reading = self
         try:
             return super().__getitem__(key)
         except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, AttributeError, ValueError) as error:
