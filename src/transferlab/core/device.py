@@ -13,6 +13,7 @@ from typing import Literal
 import psutil
 import torch
 
+from transferlab.core.allocator import keep_freed_memory
 from transferlab.core.problems import check
 
 DeviceName = Literal["auto", "cuda", "mps", "cpu"]
@@ -107,7 +108,7 @@ class Machine:
 
 
 def choose(compute: Compute) -> Machine:
-    """Resolve `auto`, set torch's threads, and name what was chosen.
+    """Resolve `auto`, set torch's threads and, for the CPU, how it allocates memory; name what was chosen.
 
     Raises:
         DeviceError: the device asked for is not there, or not so many of it.
@@ -123,6 +124,8 @@ def choose(compute: Compute) -> Machine:
             f"training.compute.devices: {compute.devices}, but this machine has {there} {kind} "
             f"device{'s' if there > 1 else ''}; use at most {there}"
         )
+    if kind == "cpu":
+        keep_freed_memory()
     return Machine(
         torch.device(kind),
         _dtype(compute.precision, kind),
