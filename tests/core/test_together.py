@@ -8,6 +8,8 @@ import torch
 from tiny import COMPUTE, FLIP_AND_CROP, same, spec_of, split_of, stage, strategy
 
 from transferlab.core import network, resume, together
+from transferlab.core.checkpoint import Checkpoint
+from transferlab.core.data import Features
 from transferlab.core.engine import DivergedError
 from transferlab.core.optim import SGD, Adam, Clip
 from transferlab.core.schedule import OneCycle, Plateau
@@ -161,9 +163,71 @@ def test_a_trial_that_diverges_leaves_the_others_as_they_are(splits, tmp_path, m
     found = train_trials(specs, tmp_path, quietly, tmp_path / "states")
     assert list(found) == [0, 2]
     assert "trial 2 of 3 stopped: the loss became nan at step 1 of epoch 1" in caplog.text
+    assert "No epoch of it had been saved: nothing is kept" in caplog.text
+    assert not (tmp_path / "diverged").exists()
     for number, result in found.items():
         assert same(result.checkpoint.tensors, healthy[number].checkpoint.tensors)
         assert untimed(result.history) == untimed(healthy[number].history)
+
+
+@pytest.fixture
+def second_of_three_diverges(monkeypatch):
+    """In its second epoch."""
+    batch = Features.batch
+
+    def poisoned(self, epoch, rows):
+        x = batch(self, epoch, rows).clone()
+        if epoch == 1 and rows.ndim == 2:
+            x[1] = float("inf")
+        return x
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Features, "batch", poisoned)
+        yield patch
+
+
+@pytest.mark.parametrize("select", ["last", "best"])
+def test_what_it_had_before_is_kept_until_it_finishes(splits, tmp_path, select, second_of_three_diverges, caplog):
+    specs, states = specs_of(splits, select=select), tmp_path / "states"
+    found = train_trials(specs, tmp_path, quietly, states)
+    (file,) = (tmp_path / "diverged").iterdir()
+    assert file.name == "trial_1.safetensors"
+    (told,) = (record.getMessage() for record in caplog.records if record.levelname == "ERROR")
+    assert "at step 1 of epoch 2" in told
+    assert told.endswith(f"usually cures it. What it had after epoch 1 is kept in {file}")
+    kept = Checkpoint.read(file)
+    assert (kept.header["trial"], kept.header["epoch"], kept.header["strategy"]) == (1, 1, "tiny")
+
+    second_of_three_diverges.undo()
+    short = train_trials(specs_of(splits, epochs=1), tmp_path, quietly)[1].checkpoint
+    assert same(kept.tensors, short.tensors)
+    assert kept.header["metrics"] == short.header["metrics"]
+    whole = train_trials(specs, tmp_path, quietly)
+    assert list(found) == [0, 2]
+    for number, result in found.items():
+        assert same(result.checkpoint.tensors, whole[number].checkpoint.tensors)
+    (states / "trial_0.pt").unlink()
+    train_trials(specs, tmp_path, quietly, states)
+    assert not file.exists()
+
+
+def test_what_is_kept_of_it_survives_a_kill_of_the_others(
+    splits, tmp_path, monkeypatch, second_of_three_diverges, caplog
+):
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN_STATES", 0.0)
+
+    def kill_in_epoch_3(at):
+        if at.epoch == 3 and not at.doing:
+            raise Killed
+
+    specs = specs_of(splits)
+    with pytest.raises(Killed):
+        train_trials(specs, tmp_path, kill_in_epoch_3, tmp_path / "states")
+    (file,) = (tmp_path / "diverged").iterdir()
+    before = file.read_bytes()
+    assert list(train_trials(specs, tmp_path, quietly, tmp_path / "states")) == [0, 2]
+    assert f"after epoch 1 is kept in {file}" in caplog.text
+    assert file.read_bytes() == before
 
 
 def test_where_all_diverge_it_is_an_error_and_no_state_stays(splits, tmp_path, monkeypatch):

@@ -93,6 +93,26 @@ def test_training_that_is_stopped_and_finds_no_space_ends_with_the_same_bits(tin
     pd.testing.assert_frame_equal(first, last, check_exact=True)
 
 
+def test_what_diverged_trials_had_is_kept_but_is_no_version_and_goes_when_they_finish(tiny):
+    versions, wild = tiny.versions("06_models/{}/staged/checkpoints"), "strategies.staged.stages.tune.optimizer.lr=1e30"
+    done = tiny.faulty("--nodes=staged.train", f"--params={wild}")
+    folder = tiny.root / "data" / "06_models" / "tiny" / "staged" / "diverged"
+    calm(
+        done, "staged.train: the loss became", f"What it had after epoch 1 is kept in {folder / 'trial_0.safetensors'}"
+    )
+    kept = {folder / f"trial_{trial}.safetensors" for trial in (0, 1)}
+    assert set(folder.iterdir()) == kept
+    listed = tiny.kedro("transferlab", "versions", "--env=tiny").stdout
+    assert "diverged" not in listed
+    done = tiny.kedro("transferlab", "prune", "--env=tiny", "--keep=100", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert set(folder.iterdir()) == kept
+    assert tiny.versions("06_models/{}/staged/checkpoints") == versions
+    assert [Checkpoint.read(file).header["epoch"] for file in kept] == [1, 1]
+    tiny.run("--nodes=staged.train")
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.skipif(
     sys.platform != "linux" and os.geteuid() == 0, reason="the permissions of a file do not bind root here"
 )

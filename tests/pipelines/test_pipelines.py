@@ -4,12 +4,18 @@ import pickle
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from transferlab.core import resume
+from transferlab import config
+from transferlab.core.checkpoint import Checkpoint
 from transferlab.core.engine import DivergedError
+from transferlab.core.evaluate import predict
+from transferlab.core.features import Keeping
+from transferlab.core.strategy import Strategy
 from transferlab.datasets.checkpoints import StoredTrials
+from transferlab.datasets.folders import UnfinishedTrials
 from transferlab.pipelines.bound import Bound
 from transferlab.pipelines.data.pipeline import create_pipeline as data_pipeline
 from transferlab.pipelines.report.nodes import diverged, gather, stale
@@ -18,7 +24,7 @@ from transferlab.pipelines.transfer import nodes
 from transferlab.pipelines.transfer.pipeline import create_pipeline as strategies_pipeline
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
-from tiny import split_of
+from tiny import machine, split_of
 
 STRATEGIES = ["scratch", "fine_tuning"]
 
@@ -102,28 +108,36 @@ def test_diverged_trials_are_told_of():
     assert told.startswith("b: 1 of 2 trials diverged")
 
 
-def test_a_diverged_trial_leaves_the_others_and_no_state(tmp_path, monkeypatch):
-    monkeypatch.setattr(resume, "SECONDS_BETWEEN_STATES", 0.0)
+def test_a_diverged_trial_leaves_the_others_no_state_and_its_last_good_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(nodes, "store_for", lambda view, stores: None)
     monkeypatch.setattr(nodes, "split_of", lambda index, store, name: splits[name])
     splits = {"train": split_of(tmp_path / "train", 8), "validation": split_of(tmp_path / "held_out", 4, "validation")}
     plan = {
         "model": {"name": "timm/test_resnet"},
         "input": {"size": 32, "resize": 36},
-        "stages": {"tune": {"epochs": 3, "optimizer": {"name": "sgd", "lr": 1e-3}, "batch_size": 4}},
+        "stages": {
+            "calm": {"epochs": 1, "optimizer": {"name": "sgd", "lr": 1e-3}, "batch_size": 4},
+            "tune": {"epochs": 3, "optimizer": {"name": "sgd", "lr": 1e-3}, "batch_size": 4},
+        },
     }
     statistics = {"classes": ["red", "blue"], "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
     training = {"trials": 2, "compute": {"device": "cpu", "threads": 1}}
     initial, _ = nodes.build_model(plan, training, statistics)
-    states = tmp_path / "states"
-    states.mkdir()
+    unfinished = UnfinishedTrials(filepath=str(tmp_path / "tiny" / "unfinished"))
+    kept = tmp_path / "tiny" / "diverged" / "trial_0.safetensors"
 
     def train(rate, trials):
         plan["stages"]["tune"]["optimizer"]["lr"] = rate
-        return nodes.train("tiny", plan, {**training, "trials": trials}, initial, None, {}, tmp_path / "f", states)
+        common = {**training, "trials": trials}
+        return nodes.train("tiny", plan, common, initial, None, {}, tmp_path / "f", unfinished.load())
 
-    with pytest.raises(DivergedError, match=r"lower optimizer\.lr"):
+    with pytest.raises(DivergedError, match=rf"lower optimizer\.lr.*What it had after epoch 1 is kept in {kept}"):
         train(1e25, 1)
-    assert not list(states.glob("trial_*"))
+    assert unfinished.progress() is None
+    unfinished.confirm()
+    settings, held_out = config.read(Strategy, plan), splits["validation"]
+    p_NK = predict(Checkpoint.read(kept), settings, held_out, machine(), tmp_path, Keeping())
+    assert np.isfinite(p_NK).all()
     checkpoints, _, _, cost = train(1e-3, 2)
     assert list(checkpoints) == list(cost["trial"]) == [0, 1]
+    assert not kept.exists()

@@ -88,13 +88,10 @@ class StateFile:
             StateError: it is damaged (a bit has flipped), or of another trial; the message says what differs and what
                 to do.
         """
-        if not self.path.exists():
+        state = read(self.path)
+        if state is None:
             return None
-        try:
-            state = _read(self.path)
-            found = state["fingerprint"]
-        except (RuntimeError, KeyError, EOFError, ValueError, pickle.UnpicklingError) as error:
-            raise StateError(f"{self.path} is damaged ({error}); delete it to train this trial anew") from error
+        found = state.get("fingerprint", {})
         differing = [part for part, value in self.fingerprint.items() if found.get(part) != value]
         if differing:
             raise StateError(
@@ -102,6 +99,20 @@ class StateFile:
                 f"it was begun with to go on, or delete the folder {self.path.parent} to train anew"
             )
         return state
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """The state in a file, of whichever trial, or None when there is none.
+
+    Raises:
+        StateError: it is damaged (a bit has flipped).
+    """
+    if not path.exists():
+        return None
+    try:
+        return _read(path)
+    except (RuntimeError, KeyError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise StateError(f"{path} is damaged ({error}); delete it to train this trial anew") from error
 
 
 def finished_epochs(path: Path) -> int:

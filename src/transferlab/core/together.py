@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
-from transferlab.core import engine, interrupt, optim, resume, seeding
+from transferlab.core import diverged, engine, interrupt, optim, resume, seeding
 from transferlab.core.cut import Tail
 from transferlab.core.data import Features, Source
 from transferlab.core.engine import DivergedError, EpochResult
@@ -51,6 +51,7 @@ def train(
     """Train the trials together, or None where their tails are more than linear layers on features that all share.
 
     Raises:
+        OSError: a file cannot be written, such as for lack of space.
         PolicyError: the stage's policy does not fit the network.
         StateError: `states` holds a state that is damaged or of other trials.
     """
@@ -128,6 +129,7 @@ class _Together:
         ((self.name, self.stage),) = self.first.spec.strategy.stages.items()
         self.optimizer = optim.build(self.stage.optimizer, heads.parameters, scales)
         self.diverged: dict[int, str] = {}  # by place in `trials`
+        self.states = states
         self.file = states and resume.StateFile(states / "trial_0.pt", self.first.fingerprint(len(trials)))
 
     def run(self) -> dict[int, TrialResult | DivergedError]:
@@ -145,7 +147,8 @@ class _Together:
         return {trial.spec.trial: self._outcome(place, seconds) for place, trial in enumerate(self.trials)}
 
     def _epoch(self, number: int) -> None:
-        results = self._train(number)
+        before = [self.heads.of(place) for place in range(len(self.trials))]
+        results = self._train(number, before)
         for trial, result in zip(self.trials, results, strict=True):
             trial.record.epoch += 1
             if result is not None:
@@ -160,8 +163,8 @@ class _Together:
         if self.file:
             self.file.after_epoch(number + 1, number + 1 == self.stage.epochs, self._state)
 
-    def _train(self, number: int) -> list[EpochResult | None]:
-        """Train one epoch; None for the trials that have diverged."""
+    def _train(self, number: int, before: Sequence[Mapping[str, Tensor]]) -> list[EpochResult | None]:
+        """Train one epoch, given the heads before it; None for the trials that have diverged."""
         count, device = len(self.first.labels), self.first.machine.device
         seeds = [trial.spec.trial_seed for trial in self.trials]
         order_TN = torch.stack([seeding.permutation(count, seed, self.name, "order", number) for seed in seeds])
@@ -186,9 +189,23 @@ class _Together:
             try:
                 results.append(engine.summarise(loss_S, hits, sizes, rates, seconds, number))
             except DivergedError as error:  # its numbers do not touch the other trials
-                self.diverged.setdefault(place, str(error))
+                self._diverges(place, error, before[place])
                 results.append(None)
         return results
+
+    def _diverges(self, place: int, error: DivergedError, before: Mapping[str, Tensor]) -> None:
+        """Leave a trial out from now on, and keep the head that it had before this epoch.
+
+        Raises:
+            OSError: that cannot be written.
+        """
+        if place in self.diverged:
+            return
+        trial = self.trials[place]
+        if self.states:
+            tensors = on_cpu(trial.network) | {name: tensor.cpu() for name, tensor in before.items()}
+            error = diverged.keep(trial.spec, self.states, error, trial.record, tensors)
+        self.diverged[place] = str(error)
 
     def _step(self, x_TBF: Tensor, y_TB: Tensor) -> tuple[Tensor, Tensor]:
         """One step of every trial; the mean losses (T,) and numbers of hits (T,) stay on the device."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import transferlab
 from transferlab.core import data, engine, interrupt, network, optim, policy, ranks, resume
@@ -47,6 +47,21 @@ def train_trial(spec: TrialSpec, folder: Path, report: Report, states: Path | No
         StateError: `states` holds a state that is damaged or of another trial.
     """
     return Trial(spec, folder, report, states).run()
+
+
+def released(spec: TrialSpec, record: Record, tensors: dict[str, Tensor], selection: str) -> Checkpoint:
+    """A trial's weights, those of the record's selected epoch, as a checkpoint that says what they are."""
+    header = {
+        **spec.initial.header,
+        "strategy": spec.name,
+        "trial": spec.trial,
+        "seed": spec.seed,
+        "selection": selection,
+        "epoch": record.selected_epoch,
+        "metrics": record.metrics(),
+        "versions": {"transferlab": transferlab.__version__, "torch": torch.__version__},
+    }
+    return Checkpoint(tensors, header)
 
 
 class Trial:
@@ -84,7 +99,9 @@ class Trial:
 
     def result(self) -> TrialResult:
         """What the trial leaves."""
-        return TrialResult(self._checkpoint(), self.record.history, self.record.steps, self._cost())
+        tensors = self.record.best.tensors or on_cpu(self.network)
+        checkpoint = released(self.spec, self.record, tensors, self.spec.strategy.selection_rule)
+        return TrialResult(checkpoint, self.record.history, self.record.steps, self._cost())
 
     def _stage(self, name: str, stage: Stage, last: int) -> None:
         """Train a stage up to epoch `last` of the trial: all of it, or what an interrupted trial has left of it."""
@@ -243,19 +260,6 @@ class Trial:
         steps = len(result.losses)
         at = Progress(self.spec.trial, stage, self.record.epoch, self.spec.strategy.epochs, steps, steps)
         self.report(replace(at, loss=result.loss, accuracy=result.accuracy, held_out_accuracy=held_out))
-
-    def _checkpoint(self) -> Checkpoint:
-        header = {
-            **self.spec.initial.header,
-            "strategy": self.spec.name,
-            "trial": self.spec.trial,
-            "seed": self.spec.seed,
-            "selection": self.spec.strategy.selection_rule,
-            "epoch": self.record.selected_epoch,
-            "metrics": self.record.metrics(),
-            "versions": {"transferlab": transferlab.__version__, "torch": torch.__version__},
-        }
-        return Checkpoint(self.record.best.tensors or on_cpu(self.network), header)
 
     def _cost(self) -> dict[str, Any]:
         self.memory.look()

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from transferlab.core import together
+from transferlab.core import diverged, together
 from transferlab.core.engine import DivergedError
 from transferlab.core.launch import launch
 from transferlab.core.spec import Report, TrialResult, TrialSpec
@@ -19,12 +19,14 @@ def train_trials(
 ) -> dict[int, TrialResult]:
     """Train the trials of a strategy, or go on with those that were interrupted; the results by number.
 
-    A trial that diverges is left out, with an error in the log, and the others go on. Arguments as in `train_trial`.
+    A trial that diverges is left out, with an error in the log, and the others go on. Its last good weights are kept
+    beside `states` (see `diverged`) until a trial of its number finishes. Arguments as in `train_trial`.
 
     Raises:
         DeviceError: there are fewer devices than `training.compute.devices`.
         DeviceMemoryError: the device has too little memory.
         DivergedError: every trial diverged.
+        OSError: a file cannot be written, such as for lack of space.
         PolicyError: a stage's policy does not fit the network.
         StateError: `states` holds a state that is damaged or of another trial.
     """
@@ -35,13 +37,15 @@ def train_trials(
         logger.error("%s: trial %d of %d stopped: %s", specs[0].name, number + 1, len(specs), error)
     if len(failures) == len(specs):
         raise next(iter(failures.values()))
-    return {number: outcome for number, outcome in outcomes.items() if isinstance(outcome, TrialResult)}
+    finished = {number: outcome for number, outcome in outcomes.items() if isinstance(outcome, TrialResult)}
+    if states:
+        for number in finished:
+            diverged.clear(states, number)
+    return finished
 
 
 def _outcome(spec: TrialSpec, folder: Path, report: Report, states: Path | None) -> TrialResult | DivergedError:
     try:
         return launch(spec, folder, report, states)
     except DivergedError as error:
-        if states:  # it would diverge again, and with a lower rate it would be another trial's state
-            (states / f"trial_{spec.trial}.pt").unlink(missing_ok=True)
-        return error
+        return diverged.keep_saved(spec, states, error) if states else error
