@@ -12,6 +12,7 @@ from typing import Literal
 
 import psutil
 import torch
+from torch import Tensor
 
 from transferlab.core.problems import check
 
@@ -153,6 +154,28 @@ def _name(kind: str) -> str:
     cpuinfo = Path("/proc/cpuinfo")  # on Linux, platform.processor() is the architecture alone
     found = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.is_file() else None
     return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on the device; through pinned memory to CUDA, so that the host need not wait for the copy."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def has_room(device: torch.device, needed: int, held: int = 0) -> bool:
+    """Whether a GPU has room for so many bytes beside what training needs: half of what is free.
+
+    Args:
+        device: any but CUDA always has room.
+        needed: how many.
+        held: bytes that are there already for the same purpose; half is to do for them all.
+    """
+    if device.type != "cuda":
+        return True
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch keeps what was freed
+    free = torch.cuda.mem_get_info(device)[0] + unused
+    return needed + held < (free + held) / 2
 
 
 class PeakMemory:

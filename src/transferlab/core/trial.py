@@ -186,25 +186,30 @@ class Trial:
 
     def sources(self, name: str, stage: Stage) -> tuple[nn.Module, data.Source, data.Source | None]:
         """What runs in the stage and on what: the tail on features where the prefix is frozen, else the network."""
-        spec = self.spec
         view, seed = self.view.at(stage.size), self._view_seed(name, stage)
-        train = Images(spec.train, view, self.machine, stage.augmentation, seed, stage.distinct_views)
+        train = Images(self.spec.train, view, self.machine, stage.augmentation, seed, stage.distinct_views)
         held_out = self._held_out_images()
-        if stage.distinct_views is None:  # a new view every epoch has to be computed every epoch anyway
-            return self.network, train, held_out
-        began = time.perf_counter()
         splits = [train, held_out] if held_out else [train]
-        kept = data.on_features(
-            self.network, splits, spec.strategy.model, self.folder, spec.keeping, partial(self._on_features, name)
-        )
+        kept = self._on_features(name, splits) if stage.distinct_views is not None else None
         if kept is None:
+            for images in splits:
+                images.settle()
             return self.network, train, held_out
-        self.feature_seconds[name] = sum(source.seconds for source in kept.sources)
-        self.feature_bytes = max(self.feature_bytes, sum(source.nbytes for source in kept.sources))
-        self.started += time.perf_counter() - began  # shared by trials and strategies: a cost of its own
         return kept.tail, kept.sources[0], kept.sources[1] if held_out else None
 
-    def _on_features(self, stage: str, done: int, count: int) -> None:
+    def _on_features(self, stage: str, splits: list[Images]) -> data.OnFeatures | None:
+        """The stage's tail and features, where the prefix is frozen; a cost of its own, shared by trials."""
+        spec, began = self.spec, time.perf_counter()
+        kept = data.on_features(
+            self.network, splits, spec.strategy.model, self.folder, spec.keeping, partial(self._tell_features, stage)
+        )
+        if kept is not None:
+            self.feature_seconds[stage] = sum(source.seconds for source in kept.sources)
+            self.feature_bytes = max(self.feature_bytes, sum(source.nbytes for source in kept.sources))
+            self.started += time.perf_counter() - began
+        return kept
+
+    def _tell_features(self, stage: str, done: int, count: int) -> None:
         epoch, epochs = self.record.epoch + 1, self.spec.strategy.epochs
         self.report(Progress(self.spec.trial, stage, epoch, epochs, done, count, doing="frozen layers"))
 
