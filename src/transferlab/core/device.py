@@ -18,6 +18,7 @@ from transferlab.core.problems import check
 
 DeviceName = Literal["auto", "cuda", "mps", "cpu"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Compile = Literal["auto"] | bool
 
 
 class DeviceError(RuntimeError):
@@ -41,6 +42,7 @@ class Compute:
             same up to rounding, but for BatchNorm in training mode, which sees the images of a pass.
         compile: let torch compile forward and backward passes of the training: up to a minute at the start, then faster
             steps. The numbers are the same up to rounding, but for dropout masks. On the CPU it needs a C++ compiler.
+            `auto` does so for long stages on CUDA; see `compilation`.
     """
 
     device: DeviceName = "auto"
@@ -48,7 +50,7 @@ class Compute:
     threads: int | None = None
     devices: int = 1
     micro_batch: int | None = None
-    compile: bool = False
+    compile: Compile = "auto"
 
     def __post_init__(self) -> None:
         check(
@@ -77,7 +79,7 @@ class Machine:
     threads: int
     devices: int = field(default=1, repr=False)
     micro_batch: int | None = field(default=None, repr=False)
-    compile: bool = field(default=False, repr=False)
+    compile: Compile = field(default="auto", repr=False)
 
     @property
     def memory_format(self) -> torch.memory_format:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transferlab.core import optim, policy, prefetch, ranks, seeding
+from transferlab.core import compilation, optim, policy, prefetch, ranks, seeding
 from transferlab.core.data import Source
 from transferlab.core.device import Machine, upload
 from transferlab.core.schedule import Position
@@ -53,6 +53,7 @@ class StageTraining:
         machine: where.
         seed: key of the order of images and of dropout.
         on_step: called with (step, steps) of the epoch.
+        compiled: how torch compiles the passes; None as they are.
     """
 
     stage: Stage
@@ -63,12 +64,12 @@ class StageTraining:
     machine: Machine
     seed: tuple[int | str, ...]
     on_step: Callable[[int, int], None]
+    compiled: compilation.Mode | None = None
 
     def __post_init__(self) -> None:
         self._scaler = torch.amp.GradScaler(self.machine.device.type, enabled=self.machine.dtype == torch.float16)
         self._trained = [p for group in self.optimizer.param_groups for p in group["params"]]
-        runs = cast("nn.Module", torch.compile(self.network)) if self.machine.compile else self.network
-        self._parallel = ranks.parallel(runs)
+        self._parallel = ranks.parallel(compilation.compiled(self.network, self.compiled))
 
     def state_dict(self) -> dict[str, Any]:
         """What a resume needs besides the network."""
@@ -145,6 +146,7 @@ class StageTraining:
     def _pass(self, x: Tensor, rows: Tensor, rows_B: Tensor) -> tuple[Tensor, Tensor]:
         """Add what some images of a batch contribute to the gradient of its mean loss; their part of that, and hits."""
         y = self.labels_N[upload(_shown(rows, rows_B), self.labels_N.device)]
+        compilation.begin_pass(self.compiled)
         with self.machine.autocast():
             logits = self._parallel(x)
             loss = functional.cross_entropy(logits, y, label_smoothing=self.stage.label_smoothing)

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import transferlab
-from transferlab.core import data, engine, interrupt, network, optim, policy, ranks, resume
+from transferlab.core import compilation, data, engine, interrupt, network, optim, policy, ranks, resume
 from transferlab.core.checkpoint import Checkpoint, digest
 from transferlab.core.data import Images
 from transferlab.core.device import Machine, PeakMemory, choose
@@ -94,6 +94,7 @@ class Trial:
             return
         with ranks.zero_first():  # computes what a frozen prefix makes of the images; the others find it
             running, source, held_out = self.sources(name, stage)
+        mode = compilation.mode(self.machine, stage, self.view.at(stage.size).size, source.on_device)
         training = engine.StageTraining(
             stage,
             running,
@@ -103,6 +104,7 @@ class Trial:
             self.machine,
             (self.spec.trial_seed, name),
             lambda step, steps: self._on_step(name, step, steps),
+            mode if self._is_compiled(stage) else None,
         )
         if self.state and self.state["stage"] == name:
             training.load_state_dict(self.state["training"])
@@ -159,10 +161,16 @@ class Trial:
             "number of trials": together,
             "machine": self.machine,
             "number of devices": self.machine.devices,
-            "compilation": self.machine.compile,
+            "compilation": [self._is_compiled(stage) for stage in spec.strategy.stages.values()],
             # Not micro_batch, which changes rounding alone: a trial that ran out of memory goes on with a smaller one.
         }
         return resume.fingerprint(**parts)
+
+    def _is_compiled(self, stage: Stage) -> bool:
+        names, head = [name for name, _ in self.network.named_parameters()], self.spec.initial.header["head"]
+        head_alone = stage.distinct_views is not None and policy.trains_head_alone(stage.trainable, names, head)
+        size = self.view.at(stage.size).size
+        return compilation.is_compiled(self.machine, stage, len(self.labels), size, head_alone)
 
     def _state(self, stage: str, training: engine.StageTraining) -> dict[str, Any]:
         return {
