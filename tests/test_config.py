@@ -100,6 +100,12 @@ def test_valid_parameters_become_typed():
     assert not experiment.strategies["scratch"].decides
 
 
+@pytest.mark.parametrize("value", ["auto", True, False])
+def test_compilation_is_decided_or_left_to_be(value):
+    experiment = read_experiment(changed(("training.compute.compile", value)), "mine")
+    assert experiment.training.compute.compile == value
+
+
 def test_keys_for_interpolation_only_are_not_read():
     read_experiment({**VALID, "_backbone": {"anything": 1}}, "mine")
 
@@ -141,6 +147,10 @@ WRONG = {
         f"{HEAD}.augmentation.2.hue: 0.7 - must be between 0 and 0.5",
     ),
     "literal_typo": (("training.compute.device", "gpu"), 'training.compute.device: "gpu" - must be auto or cuda or'),
+    "neither_auto_nor_a_boolean": (
+        ("training.compute.compile", "yes"),
+        'compile: "yes" - must be auto or must be a valid',
+    ),
     "select_typo": (
         ("strategies.staged.select", "bset"),
         'strategies.staged.select: "bset" - must be last or best; did you mean "best"',

@@ -15,6 +15,7 @@ from PIL import Image
 
 from benchmarks.faults.row import FILE_ALONE, NOTHING, STOPPED, UNNOTICED, crashed, is_told, said
 from transferlab.core.build import Report, build
+from transferlab.core.canvas import HostImages
 from transferlab.core.decode_pool import pixel_sha256
 from transferlab.core.duplicates import across_splits, duplicates
 from transferlab.core.label_table import LabelTable
@@ -97,8 +98,8 @@ def _check(root: Path, result: Attempt, store: ImageStore) -> None:
     assert len(told) == len(set(told)), "a file is counted twice"
     files = {str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()}
     assert all(name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") in told for name in files)
-    images = store.batch(range(len(store)))
-    x_B3SS = VIEW.render(images, VIEW.draw(store.shapes_N2, (), None), CPU)
+    images = HostImages(store.batch(range(len(store))), CPU)
+    x_B3SS = VIEW.render(images, VIEW.draw(store.shapes_N2, (), None))
     assert torch.isfinite(x_B3SS).all()
 
 

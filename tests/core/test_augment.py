@@ -9,6 +9,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from transferlab.core import augment, views
 from transferlab.core.augment import ColorJitter, RandomCrop, RandomFlip, RandomResizedCrop, RandomRotation
+from transferlab.core.canvas import HostImages
 from transferlab.core.problems import FieldProblems
 from transferlab.core.seeding import generator
 
@@ -40,7 +41,7 @@ def drawn(operations, shape, size, n=1, seed=0):
 
 def rendered(operations, image_HWC, size, seed=0):
     draws = drawn(operations, image_HWC.shape[:2], size, seed=seed)
-    return views.resample([image_HWC], draws, size, "bilinear", CPU)[0], draws.map_N23[0]
+    return views.resample(HostImages([image_HWC], CPU), draws, size, "bilinear")[0], draws.map_N23[0]
 
 
 # ---- the same numbers as torchvision for the same parameters ---------------------------------------------------------

@@ -131,17 +131,22 @@ def test_no_pass_is_larger_than_a_micro_batch():
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch compiles for the CPU with a C++ compiler")
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler
-def test_a_compiled_step_trains_the_same_weights():
+@pytest.mark.parametrize("how", ["default", "reduce-overhead"])
+def test_a_compiled_step_trains_the_same_weights(how, monkeypatch):
+    marks = []
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: marks.append(None))
+
     def trained_in(how):
         net, config = linear(), stage(optimizer=SGD(lr=0.3), batch_size=4)
         optimizer = optim.build(config.optimizer, dict(net.named_parameters()), policy.apply(net, "all", ()))
-        stretch = StageTraining(config, net, optimizer, recorded(), Y, how, (0,), lambda *_: None)
-        assert isinstance(stretch._parallel, torch._dynamo.OptimizedModule) == how.compile
+        stretch = StageTraining(config, net, optimizer, recorded(), Y, machine(), (0,), lambda *_: None, how)
+        assert isinstance(stretch._parallel, torch._dynamo.OptimizedModule) == (how is not None)
         stretch.epoch(0, [])
         return state(net)
 
-    plain, compiled = trained_in(machine()), trained_in(replace(machine(), compile=True))
+    plain, compiled = trained_in(None), trained_in(how)
     assert all(torch.allclose(plain[name], compiled[name], atol=1e-6) for name in plain)
+    assert len(marks) == (3 if how == "reduce-overhead" else 0)  # a mark before each of three steps
 
 
 def test_label_smoothing_and_clipping_reach_the_step():

@@ -10,6 +10,7 @@ from tiny import VIEW, machine, spec_of, split_of, stage, strategy
 from torchvision.transforms import functional
 
 from transferlab.core import augment, network, optim
+from transferlab.core.canvas import HostImages
 from transferlab.core.optim import SGD, Adam
 from transferlab.core.problems import FieldProblems
 from transferlab.core.trial import train_trial
@@ -20,7 +21,7 @@ def seen(image_HWC, operations=(), **changes):
     """What the network sees of one image, uint8 (S, S, 3)."""
     view = replace(VIEW, **{"size": 32, "resize": 32, **changes})
     draws = view.draw(np.array([image_HWC.shape[:2]]), operations, None)
-    return (view.pixels([image_HWC], draws, torch.device("cpu"))[0] * 255).round().permute(1, 2, 0).numpy()
+    return (view.pixels(HostImages([image_HWC], torch.device("cpu")), draws)[0] * 255).round().permute(1, 2, 0).numpy()
 
 
 def smooth(height, width):

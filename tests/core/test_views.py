@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from transferlab.core import views
 from transferlab.core.augment import ColorJitter, RandomCrop, RandomFlip, RandomResizedCrop, RandomRotation
+from transferlab.core.canvas import HostImages
 from transferlab.core.problems import FieldProblems
 from transferlab.core.seeding import generator
 from transferlab.core.views import Input, Preset, View
@@ -41,7 +42,7 @@ def stored(image_HWC, how):
 def held_out(images, how):
     images = [stored(image, how) for image in images]
     draws = how.draw(np.array([image.shape[:2] for image in images]), (), None)
-    return how.render(images, draws, CPU)
+    return how.render(HostImages(images, CPU), draws)
 
 
 def expected(image_HWC, how):
@@ -115,12 +116,12 @@ def test_a_view_depends_on_the_image_and_not_on_its_batch():
     images = [stored(noise(shape), how) for shape in [(40, 90), (90, 40), (20, 30), (64, 64), (50, 50)]]
     shapes_N2 = np.array([image.shape[:2] for image in images])
     draws = how.draw(shapes_N2, OPERATIONS, generator(0))
-    whole = how.render(images, draws, CPU)
+    whole = how.render(HostImages(images, CPU), draws)
     order = torch.tensor([3, 0, 4, 2, 1])
     for rows in torch.split(order, 2):
-        batch = how.render([images[row] for row in rows], draws.take(rows), CPU)
+        batch = how.render(HostImages(images, CPU).take(rows), draws.take(rows))
         assert torch.allclose(batch, whole[rows], atol=2e-4)
-    again = how.render(images, how.draw(shapes_N2, OPERATIONS, generator(0)), CPU)
+    again = how.render(HostImages(images, CPU), how.draw(shapes_N2, OPERATIONS, generator(0)))
     assert torch.equal(again, whole)
 
 
@@ -132,18 +133,18 @@ def test_a_smaller_view_shows_the_same_part_of_the_image():
     shown = []
     for how in (whole, half):
         draws = how.draw(np.array([image_HWC.shape[:2]]), (), None)
-        shown.append(how.render([image_HWC], draws, CPU))
+        shown.append(how.render(HostImages([image_HWC], CPU), draws))
     assert (torch.nn.functional.avg_pool2d(shown[0], 2) - shown[1]).abs().max() < 0.02
 
 
 def test_pixels_are_the_batch_before_normalisation():
     how = view(mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 2.0))
-    images = [noise((36, 36))]
-    draws = how.draw(np.array([(36, 36)]), OPERATIONS, generator(0))
-    pixels = how.pixels(images, draws, CPU)
+    images = HostImages([noise((36, 36))], CPU)
+    draws = how.draw(images.shape_N2, OPERATIONS, generator(0))
+    pixels = how.pixels(images, draws)
     assert pixels.min() >= 0
     assert pixels.max() <= 1
-    assert torch.allclose(how.render(images, draws, CPU)[0], tv.normalize(pixels[0], how.mean, how.std), atol=1e-6)
+    assert torch.allclose(how.render(images, draws)[0], tv.normalize(pixels[0], how.mean, how.std), atol=1e-6)
 
 
 def test_augmentation_works_on_the_resized_image_however_it_is_stored():
@@ -154,7 +155,7 @@ def test_augmentation_works_on_the_resized_image_however_it_is_stored():
     assert (float(scale_x), float(scale_y)) == (0.5, 0.5)
     enlarged = tv.resize(torch.from_numpy(image_HWC).permute(2, 0, 1).float(), [40], antialias=True) / 255
     crop = tv.crop(enlarged, int(top / 0.5), int(left / 0.5), 32, 32)
-    assert torch.allclose(how.render([image_HWC], draws, CPU)[0], crop, atol=1e-4)
+    assert torch.allclose(how.render(HostImages([image_HWC], CPU), draws)[0], crop, atol=1e-4)
 
 
 @given(st.floats(-40, 60), st.integers(2, 20))

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from transferlab.core.device import upload
 from transferlab.core.problems import check
 
 # ITU-R 601-2 luma, the weights PIL and torchvision use for grey.
@@ -53,10 +54,10 @@ def jitter(x_B3HW: Tensor, table_B8: Tensor) -> Tensor:
     factors_B4, order_B4 = table_B8[:, :4], table_B8[:, 4:].long()
     for place in range(4):
         for kind, adjust in enumerate((_brightness, _contrast, _saturation, _hue)):
-            rows = order_B4[:, place] == kind
-            if bool(rows.any()):
-                factor = factors_B4[rows, kind].to(x_B3HW.device)[:, None, None, None]
-                where = rows.to(x_B3HW.device)
+            rows = (order_B4[:, place] == kind).nonzero()[:, 0]
+            if len(rows):
+                factor = upload(factors_B4[rows, kind], x_B3HW.device)[:, None, None, None]
+                where = upload(rows, x_B3HW.device)  # numbers: a mask would make the host wait for their count
                 x_B3HW[where] = adjust(x_B3HW[where], factor)
     return x_B3HW
 

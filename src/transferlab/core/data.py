@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import transferlab
-from transferlab.core import features
+from transferlab.core import features, resident
 from transferlab.core.augment import Draws, Operation
 from transferlab.core.backbones import Model
+from transferlab.core.canvas import HostImages, Pixels, ResidentImages
 from transferlab.core.cut import Cut, Tail, cut
-from transferlab.core.device import Machine
+from transferlab.core.device import Machine, has_room, upload
 from transferlab.core.features import Keeping
 from transferlab.core.seeding import generator
 from transferlab.core.store import ImageStore
@@ -82,6 +83,16 @@ class Images:
     seed: tuple[int | str, ...] = ()
     views: int | None = 1
     _drawn: tuple[int, Draws] | None = field(default=None, repr=False)
+    _resident: ResidentImages | None = field(default=None, repr=False)
+
+    def settle(self) -> None:
+        """Have the pixels live on the device if that pays; worth it where they are used more often than once."""
+        self._resident = resident.keep(self.split.name, self.split.store, self.split.rows, self.machine.device)
+
+    @property
+    def on_device(self) -> bool:
+        """Whether batches are cut from what is in the device's memory."""
+        return self._resident is not None
 
     def view_number(self, epoch: int) -> int:
         """Which of the distinct views an epoch (from 0) uses."""
@@ -97,14 +108,17 @@ class Images:
 
     def pixels(self, number: int) -> Tensor:
         """All images of one view before normalisation, (N, 3, S, S) in [0, 1]: what a figure shows."""
-        return self.view.pixels(self.split.store.batch(self.split.rows), self.draws(number), self.machine.device)
+        return self.view.pixels(self._images(torch.arange(len(self.split))), self.draws(number))
 
     def batch(self, epoch: int, rows: Tensor) -> Tensor:
         """Normalised x_B3SS of some images (positions within the split, int64 on the CPU) in an epoch."""
         draws = self.draws(self.view_number(epoch)).take(rows)
-        images = self.split.store.batch(self.split.rows[rows.numpy()])
-        x_B3SS = self.view.render(images, draws, self.machine.device)
-        return x_B3SS.to(memory_format=self.machine.memory_format)
+        return self.view.render(self._images(rows), draws).to(memory_format=self.machine.memory_format)
+
+    def _images(self, rows: Tensor) -> Pixels:
+        if self._resident is not None:
+            return self._resident.take(rows)
+        return HostImages(self.split.store.batch(self.split.rows[rows.numpy()]), self.machine.device)
 
     def in_order(self, number: int = 0) -> Iterator[Tensor]:
         """All images of one view, in order, in batches for evaluation."""
@@ -131,10 +145,16 @@ class Features:
         """Size of all views."""
         return sum(view.nbytes for view in self.views)
 
+    @property
+    def on_device(self) -> bool:
+        """Whether batches are cut from what is in the device's memory."""
+        return self.views[0].device.type == self.device.type
+
     def batch(self, epoch: int, rows: Tensor) -> Tensor:
         """The tail's input for some images in an epoch, float32."""
         view = self.views[epoch % len(self.views)]
-        return view[rows.to(view.device)].to(self.device, torch.float32)
+        x_BF = view[upload(rows, view.device)]
+        return (x_BF if self.on_device else upload(x_BF, self.device)).float()
 
     def in_order(self, number: int = 0) -> Iterator[Tensor]:
         """All images of one view, in order, in batches for evaluation."""
@@ -192,7 +212,7 @@ def on_features(
         done += images
         tell(done, count)
 
-    home = device if _has_room(device, needed) else torch.device("cpu")
+    home = device if has_room(device, needed) else torch.device("cpu")
     sources = []
     for images in splits:
         numbers = range(images.views or 0)
@@ -220,8 +240,3 @@ def _features(
             yield x_BF
 
     return features.cached(folder, key, len(images.split), make, keeping)
-
-
-def _has_room(device: torch.device, needed: int) -> bool:
-    """Whether a GPU has room for features beside what training needs: half of what is free."""
-    return device.type != "cuda" or needed < torch.cuda.mem_get_info(device)[0] / 2

@@ -12,12 +12,14 @@ from typing import Literal
 
 import psutil
 import torch
+from torch import Tensor
 
 from transferlab.core.allocator import keep_freed_memory
 from transferlab.core.problems import check
 
 DeviceName = Literal["auto", "cuda", "mps", "cpu"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Compile = Literal["auto"] | bool
 
 
 class DeviceError(RuntimeError):
@@ -41,6 +43,7 @@ class Compute:
             same up to rounding, but for BatchNorm in training mode, which sees the images of a pass.
         compile: let torch compile forward and backward passes of the training: up to a minute at the start, then faster
             steps. The numbers are the same up to rounding, but for dropout masks. On the CPU it needs a C++ compiler.
+            `auto` does so for long stages on CUDA; see `compilation`.
     """
 
     device: DeviceName = "auto"
@@ -48,7 +51,7 @@ class Compute:
     threads: int | None = None
     devices: int = 1
     micro_batch: int | None = None
-    compile: bool = False
+    compile: Compile = "auto"
 
     def __post_init__(self) -> None:
         check(
@@ -77,7 +80,7 @@ class Machine:
     threads: int
     devices: int = field(default=1, repr=False)
     micro_batch: int | None = field(default=None, repr=False)
-    compile: bool = field(default=False, repr=False)
+    compile: Compile = field(default="auto", repr=False)
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -156,6 +159,28 @@ def _name(kind: str) -> str:
     cpuinfo = Path("/proc/cpuinfo")  # on Linux, platform.processor() is the architecture alone
     found = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.is_file() else None
     return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on the device; through pinned memory to CUDA, so that the host need not wait for the copy."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def has_room(device: torch.device, needed: int, held: int = 0) -> bool:
+    """Whether a GPU has room for so many bytes beside what training needs: half of what is free.
+
+    Args:
+        device: any but CUDA always has room.
+        needed: how many.
+        held: bytes that are there already for the same purpose; half is to do for them all.
+    """
+    if device.type != "cuda":
+        return True
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch keeps what was freed
+    free = torch.cuda.mem_get_info(device)[0] + unused
+    return needed + held < (free + held) / 2
 
 
 class PeakMemory:

@@ -6,18 +6,19 @@ Shapes: B images of a batch, K classes, N images of a split.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transferlab.core import optim, policy, ranks, seeding
+from transferlab.core import compilation, optim, policy, prefetch, ranks, seeding
 from transferlab.core.data import Source
-from transferlab.core.device import Machine
+from transferlab.core.device import Machine, upload
 from transferlab.core.schedule import Position
 from transferlab.core.strategy import Stage
 
@@ -52,6 +53,7 @@ class StageTraining:
         machine: where.
         seed: key of the order of images and of dropout.
         on_step: called with (step, steps) of the epoch.
+        compiled: how torch compiles the passes; None as they are.
     """
 
     stage: Stage
@@ -62,12 +64,12 @@ class StageTraining:
     machine: Machine
     seed: tuple[int | str, ...]
     on_step: Callable[[int, int], None]
+    compiled: compilation.Mode | None = None
 
     def __post_init__(self) -> None:
         self._scaler = torch.amp.GradScaler(self.machine.device.type, enabled=self.machine.dtype == torch.float16)
         self._trained = [p for group in self.optimizer.param_groups for p in group["params"]]
-        runs = cast("nn.Module", torch.compile(self.network)) if self.machine.compile else self.network
-        self._parallel = ranks.parallel(runs)
+        self._parallel = ranks.parallel(compilation.compiled(self.network, self.compiled))
 
     def state_dict(self) -> dict[str, Any]:
         """What a resume needs besides the network."""
@@ -91,7 +93,8 @@ class StageTraining:
         correct = torch.zeros((), dtype=torch.int64, device=self.machine.device)
         started = time.perf_counter()
         masks = (ranks.number(),) if ranks.number() else ()
-        with seeding.global_seed(self.machine.device, *self.seed, "dropout", number, *masks):
+        seeded = seeding.global_seed(self.machine.device, *self.seed, "dropout", number, *masks)
+        with seeded, closing(self._inputs(number, order)) as inputs:
             for step, rows in enumerate(order):
                 at = Position(
                     number * len(order) + step,
@@ -101,7 +104,7 @@ class StageTraining:
                     validation_losses,
                 )
                 rates.append(set_rate(self.optimizer, self.stage, at))
-                loss, hits = self._step(number, rows)
+                loss, hits = self._step(inputs, rows)
                 loss_S.append(loss)
                 correct += hits
                 self.on_step(step + 1, len(order))
@@ -112,14 +115,26 @@ class StageTraining:
         seconds = time.perf_counter() - started
         return summarise(losses, int(correct), [len(rows) for rows in order], rates, seconds, number)
 
-    def _step(self, epoch: int, rows_B: Tensor) -> tuple[Tensor, Tensor]:
+    def _passes(self, rows_B: Tensor) -> tuple[Tensor, ...]:
+        """This rank's share of a batch, cut into passes."""
+        return ranks.shares(rows_B, ranks.count(), self.machine.micro_batch)[ranks.number()]
+
+    def _inputs(self, epoch: int, order: list[Tensor]) -> Generator[Tensor]:
+        """The input of every pass of an epoch, in order; made while the device works where that does not hold it."""
+        shown = [_shown(rows, rows_B) for rows_B in order for rows in self._passes(rows_B)]
+        make = partial(self.source.batch, epoch)
+        if prefetch.pays(self.machine.device) and not self.source.on_device:
+            return prefetch.ahead(make, shown, self.labels_N.device)
+        return (make(rows) for rows in shown)
+
+    def _step(self, inputs: Iterator[Tensor], rows_B: Tensor) -> tuple[Tensor, Tensor]:
         """One optimizer step on a batch; this rank's part of the mean loss and of the hits stay on the device."""
-        passes = ranks.shares(rows_B, ranks.count(), self.machine.micro_batch)[ranks.number()]
+        passes = self._passes(rows_B)
         self.optimizer.zero_grad(set_to_none=True)
         done = []
         for number, rows in enumerate(passes, 1):
             with nullcontext() if number == len(passes) else ranks.without_average(self._parallel):
-                done.append(self._pass(epoch, rows, rows_B))
+                done.append(self._pass(next(inputs), rows, rows_B))
         if self.stage.clip is not None:
             self._scaler.unscale_(self.optimizer)
             self.stage.clip.apply(self._trained)
@@ -128,13 +143,10 @@ class StageTraining:
         losses, hits = zip(*done, strict=True)
         return torch.stack(losses).sum(), torch.stack(hits).sum()
 
-    def _pass(self, epoch: int, rows: Tensor, rows_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Add what some images of a batch contribute to the gradient of its mean loss; their part of that, and hits.
-
-        No images make a pass nonetheless, since ranks meet in it: with the batch's first, at weight zero.
-        """
-        shown = rows if len(rows) else rows_B[:1]
-        x, y = self.source.batch(epoch, shown), self.labels_N[shown.to(self.labels_N.device)]
+    def _pass(self, x: Tensor, rows: Tensor, rows_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Add what some images of a batch contribute to the gradient of its mean loss; their part of that, and hits."""
+        y = self.labels_N[upload(_shown(rows, rows_B), self.labels_N.device)]
+        compilation.begin_pass(self.compiled)
         with self.machine.autocast():
             logits = self._parallel(x)
             loss = functional.cross_entropy(logits, y, label_smoothing=self.stage.label_smoothing)
@@ -142,6 +154,11 @@ class StageTraining:
         # Gradients are averaged over ranks, and what is wanted is their sum.
         self._scaler.scale(loss * ranks.count()).backward()  # type: ignore[no-untyped-call]
         return loss.detach(), (logits.detach().argmax(dim=1) == y)[: len(rows)].sum()
+
+
+def _shown(rows: Tensor, rows_B: Tensor) -> Tensor:
+    """What a pass shows: its images, or where it has none the batch's first, at weight zero, since ranks meet in it."""
+    return rows if len(rows) else rows_B[:1]
 
 
 def set_rate(optimizer: torch.optim.Optimizer, stage: Stage, at: Position) -> float:

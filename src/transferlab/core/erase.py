@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from transferlab.core.device import upload
 from transferlab.core.problems import check
 
 
@@ -85,9 +86,9 @@ def _kept(box_N4: Tensor, p: float, rng: torch.Generator) -> Tensor:
 
 def erase(x_B3SS: Tensor, box_B4: Tensor, colour: tuple[float, float, float]) -> Tensor:
     """The batch with every image's box in one colour."""
-    top, left, bottom, right = box_B4.to(x_B3SS.device)[:, :, None].unbind(dim=1)
+    top, left, bottom, right = upload(box_B4, x_B3SS.device)[:, :, None].unbind(dim=1)
     at_S = torch.arange(x_B3SS.shape[-1], device=x_B3SS.device)
     rows_BS, columns_BS = (top <= at_S) & (at_S < bottom), (left <= at_S) & (at_S < right)
     inside_B1SS = (rows_BS[:, :, None] & columns_BS[:, None, :])[:, None]
-    fill_3 = torch.tensor(colour, device=x_B3SS.device, dtype=x_B3SS.dtype)
+    fill_3 = upload(torch.tensor(colour, dtype=x_B3SS.dtype), x_B3SS.device)
     return torch.where(inside_B1SS, fill_3[:, None, None], x_B3SS)

@@ -64,6 +64,16 @@ def scales(policy: Policy, names: list[str], head: Sequence[str]) -> dict[str, f
     return trained
 
 
+def trains_head_alone(policy: Policy, names: list[str], head: Sequence[str]) -> bool:
+    """Whether the policy trains nothing outside the modules that make the logits.
+
+    Raises:
+        PolicyError: as `scales`.
+    """
+    inside = tuple(f"{module}." for module in head)
+    return all(name.startswith(inside) for name in scales(policy, names, head))
+
+
 def apply(model: nn.Module, policy: Policy, head: Sequence[str]) -> dict[str, float]:
     """Set `requires_grad` of every parameter by the policy and return the scales of the trained ones."""
     parameters = dict(model.named_parameters())

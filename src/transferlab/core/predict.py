@@ -10,6 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from transferlab.core import engine, network
+from transferlab.core.canvas import HostImages
 from transferlab.core.checkpoint import Checkpoint
 from transferlab.core.data import EVALUATION_BATCH
 from transferlab.core.decode import decode_rgb
@@ -49,7 +50,7 @@ def _batches(files: Sequence[Path], view: View, machine: Machine) -> Iterator[Te
     """The files as batches x_B3SS."""
     for start in range(0, len(files), EVALUATION_BATCH):
         photographs = [decode_rgb(file.read_bytes(), file.name) for file in files[start : start + EVALUATION_BATCH]]
-        images = [np.asarray(view.stored_as(photograph)) for photograph in photographs]
-        shapes_B2 = np.array([image.shape[:2] for image in images], dtype=np.int64)
-        x_B3SS = view.render(images, view.draw(shapes_B2, (), None), machine.device)
+        stored = [np.asarray(view.stored_as(photograph)) for photograph in photographs]
+        images = HostImages(stored, machine.device)
+        x_B3SS = view.render(images, view.draw(images.shape_N2, (), None))
         yield x_B3SS.to(memory_format=machine.memory_format)

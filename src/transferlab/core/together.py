@@ -23,6 +23,7 @@ from torch.nn import functional
 from transferlab.core import diverged, engine, interrupt, optim, resume, seeding
 from transferlab.core.cut import Tail
 from transferlab.core.data import Features, Source
+from transferlab.core.device import upload
 from transferlab.core.engine import DivergedError, EpochResult
 from transferlab.core.record import on_cpu
 from transferlab.core.schedule import Plateau, Position
@@ -177,7 +178,7 @@ class _Together:
             at = Position(number * len(steps) + step, self.stage.epochs * len(steps), number, self.stage.epochs)
             rates.append(engine.set_rate(self.optimizer, self.stage, at))
             rows_TB = order_TN[:, places_B]
-            loss_T, right_T = self._step(self.source.batch(number, rows_TB), self.first.labels[rows_TB.to(device)])
+            loss_T, right_T = self._step(self.source.batch(number, rows_TB), self.first.labels[upload(rows_TB, device)])
             losses.append(loss_T)
             hits_T += right_T
             self._on_step(number, step + 1, len(steps))

