@@ -35,6 +35,17 @@ def test_an_images_view_does_not_depend_on_batch_size_or_order(split):
             assert torch.allclose(augmented(split).batch(3, rows), expected[rows], atol=1e-4)
 
 
+def test_a_few_held_out_images_are_rendered_once_and_many_when_they_are_needed(split, monkeypatch):
+    held_out = Images(split, VIEW, machine())
+    few, rows = data.rendered(held_out), torch.tensor([4, 0, 6])
+    assert isinstance(few, Features)
+    batch = few.batch(5, rows)
+    assert torch.equal(batch, held_out.batch(5, rows))
+    assert batch.is_contiguous(memory_format=machine().memory_format)
+    monkeypatch.setattr(data, "MOST_RENDERED_BYTES", N * 3 * 32 * 32 * 4 - 1)
+    assert data.rendered(held_out) is held_out
+
+
 def test_epochs_may_be_asked_for_in_any_order(split):
     forwards, backwards = augmented(split), augmented(split)
     expected = [whole(forwards, epoch) for epoch in range(3)]

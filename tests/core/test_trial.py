@@ -10,7 +10,7 @@ from tiny import COMPUTE, FLIP_AND_CROP, machine, same, spec_of, split_of, stage
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from transferlab.core import engine, network, resume
+from transferlab.core import data, engine, network, resume
 from transferlab.core.augment import RandomFlip
 from transferlab.core.data import Images
 from transferlab.core.memory import DeviceMemoryError
@@ -181,6 +181,7 @@ def seen_images(monkeypatch):
 
 
 def test_held_out_images_are_never_augmented(splits, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "MOST_RENDERED_BYTES", 0)  # else they are rendered once
     seen = seen_images(monkeypatch)
     run(strategy(**STAGED), splits, tmp_path)
     held_out = [x for name, _, x in seen if name == "validation"]

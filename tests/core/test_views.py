@@ -165,6 +165,36 @@ def test_mirroring_is_numpys_reflect(point, extent):
     assert float(ours) == pixels[int(np.floor(point)) + 80] + 0.5
 
 
+GEOMETRIES = st.lists(
+    st.one_of(
+        st.builds(RandomResizedCrop, scale=st.just((0.3, 1.0)), size=st.sampled_from([None, 40])),
+        st.builds(RandomCrop, padding=st.sampled_from([0, 4]), padding_mode=st.sampled_from(["zeros", "reflect"])),
+        st.builds(RandomRotation, degrees=st.sampled_from([0, 1, 30])),
+        st.just(RandomFlip()),
+    ),
+    max_size=3,
+).map(tuple)
+
+
+@given(operations=GEOMETRIES, seed=st.integers(0, 99), interpolation=st.sampled_from(["bilinear", "bicubic"]))
+@settings(max_examples=60, deadline=None)
+def test_beyond_an_image_is_black_whether_corners_or_all_points_are_looked_at(operations, seed, interpolation):
+    how = view(interpolation=interpolation)
+    images = HostImages([stored(noise(shape), how) for shape in [(40, 52), (41, 36), (36, 36)]], CPU)
+    draws = how.draw(images.shape_N2, operations, generator(seed))
+    quick = how.pixels(images, draws)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(views, "_is_inside", lambda *_: False)
+        assert torch.equal(quick, how.pixels(images, draws))
+
+
+def test_crops_stay_inside_and_padding_does_not():
+    shape_N2 = np.array([(36, 50)])
+    crop, padded = (view().draw(shape_N2, (o,), generator(0)) for o in (RandomResizedCrop(), RandomCrop(padding=40)))
+    assert views._is_inside(crop.map_N23, 32, shape_N2)
+    assert not views._is_inside(padded.map_N23, 32, shape_N2)
+
+
 def test_a_pixel_wide_image_can_be_mirrored():
     assert float(views.mirrored(torch.tensor(3.5), torch.tensor(1))) in (0.5, 1.5)
 

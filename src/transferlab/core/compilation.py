@@ -25,7 +25,7 @@ Mode = Literal["default", "reduce-overhead"]
 def is_compiled(machine: Machine, stage: Stage, images: int, size: int, head_alone: bool) -> bool:
     """What `training.compute.compile` means for a stage. `auto` compiles long ones on CUDA.
 
-    Not on a CPU, where compiling takes as long and gains a tenth, nor on MPS.
+    Not on a CPU, where compiling takes as long and gains nothing that we could measure, nor on MPS.
 
     Args:
         machine: what was chosen.

@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 # Images in one forward pass without gradients: large enough to keep any device busy, small enough for 224 px on 2 GB.
 EVALUATION_BATCH = 64
+MOST_RENDERED_BYTES = 256 << 20  # of held-out images that are kept as floats: 445 of 224 px
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,14 @@ class Features:
 
 
 Source = Images | Features
+
+
+def rendered(images: Images) -> Source:
+    """Held-out images as the network sees them, rendered once for all epochs; where they are many, as they are."""
+    if len(images.split) * 3 * images.view.size**2 * 4 <= MOST_RENDERED_BYTES:
+        return Features((torch.cat(list(images.in_order())),), images.machine.device)
+    images.settle()
+    return images
 
 
 @dataclass(frozen=True)

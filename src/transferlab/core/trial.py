@@ -217,9 +217,8 @@ class Trial:
         splits = [train, held_out] if held_out else [train]
         kept = self._on_features(name, splits) if stage.distinct_views is not None else None
         if kept is None:
-            for images in splits:
-                images.settle()
-            return self.network, train, held_out
+            train.settle()
+            return self.network, train, data.rendered(held_out) if held_out else None
         return kept.tail, kept.sources[0], kept.sources[1] if held_out else None
 
     def _on_features(self, stage: str, splits: list[Images]) -> data.OnFeatures | None:

@@ -165,13 +165,24 @@ def resample(images: Pixels, draws_B: augment.Draws, size: int, interpolation: s
     point_BP2 = _sampled(draws_B.map_N23, size, x_B3HW.device)
     if draws_B.reflect:
         point_BP2 = mirrored(point_BP2, extent_B12)
-    inside_BP = ((point_BP2 >= 0) & (point_BP2 <= extent_B12)).all(dim=2)
-    point_BP2 = torch.minimum(point_BP2.clamp(min=0.5), extent_B12 - 0.5)
+    sampled_BP2 = torch.minimum(point_BP2.clamp(min=0.5), extent_B12 - 0.5)
     canvas_2 = upload(torch.tensor([x_B3HW.shape[3], x_B3HW.shape[2]]), x_B3HW.device)
-    grid_BSS2 = (2 * point_BP2 / canvas_2 - 1).reshape(-1, size, size, 2)
+    grid_BSS2 = (2 * sampled_BP2 / canvas_2 - 1).reshape(-1, size, size, 2)
     mode = "bicubic" if interpolation == "bicubic" else "bilinear"
     out_B3SS = functional.grid_sample(x_B3HW, grid_BSS2, mode=mode, padding_mode="border", align_corners=False)
-    return out_B3SS.clamp_(0, 1).mul_(inside_BP.reshape(-1, 1, size, size))
+    out_B3SS.clamp_(0, 1)
+    if draws_B.reflect or _is_inside(draws_B.map_N23, size, images.shape_N2):
+        return out_B3SS
+    inside_BP = ((point_BP2 >= 0) & (point_BP2 <= extent_B12)).all(dim=2)
+    return out_B3SS.mul_(inside_BP.reshape(-1, 1, size, size))
+
+
+def _is_inside(map_B23: Tensor, size: int, shape_B2: NDArray[np.int64]) -> bool:
+    """Whether no point lies beyond its image: none does where the corners do not, since the maps are affine."""
+    first, last = 0.5, size - 0.5
+    corners_34 = torch.tensor([[first, last, first, last], [first, first, last, last], [1.0, 1.0, 1.0, 1.0]])
+    point_B24 = (map_B23 @ corners_34).numpy()
+    return bool(((point_B24 >= 0) & (point_B24 <= shape_B2[:, ::-1, None])).all())
 
 
 def _sampled(map_B23: Tensor, size: int, device: torch.device) -> Tensor:
