@@ -43,6 +43,30 @@ def loaders(root: Path, mean: Sequence[float], std: Sequence[float], batch_size:
     }
 
 
+def script(
+    network: nn.Module,
+    head: nn.Module | None,
+    root: Path,
+    statistics: tuple[Sequence[float], Sequence[float]],
+    batch_size: int,
+    workers: int,
+    epochs: int,
+) -> Iterator[Epoch]:
+    """A trial from the folder of photographs on, an epoch at a time.
+
+    Args:
+        network: the initial one.
+        head: of the network, where it alone is to train.
+        root: the folder.
+        statistics: mean and standard deviation per channel.
+        batch_size: of both phases.
+        workers: of the loaders.
+        epochs: how many.
+    """
+    parameters = network.parameters() if head is None else freeze(network, head)
+    return trial(network, parameters, loaders(root, *statistics, batch_size, workers), rate=1e-4, epochs=epochs)
+
+
 def freeze(network: nn.Module, head: nn.Module) -> list[nn.Parameter]:
     """Freeze all but the head; the parameters left to train."""
     network.requires_grad_(False)

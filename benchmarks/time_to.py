@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import ours, recipes, result, straightforward
+from benchmarks import apart, ours, recipes, result, straightforward
 
 SCRIPT = "script: fine-tuning"
 
@@ -36,11 +36,11 @@ def of_script(root: Path, work: Path, seed: int, epochs: int, workers: int) -> I
     strategy = recipes.published("efficientnet_lite0")["fine_tuning"]
     data = ours.decode(root, [strategy], work)  # only for the names of the classes: not counted
     network, _ = ours.plain_network(strategy, data, seed)
-    started = time.perf_counter()
-    mean, std = ours.normalisation(strategy, data)
-    batches = straightforward.loaders(root, mean, std, recipes.BATCH_SIZE, workers)
-    for epoch in straightforward.trial(network, network.parameters(), batches, rate=1e-4, epochs=epochs):
-        yield Point(time.perf_counter() - started, epoch.accuracy)
+    options = root, ours.normalisation(strategy, data), recipes.BATCH_SIZE, workers, epochs
+    seconds = 0.0
+    for epoch in apart.iterate(straightforward.script, network, None, *options):
+        seconds += epoch.seconds
+        yield Point(seconds, epoch.accuracy)
 
 
 def of_recipe(strategy: ours.Strategy, root: Path, work: Path, seed: int) -> list[Point]:

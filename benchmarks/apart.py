@@ -1,0 +1,41 @@
+"""An iterator that runs in a process of its own, a step each time that one is asked for."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def iterate(make: Callable[..., Iterator[T]], *args: object) -> Iterator[T]:
+    """What `make(*args)` gives. The process waits while nothing is asked for, and ends with the iterator."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there, make, args))
+    process.start()
+    there.close()
+    try:
+        while True:
+            here.send(None)
+            yield here.recv()
+    except EOFError:  # it has come to its end
+        pass
+    finally:
+        here.close()
+        process.join()
+    if process.exitcode:
+        raise RuntimeError(f"{make.__name__} failed in its process, see above")
+
+
+def _serve(there: Connection, make: Callable[..., Iterator[object]], args: tuple[object, ...]) -> None:
+    steps = make(*args)
+    with there:
+        try:
+            while True:
+                there.recv()
+                there.send(next(steps))
+        except (EOFError, StopIteration):
+            return
