@@ -21,7 +21,7 @@ def iterate(make: Callable[..., Iterator[T]], *args: object) -> Iterator[T]:
         while True:
             here.send(None)
             yield here.recv()
-    except EOFError:  # it has come to its end
+    except (EOFError, ConnectionError):  # it has come to its end, good or bad
         pass
     finally:
         here.close()

@@ -3,10 +3,17 @@ from dataclasses import replace
 import pytest
 import torch
 from tiny import COMPUTE, machine, spec_of, split_of, stage, strategy
+from torch import nn
 
-from transferlab.core import compilation, policy
+from transferlab.core import compilation, policy, resident
 from transferlab.core.compilation import LONG_STAGE_PIXELS, SMALL_BATCH_PIXELS, is_compiled, mode
 from transferlab.core.trial import Trial
+
+
+@pytest.fixture(autouse=True)
+def _compilers(monkeypatch):
+    monkeypatch.setattr(compilation, "can_compile", lambda: True)
+
 
 LONG = stage(epochs=20, batch_size=32)
 IMAGES = int(LONG_STAGE_PIXELS / (20 * 224**2))  # no longer short with one more
@@ -30,6 +37,12 @@ def test_auto_compiles_long_stages_on_cuda(device, images, head_alone, compiles)
     assert is_compiled(on(device), LONG, images, 224, head_alone) == compiles
     for asked in (True, False):
         assert is_compiled(on(device, compile=asked), LONG, images, 224, head_alone) == asked
+
+
+def test_auto_does_not_compile_where_it_cannot(monkeypatch):
+    monkeypatch.setattr(compilation, "can_compile", lambda: False)
+    assert not is_compiled(on(), LONG, 100 * IMAGES, 224, head_alone=False)
+    assert is_compiled(on(compile=True), LONG, 1, 224, head_alone=False)  # asked for: torch says what it lacks
 
 
 def test_fewer_epochs_and_smaller_images_are_shorter_stages():
@@ -100,3 +113,33 @@ def test_the_stage_trains_with_what_was_decided(tmp_path, monkeypatch):
         spec = spec_of(strategy(), train, compute=replace(COMPUTE, compile=compile_))
         Trial(spec, tmp_path, lambda _: None, None).run()
     assert made == [None, "default"]
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_graphs_are_for_images_that_are_on_the_device(tmp_path, monkeypatch, moves):
+    asked = []
+    monkeypatch.setattr(compilation, "mode", lambda *args: asked.append(args[1:]))
+    monkeypatch.setattr(resident, "_latest", {})
+    monkeypatch.setattr(resident, "pays", lambda *_: moves)
+    plan = stage(size=24)
+    spec = spec_of(strategy(tune=plan), split_of(tmp_path / "train", 11))
+    Trial(spec, tmp_path, lambda _: None, None).run()
+    assert asked == [(plan, 24, moves)]
+
+
+def test_kernels_depend_on_the_size_of_a_batch_and_not_on_what_came_before(monkeypatch):
+    made, used, compile_ = [], [], torch.compile
+
+    def backend(graph, _):
+        made.append(graph)
+        number = len(made)
+        return lambda *inputs: (used.append(number), graph.forward(*inputs))[1]
+
+    monkeypatch.setattr(torch, "compile", lambda network, mode, **how: compile_(network, backend=backend, **how))
+    network = nn.Sequential(nn.Linear(3, 5), nn.ReLU())
+    for of_stage in (1, 3):
+        runs = compilation.compiled(network, "default")
+        used.clear()
+        for images in (4, 4, 3, 4, 4, 3):
+            runs(torch.rand(images, 3))
+        assert used == [of_stage, of_stage, of_stage + 1] * 2

@@ -85,6 +85,17 @@ def test_half_of_a_pass_is_tried_next(micro_batch, images, smaller):
     assert choose(Compute(device="cpu", micro_batch=micro_batch)).smaller_micro_batch(images) == smaller
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked to give memory back")
+def test_peak_memory_is_not_that_of_what_ran_before():
+    before = PeakMemory(choose(Compute(device="cpu")).device)
+    block = torch.ones(2**26)  # 256 MiB, which this process keeps
+    before.look()
+    del block
+    after = PeakMemory(torch.device("cpu"))
+    after.look()
+    assert after.mebibytes < before.mebibytes - 200
+
+
 def test_peak_memory_remembers_the_most_it_saw():
     memory = PeakMemory(torch.device("cpu"))
     assert memory.mebibytes == 0

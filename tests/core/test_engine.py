@@ -269,3 +269,18 @@ def test_bfloat16_trains_too():
     losses = [stretch.epoch(epoch, []).loss for epoch in range(5)]
     assert losses[-1] < losses[0]
     assert next(net.parameters()).dtype == torch.float32
+
+
+def test_inputs_are_made_in_full_precision_and_the_network_runs_in_half():
+    half = replace(machine(), dtype=torch.bfloat16)
+
+    def inputs():
+        for _ in range(2):
+            assert not torch.is_autocast_enabled("cpu")
+            yield torch.rand(2, 3)
+
+    seen = []
+    network = nn.Linear(3, 2)
+    network.register_forward_hook(lambda *args: seen.append(args[2].dtype))
+    assert engine.logits(network, inputs(), half).dtype == torch.float32
+    assert seen == [torch.bfloat16] * 2

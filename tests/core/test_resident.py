@@ -5,11 +5,12 @@ from tiny import FLIP_AND_CROP, VIEW, machine, same, spec_of, split_of, stage, s
 
 from transferlab.core import data, device, resident
 from transferlab.core.canvas import ResidentImages
-from transferlab.core.data import Images
+from transferlab.core.data import Images, Split
 from transferlab.core.trial import train_trial
 
 CPU = torch.device("cpu")
 ROWS = np.arange(4)
+PARTS = {"train": np.arange(11), "validation": np.arange(11, 17)}
 
 
 @pytest.fixture
@@ -32,22 +33,24 @@ def test_images_of_a_split_are_uploaded_once(tmp_path, moving):
     resident.keep("validation", one, ROWS[:2], CPU)
     assert resident.keep("train", one, ROWS.copy(), CPU) is first
     assert moving == [(one.folder, 4), (one.folder, 2)]
+    resident.keep("train", one, ROWS[::-1], CPU)
+    assert len(resident._latest) == 2
     resident.keep("train", other, ROWS, CPU)
-    resident.keep("train", other, ROWS[::-1], CPU)
-    assert moving[2:] == [(other.folder, 4), (other.folder, 4)]
-    assert len(resident._latest) == 2  # what is not the latest is let go
+    assert moving[2:] == [(one.folder, 4), (other.folder, 4)]
+    assert list(resident._latest) == ["train"]  # what is of another store is let go
 
 
 def test_all_trials_and_stages_share_an_upload_and_end_with_the_same_bits(tmp_path, moving, monkeypatch):
     monkeypatch.setattr(data, "MOST_RENDERED_BYTES", 0)
-    splits = split_of(tmp_path / "train", 11), split_of(tmp_path / "validation", 6, "validation", seed=1)
+    both = split_of(tmp_path / "store", 17)
+    splits = [Split(name, both.store, rows, both.labels[rows]) for name, rows in PARTS.items()]
     plan = strategy(small=stage(size=24, augmentation=FLIP_AND_CROP), full=stage(augmentation=FLIP_AND_CROP, views=2))
 
     def trained(trial):
         return train_trial(spec_of(plan, *splits, trial=trial), tmp_path / "features", lambda _: None)
 
     on_device = [trained(trial) for trial in range(2)]
-    assert moving == [(splits[0].store.folder, 11), (splits[1].store.folder, 6)]
+    assert moving == [(both.store.folder, 11), (both.store.folder, 6)]
     monkeypatch.setattr(resident, "pays", lambda *_: False)
     resident._latest.clear()
     for result, trial in zip(on_device, range(2), strict=True):

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from functools import cache
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 _NEVER = -1
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
+    """The C library, where it is glibc."""
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
 def keep_freed_memory() -> bool:
@@ -16,9 +23,13 @@ def keep_freed_memory() -> bool:
     anew. Fine-tuning EfficientNet-Lite0 at 224 px in batches of 4 spent a quarter of its time so, forward passes over
     batches of 64 half of it. The price: a process keeps what it needed at its peak. See mallopt(3).
     """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    libc = ctypes.CDLL(None)
-    libc.mallopt(_M_MMAP_MAX, 0)
-    libc.mallopt(_M_TRIM_THRESHOLD, _NEVER)
-    return True
+    if libc := _glibc():
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, _NEVER)
+    return libc is not None
+
+
+def give_back_freed_memory() -> None:
+    """Give the system what is free now; see malloc_trim(3)."""
+    if libc := _glibc():
+        libc.malloc_trim(0)

@@ -5,6 +5,9 @@ Last bits depend on whether, so that this is decided by the config and the devic
 
 from __future__ import annotations
 
+import os
+import shutil
+from importlib.util import find_spec
 from typing import Literal, cast
 
 import torch
@@ -23,7 +26,7 @@ Mode = Literal["default", "reduce-overhead"]
 
 
 def is_compiled(machine: Machine, stage: Stage, images: int, size: int, head_alone: bool) -> bool:
-    """What `training.compute.compile` means for a stage. `auto` compiles long ones on CUDA.
+    """What `training.compute.compile` means for a stage. `auto` compiles long ones on CUDA, where that can be done.
 
     Not on a CPU, where compiling takes as long and gains nothing that we could measure, nor on MPS.
 
@@ -32,12 +35,19 @@ def is_compiled(machine: Machine, stage: Stage, images: int, size: int, head_alo
         stage: the config.
         images: of the training split.
         size: px of the square that the stage trains on.
-        head_alone: whether the head alone is trained on views whose features are kept: there is little to compile.
+        head_alone: whether the head alone is trained on so many views, whose features as a rule are kept: there is
+            little to compile.
     """
     if isinstance(machine.compile, bool):
         return machine.compile
     is_long = stage.epochs * images * size**2 > LONG_STAGE_PIXELS
-    return machine.device.type == "cuda" and is_long and not head_alone
+    return machine.device.type == "cuda" and is_long and not head_alone and can_compile()
+
+
+def can_compile() -> bool:
+    """Whether there is what torch compiles with for CUDA: Triton, and the C compiler that Triton needs."""
+    compilers = (os.environ.get("CC"), "cc", "gcc", "clang")
+    return find_spec("triton") is not None and any(shutil.which(name) for name in compilers if name)
 
 
 def mode(machine: Machine, stage: Stage, size: int, on_device: bool) -> Mode:
@@ -59,8 +69,15 @@ def mode(machine: Machine, stage: Stage, size: int, on_device: bool) -> Mode:
 
 
 def compiled(network: nn.Module, how: Mode | None) -> nn.Module:
-    """The network as torch compiles it, sharing its tensors; itself where `how` is None."""
-    return network if how is None else cast("nn.Module", torch.compile(network, mode=how))
+    """The network as torch compiles it, sharing its tensors; itself where `how` is None.
+
+    What was compiled before is forgotten, and each batch size gets kernels of its own: by default they would depend on
+    which sizes and networks came first, and a trial that goes on after a kill would end with other bits.
+    """
+    if how is None:
+        return network
+    torch.compiler.reset()
+    return cast("nn.Module", torch.compile(network, mode=how, dynamic=False))
 
 
 def begin_pass(how: Mode | None) -> None:

@@ -14,7 +14,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from transferlab.core.allocator import keep_freed_memory
+from transferlab.core.allocator import give_back_freed_memory, keep_freed_memory
 from transferlab.core.problems import check
 
 DeviceName = Literal["auto", "cuda", "mps", "cpu"]
@@ -184,9 +184,13 @@ def has_room(device: torch.device, needed: int, held: int = 0) -> bool:
 
 
 class PeakMemory:
-    """The most memory in use, in MiB, over the moments it was looked at: on CUDA the allocator's own peak."""
+    """The most memory in use, in MiB, over the moments it was looked at: on CUDA the allocator's own peak.
+
+    On a CPU it begins with giving back what earlier work has freed, which else would count.
+    """
 
     def __init__(self, device: torch.device) -> None:
+        give_back_freed_memory()
         self._device = device
         self._process = psutil.Process(os.getpid())
         self.peak = 0

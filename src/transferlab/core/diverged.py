@@ -1,4 +1,4 @@
-"""What is kept of a trial that diverged: the weights of its last good epoch, as a checkpoint, which alone can predict.
+"""What is kept of a trial that diverged: the weights of its last saved epoch, as a checkpoint, which alone can predict.
 
 Not as a state: going on from one would diverge again, and with a lower rate it would be another trial's. The files are
 `diverged/trial_<number>.safetensors` beside the folder of the states, which may be deleted to train anew. One stays
@@ -24,11 +24,11 @@ from transferlab.core.spec import TrialSpec
 from transferlab.core.trial import released
 from transferlab.core.whole_folder import sweep
 
-SELECTION = "last good epoch before the loss became NaN or infinite"
+SELECTION = "last saved epoch before the loss became NaN or infinite"
 
 
 def path_of(states: Path, trial: int) -> Path:
-    """Where a trial's last good weights are kept, given the folder of the states."""
+    """Where a trial's last saved weights are kept, given the folder of the states."""
     return states.with_name("diverged") / f"trial_{trial}.safetensors"
 
 

@@ -201,11 +201,17 @@ def _check_finite(losses: Tensor, rates: list[float], epoch: int) -> None:
 
 
 def logits(network: nn.Module, inputs: Iterator[Tensor], machine: Machine) -> Tensor:
-    """Logits (N, K), float32, of everything that `inputs` yields, in evaluation mode."""
+    """Logits (N, K), float32, of everything that `inputs` yields, in evaluation mode.
+
+    Images are rendered in full precision: in half of it their coordinates would be off by a pixel.
+    """
     network.eval()
-    with torch.inference_mode(), machine.autocast():
-        parts = (part for x in inputs for part in torch.split(x, machine.micro_batch or len(x)))
-        return torch.cat([network(part).float() for part in parts])
+    done = []
+    for x in inputs:
+        for part in torch.split(x, machine.micro_batch or len(x)):
+            with torch.inference_mode(), machine.autocast():
+                done.append(network(part).float())
+    return torch.cat(done)
 
 
 def evaluate(network: nn.Module, inputs: Iterator[Tensor], labels_N: Tensor, machine: Machine) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Which images live in a GPU's memory: those of the splits that stages train on and watch, where they have room.
 
-A process keeps the images of the latest train, validation and test split, so that they are uploaded once for all
-epochs, stages, trials and strategies that use the same rows of the same store.
+A process keeps the images of the latest train, validation and test split of one store, so that they are uploaded once
+for all epochs, stages, trials and strategies that use the same rows of it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ _latest: dict[str, tuple[Key, ResidentImages]] = {}  # by the name of the split
 
 def keep(split: str, store: ImageStore, rows: NDArray[np.int64], device: torch.device) -> ResidentImages | None:
     """The images of a split, uploaded or still there; None where they had better stay on the host."""
+    for name, ((folder, _, where), _) in list(_latest.items()):
+        if (folder, where) != (store.folder, device):
+            del _latest[name]
     key = (store.folder, rows.tobytes(), device)
     if split in _latest and _latest[split][0] == key:
         return _latest[split][1]
