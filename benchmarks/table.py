@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import bound, growth, others, result, script, startup, time_to
+from benchmarks import bound, experiment, growth, others, result, script, startup, time_to
 
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
 BEGIN, END = "<!-- figures: python -m benchmarks.table -->", "<!-- end of figures -->"
@@ -19,6 +19,9 @@ TABLES = {
     "bound_resnet18": bound.table,
     "growth": growth.table,
     "startup": startup.table,
+    "experiment_hymenoptera": experiment.table,
+    "experiment_cifar10_224": experiment.table,
+    "experiment_cifar10_scratch": experiment.table,
 }
 
 
