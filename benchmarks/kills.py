@@ -3,7 +3,7 @@
 Trainings are tiny and real: a ResNet with BatchNorm, staged (head on cached features, then all with one-cycle, then all
 with kept optimizer and plateau), the best epoch selected. Each is killed with SIGKILL at random moments, begun again
 until it ends, and compared, to the bit, with one that was never killed: weights, history, steps. Writes
-`benchmarks/results/kills.json`.
+`benchmarks/results/kills.json`, or another file (`--to`).
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--to", type=Path, default=RESULT, help="the file to write")
     wanted = parser.parse_args()
     draws, counts, epochs = random.Random(wanted.seed), Counter[str](), Counter[int]()  # noqa: S311 - moments
     processes = multiprocessing.get_context("forkserver")
@@ -130,8 +131,7 @@ def main() -> None:
         "seed": wanted.seed,
         "machine": {"processor": platform.machine(), "torch": torch.__version__, "python": platform.python_version()},
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    wanted.to.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=2))
 
 
@@ -150,7 +150,8 @@ def run(
 
 def epoch_of(state: Path) -> int:
     """Finished epochs in a state; -1 when there is none yet. A state that cannot be read is an error here too."""
-    return torch.load(state, weights_only=True)["record"]["epoch"] if state.is_file() else -1
+    found = resume.read(state)
+    return found["record"]["epoch"] if found else -1
 
 
 if __name__ == "__main__":
