@@ -4,6 +4,7 @@ import hashlib
 import io
 import pickle
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,19 @@ def photograph(rng, width: int, height: int, tint: int) -> Image.Image:
     image_HWC = rng.integers(0, 80, (height, width, 3), dtype=np.uint8)
     image_HWC[..., tint % 3] += np.uint8(15 * (tint + 1))
     return Image.fromarray(image_HWC)
+
+
+def hymenoptera(folder: Path) -> str:
+    """`hymenoptera_data.zip` in `folder`, with the file that is no photograph; its SHA-256."""
+    rng = np.random.default_rng(0)
+    with zipfile.ZipFile(folder / "hymenoptera_data.zip", "w") as archive:
+        archive.writestr("hymenoptera_data/train/ants/imageNotFound.gif", b"not found")
+        for tint, name in enumerate(("ants", "bees")):
+            for part, count in (("train", 8), ("val", 5)):
+                for i in range(count):
+                    image = _encoded(photograph(rng, 50, 40, tint), "JPEG")
+                    archive.writestr(f"hymenoptera_data/{part}/{name}/{i}.jpg", image)
+    return sha256(folder / "hymenoptera_data.zip")
 
 
 def imagewoof(folder: Path) -> str:

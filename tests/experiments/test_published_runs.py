@@ -71,6 +71,72 @@ def test_cifar10_staged_from_copies_in_a_mirror(project, tmp_path):
     assert "strongly compressed JPEG copies" in json.loads(facts.read_text())["description"]
 
 
+def test_hymenoptera_from_a_mirror(project, tmp_path):
+    content = published_layouts.hymenoptera(tmp_path)
+    stages = {
+        "scratch": ("train",), "fine_tuning": ("tune",), "feature_extraction": ("head",),
+        "scratch_one_cycle": ("train",), "head_then_tuning": ("head", "tune"), "late_layers": ("head", "tune"),
+        "small_then_full": ("head", "small", "full"),
+    }  # fmt: skip
+    project.run(
+        "hymenoptera",
+        f"dataset.mirror={tmp_path}",
+        f"dataset.source.sha256={content}",
+        f"_backbones.resnet18.name={TINY_NETWORK},_backbones.resnet18.weights=tiny.pth",
+        "_input.size=32,_input.resize=36,training.trials=2,strategies.small_then_full.stages.small.size=16",
+        *(f"strategies.{name}.stages.{stage}.epochs=1" for name in stages for stage in stages[name]),
+        "strategies.feature_extraction.stages.head.views=2",
+    )
+    comparison = project.table("08_reporting/hymenoptera/comparison.csv")
+    accuracy = comparison[comparison["metric"] == "accuracy"].set_index("strategy")
+    assert set(accuracy.index) == set(stages)
+    assert set(accuracy["test_images"]) == {10}
+    history = project.table("07_model_output/hymenoptera/late_layers/history.csv")
+    assert set(history["split"]) == {"train", "test"}
+    page = project.report("hymenoptera")
+    assert "best test epoch, mean of 10 runs" in page
+    assert "imageNotFound.gif" in page
+
+
+def test_cifar10_224_from_copies_in_a_mirror(project, tmp_path):
+    content = published_layouts.cifar10_copies(tmp_path, train=4, test=2)
+    stages = {
+        "feature_extraction": ("head",), "fine_tuning": ("tune",), "frozen_features": ("head",),
+        "frozen_features_large": ("head",), "tuned_large": ("head", "tune"),
+    }  # fmt: skip
+    project.run(
+        "cifar10_224",
+        f"dataset.mirror={tmp_path}",
+        f"dataset.source.copies.sha256={content}",
+        *(
+            f"_backbones.{name}.name={TINY_NETWORK},_backbones.{name}.weights=tiny.pth"
+            for name in ("resnet18", "resnet50")
+        ),
+        "_input.size=32,_input.resize=36,_whole.size=32,_whole.resize=32,training.trials=1",
+        *(f"strategies.{name}.stages.{stage}.epochs=1" for name in stages for stage in stages[name]),
+        to="report.compare,report.collect_facts",
+    )
+    cost = project.table("07_model_output/cifar10_224/frozen_features/cost.csv")
+    assert cost["views"].item() == 2
+    assert cost["feature_mb"].item() > 0
+    assert (
+        len(project.table("07_model_output/cifar10_224/fine_tuning/steps.parquet")) == 3
+    )  # batches of 16 in 40 images
+
+
+def test_cifar10_scratch_from_copies_in_a_mirror(project, tmp_path):
+    content = published_layouts.cifar10_copies(tmp_path, train=3, test=2)
+    project.run(
+        "cifar10_scratch",
+        f"dataset.mirror={tmp_path}",
+        f"dataset.source.copies.sha256={content}",
+        "training.trials=1,strategies.scratch.stages.train.epochs=1,strategies.scratch_one_cycle.stages.train.epochs=2",
+        to="report.compare,report.collect_facts",
+    )
+    history = project.table("07_model_output/cifar10_scratch/scratch_one_cycle/history.csv")
+    assert list(history.loc[history["split"] == "test", "epoch"]) == [0, 1, 2]
+
+
 def test_hymenoptera_as_it_is(project, shared_data):
     project.run("hymenoptera", f"dataset.mirror={shared_data}", pipeline="data")
     index = project.table("03_primary/hymenoptera/index.parquet")
