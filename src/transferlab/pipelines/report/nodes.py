@@ -169,9 +169,10 @@ def write_page(
 
 
 def diverged(cost: pd.DataFrame, trials: int) -> list[str]:
-    """A sentence for each strategy of which some trials diverged: the others alone flatter it."""
+    """A sentence for each strategy of which some trials diverged, or were not trained: the others alone may flatter it."""
     return [
-        f"{name}: {trials - finished} of {trials} trials diverged and are left out of every figure, which flatters it"
+        f"{name}: {trials - finished} of {trials} trials diverged, which flatters it, or were not trained with the others "
+        "(training.trials was smaller); they are left out of every figure"
         for name, finished in cost.groupby("strategy", sort=False).size().items()
         if finished < trials
     ]
