@@ -169,10 +169,10 @@ def write_page(
 
 
 def diverged(cost: pd.DataFrame, trials: int) -> list[str]:
-    """A sentence for each strategy of which some trials diverged, or were not trained: the others alone may flatter it."""
+    """A sentence for each strategy of which trials are missing: where they diverged, the others alone flatter it."""
     return [
-        f"{name}: {trials - finished} of {trials} trials diverged, which flatters it, or were not trained with the others "
-        "(training.trials was smaller); they are left out of every figure"
+        f"{name}: {trials - finished} of {trials} trials diverged, which flatters it, or were not trained "
+        "(training.trials was smaller then); they are left out of every figure"
         for name, finished in cost.groupby("strategy", sort=False).size().items()
         if finished < trials
     ]
