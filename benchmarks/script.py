@@ -39,12 +39,14 @@ class Comparison:
         root: the folder of photographs.
         work: a folder for what ours keeps.
         name: of the strategy.
+        backbone: of all but `scratch`.
     """
 
     wanted: argparse.Namespace
     root: Path
     work: Path
     name: str
+    backbone: ours.Model
 
     def __post_init__(self) -> None:
         started = time.perf_counter()
@@ -54,7 +56,7 @@ class Comparison:
 
     def strategy(self, epochs: int = recipes.EPOCHS, views: int = recipes.EPOCHS) -> ours.Strategy:
         """The strategy, shorter or with fewer views."""
-        return recipes.published(self.wanted.backbone, epochs, views)[self.name]
+        return recipes.published(self.backbone, epochs, views)[self.name]
 
     def script(self, epochs: int, workers: int, seed: int) -> Iterator[straightforward.Epoch]:
         """A trial of the script, an epoch at a time."""
@@ -182,7 +184,10 @@ def main() -> None:
     wanted = result.parse(parser, script_epochs=2, trials=2, views=[2], workers=[0], images=8)
     with tempfile.TemporaryDirectory() as folder:
         root = ours.images(wanted.data, Path(folder) / "images", wanted.images)
-        measured = {name: Comparison(wanted, root, Path(folder) / name, name).measure() for name in wanted.strategies}
+        backbone = ours.with_weights(recipes.BACKBONES[wanted.backbone], Path(folder))
+        measured = {
+            name: Comparison(wanted, root, Path(folder) / name, name, backbone).measure() for name in wanted.strategies
+        }
     ours_alone = "" if wanted.backbone == "efficientnet_lite0" else f"_{wanted.backbone}"
     table(result.write(f"script{ours_alone}", wanted, {"strategies": measured})).show()
 

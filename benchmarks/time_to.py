@@ -33,7 +33,7 @@ class Point(NamedTuple):
 
 def of_script(root: Path, work: Path, seed: int, epochs: int, workers: int) -> Iterator[Point]:
     """Fine-tuning as published."""
-    strategy = recipes.published("efficientnet_lite0")["fine_tuning"]
+    strategy = recipes.published(recipes.BACKBONES["efficientnet_lite0"])["fine_tuning"]
     data = ours.decode(root, [strategy], work)  # only for the names of the classes: not counted
     network, _ = ours.plain_network(strategy, data, seed)
     options = root, ours.normalisation(strategy, data), recipes.BATCH_SIZE, workers, epochs
