@@ -113,6 +113,7 @@ def train(
     trials: Iterable[int] = (0,),
     seed: int = 0,
     after_epoch: Callable[[Progress], None] = lambda at: None,
+    at_a_time: int = 1,
 ) -> list[TrialResult]:
     """Train trials of a strategy, by their numbers, with the test curve recorded.
 
@@ -123,6 +124,7 @@ def train(
         trials: their numbers.
         seed: of the experiment.
         after_epoch: called with the figures of every epoch of training.
+        at_a_time: so many trials.
     """
 
     def report(at: Progress) -> None:
@@ -130,10 +132,9 @@ def train(
             after_epoch(at)
 
     splits = data.of(strategy)
-    begin = initial(strategy, data, seed)
+    begin, compute = initial(strategy, data, seed), Compute(parallel_trials=at_a_time)
     specs = [
-        TrialSpec("ours", strategy, begin, splits["train"], splits["test"], number, seed, Compute())
-        for number in trials
+        TrialSpec("ours", strategy, begin, splits["train"], splits["test"], number, seed, compute) for number in trials
     ]
     with tempfile.TemporaryDirectory() as states:  # written as in a run, and never gone on from
         return list(train_trials(specs, folder / "features", report, Path(states)).values())

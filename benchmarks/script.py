@@ -6,6 +6,8 @@ ours changes how its process allocates memory, which would make the script faste
 
 - An epoch costs the same whatever its number, so some epochs are measured and scaled to the job: always for the script,
   and for ours where every layer trains. `--whole-trials 1` trains whole trials of both, for their last accuracies.
+- `--at-a-time 2` trains, besides, so many trials of ours at a time, each on its share of the cores: what a user gets
+  from `training.compute.parallel_trials`. The script has no such thing.
 - With frozen layers ours is measured whole, all trials: `cold` with nothing there but the photographs, `warm` with the
   decoded images and the features of an earlier run.
 - The script loads with as many workers as are fastest on this machine, which is tried first; that also warms it up.
@@ -16,12 +18,13 @@ Writes `script.json`, or `script_resnet18.json` with `--backbone resnet18` (rand
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +75,8 @@ class Comparison:
         workers = min(by_workers, key=by_workers.__getitem__)
         take_turns = self._whole_jobs if self.name == "feature_extraction" else self._epochs
         of_ours, of_script = take_turns(workers)
+        if self.wanted.at_a_time > 1 and self.name != "feature_extraction":
+            of_ours.append(self._at_a_time(self.wanted.at_a_time))
         seconds = [epoch.seconds for trial in of_script for epoch in trial]
         script = {
             "epoch_seconds_by_workers": by_workers,
@@ -115,6 +120,29 @@ class Comparison:
 
         (trained,) = ours.train(self.strategy(self.epochs), self.data, self.work, seed=seed, after_epoch=turn)
         return trained, [*seconds, time.perf_counter() - began[-1]], of_script
+
+    def _at_a_time(self, count: int) -> Variant:
+        """So many trials of ours at a time; what happens once, such as starting processes, is not scaled."""
+        ends: dict[int, list[float]] = {number: [] for number in range(count)}
+
+        def ended(at: ours.Progress) -> None:
+            ends[at.trial].append(time.perf_counter())
+
+        started = time.perf_counter()
+        strategy = self.strategy(self.epochs)
+        results = ours.train(strategy, self.data, self.work, ends, after_epoch=ended, at_a_time=count)
+        seconds = time.perf_counter() - started
+        epochs = [last - first for of_trial in ends.values() for first, last in pairwise(of_trial)]
+        alike = statistics.median(epochs)
+        once = self.decode_seconds + seconds - self.epochs * alike
+        job = once + math.ceil(self.wanted.trials / count) * recipes.EPOCHS * alike
+        return {
+            "what": f"epochs, scaled, {count} trials at a time",
+            "once_seconds": once,
+            "epoch_seconds": result.repeats(epochs),
+            "job_seconds": result.repeats([job]),
+            **self._accuracies(results),
+        }
 
     def _whole_jobs(self, workers: int) -> tuple[list[Variant], list[list[straightforward.Epoch]]]:
         """Whole jobs of ours with epochs of the script between them."""
@@ -177,6 +205,7 @@ def main() -> None:
     parser.add_argument("--script-epochs", type=int, default=3, help="measured of both, at least 2")
     parser.add_argument("--whole-trials", type=int, default=0, help="trials of 20 epochs, in place of --script-epochs")
     parser.add_argument("--trials", type=int, default=recipes.TRIALS, help="of the job")
+    parser.add_argument("--at-a-time", type=int, default=1, help="trials of ours, where every layer trains")
     parser.add_argument("--views", type=int, nargs="+", default=[20, 4], help="of feature extraction")
     parser.add_argument("--repeats", type=int, default=1, help="of the whole jobs of feature extraction")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2, 4], help="of the script's loaders, to try")

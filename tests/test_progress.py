@@ -64,6 +64,23 @@ def test_work_beside_the_steps_and_trials_together_are_named(console, at, words)
     assert all(word in file.getvalue() for word in words)
 
 
+def test_trials_at_a_time_are_named_and_count_as_far_as_each_is(console):
+    file = console(True)
+    with progress.trials("tuned", 4) as report:
+        for at in (epoch(1, 1), epoch(0, 2), epoch(0, 2, loss=0.5, accuracy=0.75), epoch(2, 1)):
+            report(at)
+    shown = file.getvalue()
+    assert "tuned: trial 2, 3 of 4" in shown
+    assert " 50%" in shown  # two halves and a whole
+
+
+def test_trials_of_an_earlier_run_count(console):
+    file = console(True)
+    with progress.trials("tuned", 4) as report:
+        report(epoch(2, 1))
+    assert " 62%" in file.getvalue()
+
+
 def test_without_a_held_out_split_none_is_shown(console, caplog):
     console(False)
     with caplog.at_level(logging.INFO, "transferlab.progress"), progress.trials("scratch", 1) as report:

@@ -51,33 +51,35 @@ def counting(what: str) -> Iterator[Counter]:
 
 @contextmanager
 def trials(strategy: str, count: int) -> Iterator[spec.Report]:
-    """Bars for the trials of a strategy: one over all of them, one within the epoch, with loss and accuracy."""
+    """Bars for the trials of a strategy: one over all of them, one within the epoch, with loss and accuracy.
+
+    Of trials at the same time, the epoch is that of the first of them.
+    """
     with _bars() as bars:
         overall = bars.add_task(strategy, total=count, note="")
         epoch = bars.add_task("", total=None, note="", visible=False)
+        parts: dict[int, float] = {}  # of each trial, what is done
 
         def report(at: spec.Progress) -> None:
-            if at.doing is not None:
-                bars.update(
-                    epoch, completed=at.step, total=at.steps, description=f"  {at.stage}: {at.doing}", visible=True
-                )
-                return
-            done = at.trial + at.together * (at.epoch - 1 + at.step / at.steps) / at.epochs
-            numbers = f"trial {at.trial + 1} of {count}" if at.together == 1 else f"{at.together} trials together"
-            bars.update(overall, completed=done, description=f"{strategy}: {numbers}")
-            bars.update(
-                epoch,
-                completed=at.step,
-                total=at.steps,
-                description=f"  {at.stage}: epoch {at.epoch} of {at.epochs}",
-                visible=True,
-            )
+            before = dict.fromkeys(range(at.trial), 1.0)  # what has said nothing was trained by an earlier run
+            part = at.together * (at.epoch - 1 + (0 if at.doing else at.step / at.steps)) / at.epochs
+            parts.update({**before, **parts, at.trial: part})
+            under_way = sorted({number for number, part in parts.items() if part < 1} | {at.trial})
+            numbers = f"trial {_listed(under_way)} of {count}" if at.together == 1 else f"{at.together} trials together"
+            bars.update(overall, completed=sum(parts.values()), description=f"{strategy}: {numbers}")
+            if at.trial == under_way[0]:
+                what = at.doing or f"epoch {at.epoch} of {at.epochs}"
+                bars.update(epoch, completed=at.step, total=at.steps, description=f"  {at.stage}: {what}", visible=True)
             if at.loss is not None:
                 bars.update(overall, note=_figures(at))
                 if at.epoch == at.epochs:
                     logger.info("%s: trial %d of %d done, %s", strategy, at.trial + 1, count, _figures(at))
 
         yield report
+
+
+def _listed(trials: list[int]) -> str:
+    return ", ".join(str(number + 1) for number in trials)
 
 
 def _figures(at: spec.Progress) -> str:

@@ -19,7 +19,13 @@ def _threads_as_before():
 def test_the_threads_asked_for_are_set_and_told(threads):
     machine = choose(Compute(device="cpu", threads=threads))
     assert torch.get_num_threads() == threads
-    described = {"device": "cpu", "device_name": machine.device_name, "threads": threads, "devices": 1}
+    described = {
+        "device": "cpu",
+        "device_name": machine.device_name,
+        "threads": threads,
+        "devices": 1,
+        "parallel_trials": 1,
+    }
     assert machine.describe() == described
 
 
@@ -58,26 +64,38 @@ def test_the_forward_pass_has_the_precision_asked_for(precision, dtype):
     assert machine.dtype == product.dtype == dtype
 
 
-@pytest.mark.parametrize("field", ["threads", "devices", "micro_batch"])
+@pytest.mark.parametrize("field", ["threads", "devices", "parallel_trials", "micro_batch"])
 def test_none_at_all_are_refused(field):
     with pytest.raises(FieldProblems, match=f"{field}: 0 must be at least 1"):
         Compute(**{field: 0})
 
 
-def test_more_gpus_than_there_are_are_refused(monkeypatch):
+@pytest.mark.parametrize("field", ["devices", "parallel_trials"])
+def test_more_gpus_than_there_are_are_refused(field, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(
-        DeviceError, match=r"training.compute.devices: 3, but this machine has 2 cuda devices; .* most 2"
+        DeviceError, match=rf"training.compute.{field}: 3, but this machine has 2 cuda devices; .* most 2"
     ):
-        choose(Compute(device="cuda", devices=3))
+        choose(Compute(device="cuda", **{field: 3}))
+
+
+def test_trials_in_parallel_have_a_device_each():
+    with pytest.raises(FieldProblems, match=r"parallel_trials: 2 must be 1 where .* several devices \(devices: 3\)"):
+        Compute(devices=3, parallel_trials=2)
 
 
 def test_keys_made_of_a_machine_hold_for_any_number_of_devices_and_any_pass():
     # What a frozen prefix makes of an image is kept under such a key and shared.
-    machine = choose(Compute(device="cpu", devices=3, micro_batch=2))
-    assert (machine.devices, machine.micro_batch) == (3, 2)
-    assert repr(machine) == repr(choose(Compute(device="cpu")))
+    machines = [
+        choose(Compute(device="cpu", devices=3, micro_batch=2)),
+        choose(Compute(device="cpu", parallel_trials=2)),
+    ]
+    assert [(machine.devices, machine.parallel_trials, machine.micro_batch) for machine in machines] == [
+        (3, 1, 2),
+        (1, 2, None),
+    ]
+    assert {repr(machine) for machine in machines} == {repr(choose(Compute(device="cpu")))}
 
 
 @pytest.mark.parametrize(("micro_batch", "images", "smaller"), [(None, 64, 32), (8, 64, 4), (64, 3, 1), (1, 64, None)])

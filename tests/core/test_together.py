@@ -134,6 +134,15 @@ def test_more_than_linear_heads_trains_alone(splits, tmp_path, changes):
         assert same(alone.checkpoint.tensors, results[spec.trial].checkpoint.tensors)
 
 
+def test_config_that_asks_for_trials_in_processes_of_their_own_changes_nothing(splits, tmp_path, caplog):
+    asked = dataclasses.replace(COMPUTE, parallel_trials=2)
+    specs = [dataclasses.replace(spec, compute=asked) for spec in specs_of(splits)]
+    with caplog.at_level("INFO", "transferlab"):
+        found = train_trials(specs, tmp_path, quietly)
+    assert "at a time" not in caplog.text
+    assert [result.cost["parallel_trials"] for result in found.values()] == [1, 1, 1]
+
+
 def test_bodies_drawn_anew_train_alone(splits, tmp_path):
     specs = specs_of(splits, count=2)
     drawn = dataclasses.replace(specs[0].initial, header={**specs[0].initial.header, "pretrained": []})

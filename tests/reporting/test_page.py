@@ -159,6 +159,12 @@ def test_the_cost_of_a_trial_alone_is_shown_with_its_parts(page, example):
     assert page.text.count("shared by all trials") == 1, "the others keep no features"
 
 
+def test_trials_that_shared_the_machine_are_told(page, example):
+    assert "at a time" not in page.text
+    tables = replace(tables_of(example), cost=example.cost.assign(threads=1, parallel_trials=2))
+    assert "cpu, 1 thread, 2 trials at a time" in Page(render(example.facts, tables, {})).text
+
+
 def test_one_strategy_with_one_trial_makes_a_page(make_example):
     single = make_example(["a", "b"], {"fine_tuning": 0.9}, trials=1)
     facts = single.facts | {"published": [], "reference_lines": [], "licence": None, "seen_in_pretraining": False}

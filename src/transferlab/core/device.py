@@ -34,10 +34,13 @@ class Compute:
         device: `auto` takes CUDA, then MPS, then the CPU.
         precision: of the forward pass. `auto` is mixed precision on CUDA (bfloat16 where the chip has it, else float16
             with loss scaling) and float32 elsewhere.
-        threads: CPU threads of a process; null leaves torch's own choice. The same number gives the same bits.
+        threads: CPU threads of a process; null leaves torch's own choice, of which each of `parallel_trials` takes its
+            share. The same number gives the same bits.
         devices: on which a trial trains together, each on its share of every batch: GPUs, or processes on the CPU. The
             numbers are those of one device up to rounding, but for dropout masks and, on the CPU, BatchNorm in training
             mode, which there sees its process's images alone.
+        parallel_trials: how many trials train at a time, each in a process of its own: on a GPU of its own, or on its
+            share of the CPU's threads. Heads that train together do so as without.
         micro_batch: images in one forward and backward pass, on each device; null passes the whole batch (or the
             device's share of it) at once. Gradients are gathered until the batch is complete, so the numbers are the
             same up to rounding, but for BatchNorm in training mode, which sees the images of a pass.
@@ -50,6 +53,7 @@ class Compute:
     precision: Precision = "auto"
     threads: int | None = None
     devices: int = 1
+    parallel_trials: int = 1
     micro_batch: int | None = None
     compile: Compile = "auto"
 
@@ -57,6 +61,13 @@ class Compute:
         check(
             (self.threads is None or self.threads >= 1, "threads", self.threads, "must be at least 1, or null"),
             (self.devices >= 1, "devices", self.devices, "must be at least 1"),
+            (self.parallel_trials >= 1, "parallel_trials", self.parallel_trials, "must be at least 1"),
+            (
+                1 in (self.devices, self.parallel_trials),
+                "parallel_trials",
+                self.parallel_trials,
+                f"must be 1 where a trial trains on several devices (devices: {self.devices})",
+            ),
             (
                 self.micro_batch is None or self.micro_batch >= 1,
                 "micro_batch",
@@ -71,7 +82,7 @@ class Machine:
     """The device chosen, as it is logged and written into the tables.
 
     The representation names what the last bits of a forward pass depend on: keys are made of it. The number of devices
-    and the size and compilation of a pass in training are not in it.
+    and of trials at a time and the size and compilation of a pass in training are not in it.
     """
 
     device: torch.device
@@ -79,6 +90,7 @@ class Machine:
     device_name: str
     threads: int
     devices: int = field(default=1, repr=False)
+    parallel_trials: int = field(default=1, repr=False)
     micro_batch: int | None = field(default=None, repr=False)
     compile: Compile = field(default="auto", repr=False)
 
@@ -107,7 +119,8 @@ class Machine:
     def describe(self) -> dict[str, str | int]:
         """Columns for the cost table."""
         kind, name = self.device.type, self.device_name
-        return {"device": kind, "device_name": name, "threads": self.threads, "devices": self.devices}
+        several = {"devices": self.devices, "parallel_trials": self.parallel_trials}
+        return {"device": kind, "device_name": name, "threads": self.threads, **several}
 
 
 def choose(compute: Compute) -> Machine:
@@ -122,11 +135,13 @@ def choose(compute: Compute) -> Machine:
     kind = next(name for name, there in available.items() if there) if compute.device == "auto" else compute.device
     if not available[kind]:
         raise DeviceError(f"training.compute.device: '{kind}' is not available on this machine; use 'auto' or 'cpu'")
-    if compute.devices > (there := _count(kind)):
-        raise DeviceError(
-            f"training.compute.devices: {compute.devices}, but this machine has {there} {kind} "
-            f"device{'s' if there > 1 else ''}; use at most {there}"
-        )
+    several = {"devices": compute.devices, "parallel_trials": compute.parallel_trials}
+    for name, wanted in several.items():
+        if wanted > (there := _count(kind)):
+            raise DeviceError(
+                f"training.compute.{name}: {wanted}, but this machine has {there} {kind} "
+                f"device{'s' if there > 1 else ''}; use at most {there}"
+            )
     if kind == "cpu":
         keep_freed_memory()
     return Machine(
@@ -135,6 +150,7 @@ def choose(compute: Compute) -> Machine:
         _name(kind),
         torch.get_num_threads(),
         compute.devices,
+        compute.parallel_trials,
         compute.micro_batch,
         compute.compile,
     )

@@ -10,28 +10,36 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import pickle
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from transferlab.core import rank_process
+from transferlab.core import diverged, rank_process
 from transferlab.core.device import choose
-from transferlab.core.spec import Progress, Report, TrialResult, TrialSpec
+from transferlab.core.engine import DivergedError
+from transferlab.core.post import Failure, deaf_to_ctrl_c, read, relay, send
+from transferlab.core.spec import Report, TrialResult, TrialSpec
 from transferlab.core.trial import train_trial
 
 
 class RankError(RuntimeError):
     """A process of a trial was ended from outside."""
+
+
+def outcome(spec: TrialSpec, folder: Path, report: Report, states: Path | None = None) -> TrialResult | DivergedError:
+    """What `launch` gives, or how the trial diverged, its last good weights kept beside `states`."""
+    try:
+        return launch(spec, folder, report, states)
+    except DivergedError as error:
+        return diverged.keep_saved(spec, states, error) if states else error
 
 
 def launch(spec: TrialSpec, folder: Path, report: Report, states: Path | None = None) -> TrialResult:
@@ -61,7 +69,7 @@ def launch(spec: TrialSpec, folder: Path, report: Report, states: Path | None = 
             end.close()
 
     # The agent works in a thread of its own: in the main thread it would take over the signals, and leave it so.
-    with _silent_torch(), ThreadPoolExecutor(1, initializer=_deaf_to_ctrl_c) as agent:
+    with _silent_torch(), ThreadPoolExecutor(1, initializer=deaf_to_ctrl_c) as agent:
         start = elastic_launch(_config(spec.compute.devices), rank_process.run)
         running = agent.submit(start, theirs)
         running.add_done_callback(forget_theirs)
@@ -90,30 +98,19 @@ def _config(devices: int) -> LaunchConfig:
     )
 
 
-def _deaf_to_ctrl_c() -> None:
-    """Block Ctrl-C in this thread, and so in the processes that it starts: while they import they would all shout."""
-    if hasattr(signal, "pthread_sigmask"):
-        resource_tracker.ensure_running()  # starting it later would unblock the signal
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-
-
 class _Post:
     """This process's ends of the pipes, and what has come through them."""
 
     def __init__(self, ends: list[Connection], report: Report) -> None:
         self._ends, self._report = ends, report
         self.results: list[TrialResult] = []
-        self.failures: list[rank_process.Failure] = []
+        self.failures: list[Failure] = []
 
     def send(self, job: object) -> None:
-        """Send all ranks what they are to do; not as an argument, with which one would start after the other.
-
-        As bytes, too: torch's own pickling of tensors for other processes would fill /dev/shm.
-        """
-        content = pickle.dumps(job)
+        """Send all ranks what they are to do; not as an argument, with which one would start after the other."""
         with suppress(OSError):  # a rank has died: reading finds out
             for end in self._ends:
-                end.send_bytes(content)
+                send(end, job)
 
     def read(self) -> None:
         """Take what comes until all other ends are closed."""
@@ -121,23 +118,19 @@ class _Post:
         while open_ends:
             for end in cast("list[Connection]", wait(open_ends)):
                 try:
-                    message = end.recv_bytes()
-                except (EOFError, OSError):  # OSError: killed in the middle of a message
+                    message = read(end)
+                except OSError:
                     open_ends.remove(end)
                 else:
-                    self._take(pickle.loads(message))  # noqa: S301 - of a process that we started
+                    self._take(message)
 
-    def _take(self, sent: Progress | logging.LogRecord | rank_process.Failure | TrialResult) -> None:
-        if isinstance(sent, Progress):
-            self._report(sent)
-        elif isinstance(sent, logging.LogRecord):
-            logger = logging.getLogger(sent.name)
-            if logger.isEnabledFor(sent.levelno):
-                logger.handle(sent)
-        elif isinstance(sent, rank_process.Failure):
-            self.failures.append(sent)
+    def _take(self, message: Any) -> None:
+        if isinstance(message, Failure):
+            self.failures.append(message)
+        elif isinstance(message, TrialResult):
+            self.results.append(message)
         else:
-            self.results.append(sent)
+            relay(message, self._report)
 
     def close(self) -> None:
         """Close the ends; ranks that are still there end themselves."""
@@ -145,19 +138,23 @@ class _Post:
             end.close()
 
 
-def _raise_cause(spec: TrialSpec, failed: ChildFailedError, failures: Sequence[rank_process.Failure]) -> NoReturn:
+def _raise_cause(spec: TrialSpec, failed: ChildFailedError, failures: Sequence[Failure]) -> NoReturn:
     """Raise what a rank raised first, or say how a rank was killed."""
     rank, ended = failed.get_first_failure()
     if ended.exitcode >= 0 and failures:
         first = min(failures, key=lambda failure: failure.time)
         raise first.error from RuntimeError(f"in a process of its own:\n{first.traceback}")
-    how = signal.Signals(-ended.exitcode).name if ended.exitcode < 0 else f"exit code {ended.exitcode}"
     raise RankError(
         f"strategies.{spec.name}: trial {spec.trial + 1}, process {rank + 1} of {spec.compute.devices} was ended by "
-        f"{how}, so the others were stopped. SIGKILL often means that memory ran out: a smaller "
+        f"{how_ended(ended.exitcode)}, so the others were stopped. SIGKILL often means that memory ran out: a smaller "
         "training.compute.micro_batch or fewer training.compute.devices need less. What was finished is kept: run "
         "again to go on"
     ) from failed
+
+
+def how_ended(exitcode: int) -> str:
+    """The signal or the code that a process has ended with."""
+    return signal.Signals(-exitcode).name if exitcode < 0 else f"exit code {exitcode}"
 
 
 @contextmanager

@@ -1,14 +1,19 @@
-"""All trials of a strategy: their heads together where that is all there is to train, else one after the other."""
+"""All trials of a strategy.
+
+Their heads together where that is all there is to train, else several at a time where config asks for it, else one
+after the other.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from transferlab.core import diverged, together
+from transferlab.core import diverged, parallel, together
 from transferlab.core.engine import DivergedError
-from transferlab.core.launch import launch
+from transferlab.core.launch import outcome
 from transferlab.core.spec import Report, TrialResult, TrialSpec
 
 logger = logging.getLogger(__name__)
@@ -28,24 +33,28 @@ def train_trials(
         DivergedError: every trial diverged.
         OSError: a file cannot be written, such as for lack of space.
         PolicyError: a stage's policy does not fit the network.
+        RankError: a process of a trial was killed.
         StateError: `states` holds a state that is damaged or of another trial.
     """
-    outcomes = together.train(specs, folder, report, states) if together.could_train(specs) else None
-    outcomes = outcomes or {spec.trial: _outcome(spec, folder, report, states) for spec in specs}
-    failures = {number: outcome for number, outcome in outcomes.items() if isinstance(outcome, DivergedError)}
+    outcomes = _outcomes(specs, folder, report, states)
+    failures = {number: found for number, found in outcomes.items() if isinstance(found, DivergedError)}
     for number, error in failures.items():
         logger.error("%s: trial %d of %d stopped: %s", specs[0].name, number + 1, len(specs), error)
     if len(failures) == len(specs):
         raise next(iter(failures.values()))
-    finished = {number: outcome for number, outcome in outcomes.items() if isinstance(outcome, TrialResult)}
+    finished = {number: found for number, found in outcomes.items() if isinstance(found, TrialResult)}
     if states:
         for number in finished:
             diverged.clear(states, number)
     return finished
 
 
-def _outcome(spec: TrialSpec, folder: Path, report: Report, states: Path | None) -> TrialResult | DivergedError:
-    try:
-        return launch(spec, folder, report, states)
-    except DivergedError as error:
-        return diverged.keep_saved(spec, states, error) if states else error
+def _outcomes(
+    specs: Sequence[TrialSpec], folder: Path, report: Report, states: Path | None
+) -> dict[int, TrialResult | DivergedError]:
+    here = [replace(spec, compute=replace(spec.compute, parallel_trials=1)) for spec in specs]
+    if together.could_train(here) and (found := together.train(here, folder, report, states)) is not None:
+        return found
+    if len(specs) > 1 and specs[0].compute.parallel_trials > 1:
+        return parallel.train(specs, folder, report, states)
+    return {spec.trial: outcome(spec, folder, report, states) for spec in here}

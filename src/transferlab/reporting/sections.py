@@ -143,10 +143,17 @@ def cost(table: pd.DataFrame) -> Grid:
             Cell(count(first["trainable_parameters"]), f"of {count(first['total_parameters'])}"),
             Cell(f"{mean['peak_memory_mb']:,.0f} MB" if pd.notna(mean["peak_memory_mb"]) else NOTHING),
             Cell(str(len(own))),
-            Cell(first["device_name"], f"{first['device']}, {count(first['threads'], 'thread')}", words=True),
+            Cell(first["device_name"], _computed_on(first), words=True),
         ]
         rows.append((capital(title(str(name))), cells))
     return _grid(_COST_COLUMNS, rows)
+
+
+def _computed_on(trial: pd.Series) -> str:
+    """The kind of device, its threads, and how many trials shared the machine, where that was written down."""
+    at_a_time = trial.get("parallel_trials", 1)
+    beside = f", {at_a_time} trials at a time" if at_a_time > 1 else ""
+    return f"{trial['device']}, {count(trial['threads'], 'thread')}{beside}"
 
 
 def _parts(own: pd.DataFrame) -> str:
