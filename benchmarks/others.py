@@ -44,7 +44,7 @@ def environment(folder: Path) -> Path:
 def other(python: Path, library: str, strategy: str, root: Path, weights: Path, wanted: Any) -> dict[str, Any]:
     """Train with a library, in a process of its environment."""
     options = {"data": root, "weights": weights, "rate": RATES[strategy]}
-    options |= {"epochs": wanted.epochs, "batch-size": wanted.batch_size}
+    options |= {"epochs": wanted.epochs, "batch-size": wanted.batch_size, "workers": wanted.workers}
     command = [str(python), str(PROGRAM), library, strategy]
     command += [part for key, value in options.items() for part in (f"--{key}", str(value))]
     alone = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--libraries", nargs="+", choices=PACKAGES, default=PACKAGES)
     parser.add_argument("--strategies", nargs="+", choices=list(RATES), default=list(RATES))
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="of the others' loaders")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--images", type=int, help="of each class and part; by default all")

@@ -120,6 +120,13 @@ def test_accuracy_against_cost_needs_a_cost_of_every_strategy(example):
         cost.accuracy_against_cost(example.comparison, others)
 
 
+def test_the_cost_of_trials_at_a_time_is_said_to_be_that(example):
+    shared = example.cost.assign(parallel_trials=2)
+    said = "Of trials that trained at a time: seconds beside the others"
+    assert said in texts(cost.accuracy_against_cost(example.comparison, shared))
+    assert said not in texts(cost.accuracy_against_cost(example.comparison, example.cost))
+
+
 def test_features_count_towards_the_cost_of_a_trial(example):
     ax = cost.accuracy_against_cost(example.comparison, example.cost).axes[0]
     drawn = sorted(line.get_xdata()[0] for line in ax.get_lines())

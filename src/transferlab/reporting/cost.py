@@ -61,7 +61,8 @@ def accuracy_against_cost(
     ax.set_ylim(max(0, low), min(100.5, high))
     style.light_grid(ax)
     _label_in_margin(ax, labels)
-    note = _cost_note(points, published, reference_lines)
+    beside = "parallel_trials" in cost and bool((cost["parallel_trials"] > 1).any())
+    note = _cost_note(points, published, reference_lines, beside)
     style.heading(figure, "Accuracy against cost: up and to the left is better", note)
     return figure
 
@@ -131,11 +132,12 @@ def spread(wanted: npt.NDArray[np.float64], gap: float) -> npt.NDArray[np.float6
     return places
 
 
-def _cost_note(points: pd.DataFrame, published: Sequence[Any], reference_lines: Sequence[Any]) -> str:
+def _cost_note(points: pd.DataFrame, published: Sequence[Any], reference_lines: Sequence[Any], beside: bool) -> str:
     trials = sorted(set(points["trials"]))
     n = count(trials[0], "trial") if len(trials) == 1 else f"{trials[0]} to {count(trials[-1], 'trial')}"
     bars = "Upright bars: 95% interval over trials" if trials[-1] > 1 else "No interval: one trial ranks nothing"
     note = f"n = {n}, {count(points['test_images'].max(), 'test image')}. {bars}; level bars: fastest to slowest trial."
     note += " Alone: its training and the features of layers that stay frozen."
+    note += " Of trials that trained at a time: seconds beside the others." if beside else ""
     lines = ["dashed: published figures"] * bool(published) + ["dotted: reference figures"] * bool(reference_lines)
     return f"{note} {capital(', '.join(lines))}." if lines else note
