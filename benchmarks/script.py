@@ -181,7 +181,7 @@ def table(report: dict[str, Any]) -> result.Table:
             result.seconds(both["script"]["epoch_seconds"]["median"]),
             result.seconds(both["script"]["job_seconds"]),
             result.seconds(variant["job_seconds"]["median"]),
-            f"{variant['times_faster']:.1f}",
+            f"{variant['times_faster']:.3g}",
             result.percent(both["script"]["accuracy"]["median"]),
             result.percent(variant["accuracy"]["median"]),
             result.percent(variant["last_accuracy"]["median"]),
