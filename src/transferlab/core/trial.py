@@ -21,8 +21,8 @@ from torch import Tensor, nn
 import transferlab
 from transferlab.core import compilation, data, engine, interrupt, network, optim, policy, ranks, resume
 from transferlab.core.checkpoint import Checkpoint, digest
-from transferlab.core.data import Images
 from transferlab.core.device import Machine, PeakMemory, choose
+from transferlab.core.inputs import Inputs
 from transferlab.core.memory import memory_explained
 from transferlab.core.record import Record, on_cpu
 from transferlab.core.spec import Progress, Report, TrialResult, TrialSpec
@@ -68,7 +68,7 @@ class Trial:
     """A trial under way; `together` trains the heads of several and uses all but `run`."""
 
     def __init__(self, spec: TrialSpec, folder: Path, report: Report, states: Path | None) -> None:
-        self.spec, self.folder, self.report = spec, folder, report
+        self.spec, self.report = spec, report
         self.machine: Machine = choose(spec.compute)
         self.network = ranks.synchronized(network.fresh(spec.initial, spec.trial_seed, self.machine))
         self.view = network.view_in(spec.initial)
@@ -77,8 +77,7 @@ class Trial:
         self.memory = PeakMemory(self.machine.device)
         self.optimizer: torch.optim.Optimizer | None = None
         self.trained = 0
-        self.feature_seconds: dict[str, float] = {}
-        self.feature_bytes = 0
+        self.inputs = Inputs(spec, self.view, self.machine, folder, report)
         self.started = time.perf_counter()
         self.file = states and resume.StateFile(states / f"trial_{spec.trial}.pt", self.fingerprint())
         self.beginning = on_cpu(self.network) if self.file else {}
@@ -89,7 +88,7 @@ class Trial:
         if self.state:
             self._restore(self.state)
         elif not self.spec.strategy.stages:
-            self._evaluate("", self.network, self._held_out_images(), rate=0.0)
+            self._evaluate("", self.network, self.inputs.held_out(), rate=0.0)
         last = 0
         for name, stage in self.spec.strategy.stages.items():
             last += stage.epochs
@@ -136,8 +135,7 @@ class Trial:
 
     def share(self, other: Trial) -> None:
         """Use another trial's network and features, in place of equal ones."""
-        self.network, self.trained = other.network, other.trained
-        self.feature_seconds, self.feature_bytes = other.feature_seconds, other.feature_bytes
+        self.network, self.trained, self.inputs = other.network, other.trained, other.inputs
 
     def apply_policy(self, stage: Stage) -> dict[str, float]:
         """Let the stage's parameters train, and no others; their learning-rate scales."""
@@ -196,8 +194,8 @@ class Trial:
             "network": resume.changed(self.network, self.beginning),
             "record": resume.pack(self.record),
             "seconds": time.perf_counter() - self.started,
-            "feature_seconds": self.feature_seconds,
-            "feature_bytes": self.feature_bytes,
+            "feature_seconds": self.inputs.seconds,
+            "feature_bytes": self.inputs.nbytes,
             "peak_memory": self.memory.peak,
         }
 
@@ -205,44 +203,17 @@ class Trial:
         self.network.load_state_dict(state["network"], strict=False)
         self.record = resume.unpack(state["record"])
         self.started -= state["seconds"]
-        self.feature_seconds, self.feature_bytes = state["feature_seconds"], state["feature_bytes"]
+        self.inputs.seconds, self.inputs.nbytes = state["feature_seconds"], state["feature_bytes"]
         self.memory.peak = state["peak_memory"]
         logger.info("%s: trial %d goes on after epoch %d", self.spec.name, self.spec.trial + 1, self.record.epoch)
 
     def sources(self, name: str, stage: Stage) -> tuple[nn.Module, data.Source, data.Source | None]:
-        """What runs in the stage and on what: the tail on features where the prefix is frozen, else the network."""
-        view, seed = self.view.at(stage.size), self._view_seed(name, stage)
-        train = Images(self.spec.train, view, self.machine, stage.augmentation, seed, stage.distinct_views)
-        held_out = self._held_out_images()
-        splits = [train, held_out] if held_out else [train]
-        kept = self._on_features(name, splits) if stage.distinct_views is not None else None
-        if kept is None:
-            train.settle()
-            return self.network, train, data.rendered(held_out) if held_out else None
-        return kept.tail, kept.sources[0], kept.sources[1] if held_out else None
-
-    def _on_features(self, stage: str, splits: list[Images]) -> data.OnFeatures | None:
-        """The stage's tail and features, where the prefix is frozen; a cost of its own, shared by trials."""
-        spec, began = self.spec, time.perf_counter()
-        kept = data.on_features(
-            self.network, splits, spec.strategy.model, self.folder, spec.keeping, partial(self._tell_features, stage)
-        )
-        if kept is not None:
-            self.feature_seconds[stage] = sum(source.seconds for source in kept.sources)
-            self.feature_bytes = max(self.feature_bytes, sum(source.nbytes for source in kept.sources))
+        """What runs in the stage and on what; the time of frozen layers is no part of the trial's own."""
+        began = time.perf_counter()
+        found = self.inputs.of(self.network, name, stage, self.record.epoch)
+        if name in self.inputs.seconds:
             self.started += time.perf_counter() - began
-        return kept
-
-    def _tell_features(self, stage: str, done: int, count: int) -> None:
-        epoch, epochs = self.record.epoch + 1, self.spec.strategy.epochs
-        self.report(Progress(self.spec.trial, stage, epoch, epochs, done, count, doing="frozen layers"))
-
-    def _view_seed(self, name: str, stage: Stage) -> tuple[int | str, ...]:
-        """Views shared by all trials come from the experiment's seed, fresh ones from the trial's."""
-        return ("views", self.spec.seed) if stage.views else ("augment", self.spec.trial_seed, name)
-
-    def _held_out_images(self) -> Images | None:
-        return Images(self.spec.held_out, self.view, self.machine) if self.spec.held_out else None
+        return found
 
     def _evaluate(self, stage: str, running: nn.Module, source: data.Source | None, rate: float) -> float | None:
         """Write down loss and accuracy of the held-out split, where there is one."""
@@ -285,8 +256,8 @@ class Trial:
             "epochs": len(epochs),
             "views": max((stage.distinct_views or 0 for stage in stages), default=0),
             "seconds": time.perf_counter() - self.started,
-            "feature_seconds": sum(self.feature_seconds.values()),
-            "feature_mb": self.feature_bytes / 2**20,
+            "feature_seconds": sum(self.inputs.seconds.values()),
+            "feature_mb": self.inputs.nbytes / 2**20,
             "seconds_per_epoch": sum(epochs) / len(epochs) if epochs else 0.0,
             "images_per_second": len(self.labels) * len(epochs) / sum(epochs) if epochs else 0.0,
             "peak_memory_mb": self.memory.mebibytes,
