@@ -62,7 +62,7 @@ class Bare:
         """The forward passes that gradients need not follow."""
         self.network.eval()
         with torch.inference_mode(), self.machine.autocast():
-            for x_B in x_N.split(ours.EVALUATION_BATCH):
+            for x_B in x_N.split(ours.evaluation_batch(self.machine.device, *x_N.shape[1:])):
                 self.network(x_B)
 
 

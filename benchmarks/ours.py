@@ -19,7 +19,7 @@ from transferlab.core import backbones, network, policy
 from transferlab.core.backbones import Model
 from transferlab.core.build import build
 from transferlab.core.checkpoint import Checkpoint
-from transferlab.core.data import EVALUATION_BATCH, Split
+from transferlab.core.data import Split, evaluation_batch
 from transferlab.core.device import Compute, Machine, choose
 from transferlab.core.extract import extract
 from transferlab.core.layout import ClassFolders, list_images
@@ -31,7 +31,7 @@ from transferlab.core.store import largest
 from transferlab.core.strategy import Strategy
 from transferlab.core.trials import train_trials
 
-__all__ = ["EVALUATION_BATCH", "Data", "Model", "Progress", "Strategy", "TrialResult"]
+__all__ = ["Data", "Model", "Progress", "Strategy", "TrialResult", "evaluation_batch"]
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,15 @@ def test_trials_at_a_time_are_named_and_count_as_far_as_each_is(console):
     assert " 50%" in shown  # two halves and a whole
 
 
+def test_a_trial_that_has_diverged_is_not_under_way(console):
+    file = console(True)
+    with progress.trials("tuned", 2) as report:
+        for at in (epoch(0, 1), Progress(0, "tune", 2, 2, 1, 1), epoch(1, 1)):
+            report(at)
+    assert "tuned: trial 2 of 2" in file.getvalue()
+    assert " 75%" in file.getvalue()
+
+
 def test_trials_of_an_earlier_run_count(console):
     file = console(True)
     with progress.trials("tuned", 4) as report:

@@ -91,6 +91,20 @@ def test_in_order_gives_every_image_once(split, monkeypatch):
     assert torch.allclose(torch.cat(batches), whole(images, 1), atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("device", "shape", "batch"),
+    [
+        ("cpu", (3, 224, 224), 16),
+        ("cpu", (3, 32, 32), 64),
+        ("cpu", (512,), 64),
+        ("cpu", (3, 2000, 2000), 1),
+        ("cuda", (3, 2000, 2000), 64),
+    ],
+)
+def test_a_cpu_takes_fewer_large_images_at_a_time(device, shape, batch):
+    assert data.evaluation_batch(torch.device(device), *shape) == batch
+
+
 def test_pixels_are_what_a_figure_shows(split):
     pixels = augmented(split).pixels(2)
     mean, std = (torch.tensor(values)[:, None, None] for values in (VIEW.mean, VIEW.std))

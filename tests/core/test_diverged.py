@@ -65,7 +65,9 @@ def test_the_others_go_on_as_they_are_and_what_is_kept_stays(splits, tmp_path, s
     specs = [spec_of(plan, *splits, trial=trial) for trial in range(3)]
     healthy = train_trials(specs, tmp_path, quietly)
     wild = replace(specs[1], strategy=PLAN)
-    found = train_trials([specs[0], wild, specs[2]], tmp_path, quietly, states)
+    told = []
+    found = train_trials([specs[0], wild, specs[2]], tmp_path, told.append, states)
+    assert [(at.epoch, at.step) for at in told if at.trial == 1][-1] == (3, 1), "it has come to its end"
     assert list(found) == [0, 2]
     file = diverged.path_of(states, 1)
     assert "tiny: trial 2 of 3 stopped: the loss became" in caplog.text

@@ -1,4 +1,5 @@
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -193,6 +194,18 @@ def test_a_flipped_bit_in_a_file_is_noticed_and_the_features_are_computed_again(
         assert torch.equal(on_features(normed_net(), images, tmp_path).sources[0].views[0], before)
         assert f"{file} is damaged" in caplog.text
         assert file.read_bytes()[features._HEADER_BYTES :] == content[features._HEADER_BYTES :]
+
+
+def test_several_that_make_room_at_a_time_leave_each_other_what_they_need(tmp_path):
+    room_for_two = Keeping(limit_gb=2.5 * (4 * 4 + features._HEADER_BYTES) / 1e9)
+
+    def compute(number):
+        key = [number % 7]
+        stored = features.cached(tmp_path, key, 1, lambda: iter([torch.full((1, 4), float(number % 7))]), room_for_two)
+        return stored.features.tolist() == [4 * [float(number % 7)]]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(compute, range(150)))
 
 
 def test_computing_tells_how_far_it_is(tmp_path, monkeypatch):

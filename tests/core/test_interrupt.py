@@ -68,6 +68,14 @@ def test_a_second_ctrl_c_does_not_wait_and_a_second_sigterm_does():
     assert done
 
 
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_sigterm_that_follows_disturbs_no_cleaning_up(first):
+    with interrupt.stoppable():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(first)
+        signal.raise_signal(signal.SIGTERM)
+
+
 def test_an_interrupt_that_somebody_swallows_is_not_forgotten():
     with pytest.raises(Terminated), stoppable():  # noqa: PT012
         with contextlib.suppress(KeyboardInterrupt):

@@ -128,6 +128,7 @@ def test_more_than_linear_heads_trains_alone(splits, tmp_path, changes):
     specs = specs_of(splits, count=2, epochs=1, **{"optimizer": SGD(lr=0.01), **changes})
     assert together.could_train(specs)
     assert together.train(specs, tmp_path, quietly, None) is None
+    assert ("trainable" in changes) == (not list(tmp_path.glob("*.safetensors"))), "features for nothing"
     results = train_trials(specs, tmp_path, quietly)
     for spec in specs:
         alone = train_trial(spec, tmp_path, quietly)

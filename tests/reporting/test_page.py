@@ -160,7 +160,7 @@ def test_the_cost_of_a_trial_alone_is_shown_with_its_parts(page, example):
 
 
 def test_trials_that_shared_the_machine_are_told(page, example):
-    assert "at a time" not in page.text
+    assert "trials at a time" not in page.text
     tables = replace(tables_of(example), cost=example.cost.assign(threads=1, parallel_trials=2))
     assert "cpu, 1 thread, 2 trials at a time" in Page(render(example.facts, tables, {})).text
 

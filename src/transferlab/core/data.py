@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,9 +33,17 @@ from transferlab.core.views import View
 
 logger = logging.getLogger(__name__)
 
-# Images in one forward pass without gradients: large enough to keep any device busy, small enough for 224 px on 2 GB.
+# Images in one forward pass without gradients: enough to keep any device busy.
 EVALUATION_BATCH = 64
+# Of the images in such a pass on a CPU, 16 of 224 px: with more, two networks took more memory and were no faster.
+_FLOATS_ON_CPU = 16 * 3 * 224**2
 MOST_RENDERED_BYTES = 256 << 20  # of held-out images that are kept as floats: 445 of 224 px
+
+
+def evaluation_batch(device: torch.device, *shape: int) -> int:
+    """How many inputs of a shape go through a network in one pass without gradients."""
+    most = _FLOATS_ON_CPU // math.prod(shape) if device.type == "cpu" else EVALUATION_BATCH
+    return max(1, min(most, EVALUATION_BATCH))
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,11 @@ class Images:
         """Which of the distinct views an epoch (from 0) uses."""
         return epoch if self.views is None else epoch % self.views
 
+    @property
+    def evaluation_batch(self) -> int:
+        """How many go through the network in one pass without gradients."""
+        return evaluation_batch(self.machine.device, 3, self.view.size, self.view.size)
+
     def draws(self, number: int) -> Draws:
         """The drawn parameters of a view, a row per image of the split."""
         if self._drawn is None or self._drawn[0] != number:
@@ -123,7 +137,7 @@ class Images:
 
     def in_order(self, number: int = 0) -> Iterator[Tensor]:
         """All images of one view, in order, in batches for evaluation."""
-        for rows in torch.split(torch.arange(len(self.split)), EVALUATION_BATCH):
+        for rows in torch.split(torch.arange(len(self.split)), self.evaluation_batch):
             yield self.batch(number, rows)
 
 
@@ -147,6 +161,11 @@ class Features:
         return sum(view.nbytes for view in self.views)
 
     @property
+    def evaluation_batch(self) -> int:
+        """How many go through the tail in one pass without gradients."""
+        return evaluation_batch(self.device, *self.views[0].shape[1:])
+
+    @property
     def on_device(self) -> bool:
         """Whether batches are cut from what is in the device's memory."""
         return self.views[0].device.type == self.device.type
@@ -159,7 +178,7 @@ class Features:
 
     def in_order(self, number: int = 0) -> Iterator[Tensor]:
         """All images of one view, in order, in batches for evaluation."""
-        for rows in torch.split(torch.arange(len(self.views[number])), EVALUATION_BATCH):
+        for rows in torch.split(torch.arange(len(self.views[number])), self.evaluation_batch):
             yield self.batch(number, rows)
 
 

@@ -10,6 +10,7 @@ Shapes: N images, F... whatever the tail takes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -85,16 +86,35 @@ def cached(folder: Path, key: Sequence[object], count: int, make: Batches, keepi
     """The features of `count` images under `key`, from the folder, or made and put there (whole or not at all)."""
     name = hashlib.sha256(repr((*key, keeping.dtype)).encode()).hexdigest()
     file = folder / f"{name}.safetensors"
-    if file.is_file() and not _is_whole(file):
-        logger.warning("%s is damaged; its features are computed again", file)
-        file.unlink()
-    if not file.is_file():
-        with whole_file(file) as handle:
-            _write(handle, make(), count, _TYPES[keeping.dtype])
-        _make_room(folder, keeping.limit_gb * 1e9)
-    os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))
-    with safe_open(file, framework="pt") as stored:
-        return Stored(stored.get_tensor("features"), float(stored.metadata()["seconds"]))
+    _remove_if_damaged(file)
+    while (stored := _opened(file)) is None:
+        try:
+            with whole_file(file) as handle:
+                _write(handle, make(), count, _TYPES[keeping.dtype])
+        except PermissionError:  # on Windows: another process has put the same there and mapped it
+            if not file.is_file():
+                raise
+        _make_room(folder, keeping.limit_gb * 1e9, file)
+    return stored
+
+
+def _remove_if_damaged(file: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):  # it is not there, or no longer
+        if not _is_whole(file):
+            logger.warning("%s is damaged; its features are computed again", file)
+            file.unlink()
+
+
+def _opened(file: Path) -> Stored | None:
+    """What a file holds; None where there is none, or no longer: other processes make room."""
+    try:
+        os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))
+        with safe_open(file, framework="pt") as stored:
+            return Stored(stored.get_tensor("features"), float(stored.metadata()["seconds"]))
+    except (FileNotFoundError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and os.strerror(errno.ENOENT) not in str(error):  # torch's, of its mapping
+            raise
+        return None
 
 
 def _write(file: BinaryIO, batches: Iterator[Tensor], count: int, kind: tuple[torch.dtype, str]) -> None:
@@ -133,14 +153,19 @@ def _has_its_digest(file: Path, *_identity: int) -> bool:
     return sha256.hexdigest().encode() == stated[1]
 
 
-def _make_room(folder: Path, limit: float) -> None:
-    """Remove what has not been used for longest until no more than `limit` bytes are left."""
-    files = sorted(folder.glob("*.safetensors"), key=lambda file: max(file.stat().st_atime_ns, file.stat().st_mtime_ns))
-    total = sum(file.stat().st_size for file in files)
-    for file in files[:-1]:  # the last one has just been written
-        if total <= limit:
-            break
-        total -= file.stat().st_size
-        with contextlib.suppress(PermissionError):  # Windows keeps a file that another run has mapped
-            file.unlink()
-            logger.info("%s: removed %s, unused for longest, to stay below %.3g GB", folder, file.name, limit / 1e9)
+def _make_room(folder: Path, limit: float, written: Path) -> None:
+    """Remove what has not been used for longest until at most `limit` bytes are left, but not what was just written.
+
+    Several processes may do so at a time.
+    """
+    found: dict[Path, os.stat_result] = {}
+    for file in folder.glob("*.safetensors"):
+        with contextlib.suppress(FileNotFoundError):
+            found[file] = file.stat()
+    total = sum(status.st_size for status in found.values())
+    for file, status in sorted(found.items(), key=lambda item: max(item[1].st_atime_ns, item[1].st_mtime_ns)):
+        if total > limit and file != written:
+            total -= status.st_size
+            with contextlib.suppress(PermissionError, FileNotFoundError):  # Windows keeps what another run has mapped
+                file.unlink()
+                logger.info("%s: removed %s, unused for longest, to stay below %.3g GB", folder, file.name, limit / 1e9)

@@ -76,9 +76,9 @@ def check() -> None:
 
 
 def _on_signal(number: int, _frame: FrameType | None) -> None:
-    is_impatient = number == signal.SIGINT and signal.SIGINT in _asked
+    is_first, is_impatient = not _asked, number == signal.SIGINT and signal.SIGINT in _asked
     _asked.append(number)
     for child in multiprocessing.active_children():  # ParallelRunner's: a scheduler may signal the main process alone
         child.terminate()
-    if is_impatient or not _is_held:
+    if is_impatient or (is_first and not _is_held):  # whoever signals a group and each of it asks no more than once
         check()

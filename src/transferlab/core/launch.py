@@ -26,7 +26,7 @@ from transferlab.core import diverged, rank_process
 from transferlab.core.device import choose
 from transferlab.core.engine import DivergedError
 from transferlab.core.post import Failure, deaf_to_ctrl_c, read, relay, send
-from transferlab.core.spec import Report, TrialResult, TrialSpec
+from transferlab.core.spec import Progress, Report, TrialResult, TrialSpec
 from transferlab.core.trial import train_trial
 
 
@@ -39,6 +39,8 @@ def outcome(spec: TrialSpec, folder: Path, report: Report, states: Path | None =
     try:
         return launch(spec, folder, report, states)
     except DivergedError as error:
+        epochs = spec.strategy.epochs
+        report(Progress(spec.trial, list(spec.strategy.stages)[-1], epochs, epochs, 1, 1))  # it has come to its end
         return diverged.keep_saved(spec, states, error) if states else error
 
 
@@ -153,8 +155,9 @@ def _raise_cause(spec: TrialSpec, failed: ChildFailedError, failures: Sequence[F
 
 
 def how_ended(exitcode: int) -> str:
-    """The signal or the code that a process has ended with."""
-    return signal.Signals(-exitcode).name if exitcode < 0 else f"exit code {exitcode}"
+    """The signal or the code that a process has ended with; 128 + a signal is how it says that it has obeyed."""
+    number = exitcode - 128 if exitcode > 128 else -exitcode
+    return signal.Signals(number).name if number > 0 else f"exit code {exitcode}"
 
 
 @contextmanager

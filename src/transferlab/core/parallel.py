@@ -18,7 +18,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import cast
 
-from transferlab.core import trial_process
+from transferlab.core import resident, trial_process
 from transferlab.core.device import choose
 from transferlab.core.engine import DivergedError
 from transferlab.core.launch import RankError, how_ended
@@ -39,9 +39,10 @@ def train(
         RankError: a process was killed.
         Exception: what a trial raised, but for DivergedError. The others have saved what they had, as after Ctrl-C.
     """
-    compute = specs[0].compute
+    compute, count = specs[0].compute, min(specs[0].compute.parallel_trials, len(specs))
     threads = compute.threads or max(1, choose(compute).threads // compute.parallel_trials)
-    waiting = deque(replace(spec, compute=replace(compute, threads=threads)) for spec in specs)
+    compute = replace(compute, threads=threads, parallel_trials=count)
+    waiting = deque(replace(spec, compute=compute) for spec in specs)
     found: dict[int, TrialResult | DivergedError] = {}
     busy: dict[Connection, TrialSpec] = {}
 
@@ -52,8 +53,9 @@ def train(
             with suppress(OSError):  # its process has died: reading finds out
                 send(end, (busy[end], folder, states))
 
-    with _processes(min(compute.parallel_trials, len(specs))) as processes:
-        logger.info("%s: %d trials at a time, threads of each: %d", specs[0].name, len(processes), threads)
+    resident.give_back()
+    with _processes(count) as processes:
+        logger.info("%s: %d trials at a time, threads of each: %d", specs[0].name, count, threads)
         for end in processes:
             give_next(end)
         while busy:
@@ -96,7 +98,8 @@ def _told(spec: TrialSpec, how: str) -> str:
 def _processes(count: int) -> Iterator[dict[Connection, SpawnProcess]]:
     """Processes that train what they are sent, by this end of the pipe to each.
 
-    On an error, or Ctrl-C, they save what they have not saved, then end; on a second Ctrl-C they end at once.
+    On an error, or Ctrl-C, they save what they have not saved, then end (on Windows they end at once); on a second
+    Ctrl-C they end at once.
     """
     started: dict[Connection, SpawnProcess] = {}
     try:

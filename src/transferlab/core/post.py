@@ -43,6 +43,7 @@ class Post:
 
     def __init__(self, end: Connection) -> None:
         self._end = end
+        self._sending = threading.Lock()  # other threads may log
         self._received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         threading.Thread(target=self._receive, daemon=True).start()
 
@@ -52,7 +53,9 @@ class Post:
 
     def put_nowait(self, message: object) -> None:
         """Send a message; named as a log handler wants it of a queue."""
-        send(self._end, message)
+        content = pickle.dumps(message)
+        with self._sending:
+            self._end.send_bytes(content)
 
     def take_log(self) -> None:
         """Log through the pipe, whatever the modules that were imported have set up."""

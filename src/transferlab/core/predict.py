@@ -12,7 +12,7 @@ from torch import Tensor
 from transferlab.core import engine, network
 from transferlab.core.canvas import HostImages
 from transferlab.core.checkpoint import Checkpoint
-from transferlab.core.data import EVALUATION_BATCH
+from transferlab.core.data import evaluation_batch
 from transferlab.core.decode import decode_rgb
 from transferlab.core.device import Compute, Machine, choose
 from transferlab.core.views import View
@@ -48,8 +48,9 @@ def predict(checkpoint: Checkpoint, files: Sequence[Path], machine: Machine | No
 
 def _batches(files: Sequence[Path], view: View, machine: Machine) -> Iterator[Tensor]:
     """The files as batches x_B3SS."""
-    for start in range(0, len(files), EVALUATION_BATCH):
-        photographs = [decode_rgb(file.read_bytes(), file.name) for file in files[start : start + EVALUATION_BATCH]]
+    count = evaluation_batch(machine.device, 3, view.size, view.size)
+    for start in range(0, len(files), count):
+        photographs = [decode_rgb(file.read_bytes(), file.name) for file in files[start : start + count]]
         stored = [np.asarray(view.stored_as(photograph)) for photograph in photographs]
         images = HostImages(stored, machine.device)
         x_B3SS = view.render(images, view.draw(images.shape_N2, (), None))

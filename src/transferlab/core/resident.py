@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from transferlab.core.allocator import give_back_freed_memory
 from transferlab.core.canvas import ResidentImages
 from transferlab.core.device import has_room
 from transferlab.core.store import ImageStore
@@ -35,6 +36,14 @@ def keep(split: str, store: ImageStore, rows: NDArray[np.int64], device: torch.d
     images = ResidentImages.of(store, rows, device)
     _latest[split] = key, images
     return images
+
+
+def give_back() -> None:
+    """Leave memory to other processes: images in that of a GPU, and what torch and malloc keep of what was freed."""
+    _latest.clear()
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+    give_back_freed_memory()
 
 
 def pays(device: torch.device, needed: int, held: int) -> bool:

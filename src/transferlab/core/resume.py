@@ -32,6 +32,7 @@ from transferlab.core.record import Best, Record, on_cpu
 # A state is written after an epoch if the last one is older than this: short epochs are cheaper done again than saved.
 # Where writing takes long it is longer, so that writing takes a twentieth of the time at most.
 SECONDS_BETWEEN_STATES = 2.0
+_MADE_OF = {"machine": "machine (device, precision, or threads, which training.compute.parallel_trials divide)"}
 
 
 class StateError(RuntimeError):
@@ -94,8 +95,9 @@ class StateFile:
         found = state.get("fingerprint", {})
         differing = [part for part, value in self.fingerprint.items() if found.get(part) != value]
         if differing:
+            names = [_MADE_OF.get(part, part) for part in differing]
             raise StateError(
-                f"{self.path} is the state of an unfinished trial with another {', '.join(differing)}. Run with what "
+                f"{self.path} is the state of an unfinished trial with another {', '.join(names)}. Run with what "
                 f"it was begun with to go on, or delete the folder {self.path.parent} to train anew"
             )
         return state

@@ -59,10 +59,12 @@ def train(
     ((name, stage),) = specs[0].strategy.stages.items()
     first = Trial(specs[0], folder, report, None)
     scales = first.apply_policy(stage)
+    loss_is_scaled = first.machine.dtype == torch.float16  # by one factor for all trials
+    if loss_is_scaled or not first.trains_head_alone(stage):  # features are not computed for nothing
+        return None
     with first.memory_explained(name, stage):
         tail, source, held_out = first.sources(name, stage)
-    loss_is_scaled = first.machine.dtype == torch.float16  # by one factor for all trials
-    if not isinstance(source, Features) or not isinstance(tail, Tail) or not tail.is_linear or loss_is_scaled:
+    if not isinstance(source, Features) or not isinstance(tail, Tail) or not tail.is_linear:
         return None
     names = [name for name, _ in tail.in_training.named_parameters()]
     trials, heads = [first], [_take(first.network, names)]

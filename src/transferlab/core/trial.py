@@ -181,9 +181,13 @@ class Trial:
         }
         return resume.fingerprint(**parts)
 
+    def trains_head_alone(self, stage: Stage) -> bool:
+        """Whether the stage trains nothing but the modules that make the logits."""
+        names = [name for name, _ in self.network.named_parameters()]
+        return policy.trains_head_alone(stage.trainable, names, self.spec.initial.header["head"])
+
     def _is_compiled(self, stage: Stage) -> bool:
-        names, head = [name for name, _ in self.network.named_parameters()], self.spec.initial.header["head"]
-        head_alone = stage.distinct_views is not None and policy.trains_head_alone(stage.trainable, names, head)
+        head_alone = stage.distinct_views is not None and self.trains_head_alone(stage)
         size = self.view.at(stage.size).size
         return compilation.is_compiled(self.machine, stage, len(self.labels), size, head_alone)
 
@@ -221,7 +225,7 @@ class Trial:
             return None
         labels = torch.from_numpy(self.spec.held_out.labels).to(self.machine.device)
         [rows] = ranks.shares(torch.arange(len(labels)), ranks.count())[ranks.number()]
-        batches = (source.batch(0, some) for some in torch.split(rows, data.EVALUATION_BATCH))
+        batches = (source.batch(0, some) for some in torch.split(rows, source.evaluation_batch))
         started = time.perf_counter()
         loss, accuracy = engine.evaluate(running, batches, labels[rows.to(labels.device)], self.machine)
         self.record.row(stage, self.spec.held_out.name, loss, accuracy, rate, time.perf_counter() - started)

@@ -30,7 +30,7 @@ def run(end: Connection, number: int) -> None:
             while True:
                 _train_next(post, number)
     except KeyboardInterrupt:
-        os._exit(1)
+        os._exit(128 + signal.SIGTERM)
 
 
 def _train_next(post: Post, number: int) -> None:

@@ -152,7 +152,7 @@ def cost(table: pd.DataFrame) -> Grid:
 def _computed_on(trial: pd.Series) -> str:
     """The kind of device, its threads, and how many trials shared the machine, where that was written down."""
     at_a_time = trial.get("parallel_trials", 1)
-    beside = f", {at_a_time} trials at a time" if at_a_time > 1 else ""
+    beside = f", {at_a_time:.0f} trials at a time" if at_a_time > 1 else ""
     return f"{trial['device']}, {count(trial['threads'], 'thread')}{beside}"
 
 
