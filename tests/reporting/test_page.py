@@ -114,6 +114,11 @@ def test_provenance_data_and_costs_are_there(page, example):
         assert said in page.text, said
 
 
+def test_a_licence_that_ends_with_a_full_stop_has_one(example):
+    facts = example.facts | {"licence": "For research and teaching."}
+    assert "Licence: For research and teaching. Seen" in Page(render(facts, tables_of(example), {})).text
+
+
 def test_warnings_come_before_the_answer(example):
     line = "fine_tuning: evaluated <old>, newest is 2026-11-20"
     text = Page(render(example.facts, tables_of(example), {}, warnings=[line])).text

@@ -22,6 +22,7 @@ from transferlab.core.trials import train_trials
 from transferlab.core.views import View
 from transferlab.datasets.checkpoints import StoredTrials
 from transferlab.errors import UserError
+from transferlab.reporting.wording import count
 
 logger = logging.getLogger(__name__)
 Parameters = dict[str, Any]
@@ -57,9 +58,8 @@ def train(
         )
     machine = choose(common.compute)
     if settings.stages:
-        logger.info(
-            "%s: training on %s (%s), %d threads", name, machine.device.type, machine.device_name, machine.threads
-        )
+        kind, threads = machine.device.type, count(machine.threads, "thread")
+        logger.info("%s: training on %s (%s), %s", name, kind, machine.device_name, threads)
     train_split, curve = split_of(index, store, "train"), split_of(index, store, held_out) or None
     specs = [
         TrialSpec(
