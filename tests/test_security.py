@@ -23,7 +23,7 @@ MAY_RUN_CODE = {
 }
 
 # What these unpickle comes through a pipe from a process that the program itself has started.
-BETWEEN_OUR_PROCESSES = {"launch.py", "rank_process.py"}
+BETWEEN_OUR_PROCESSES = {"post.py"}
 
 
 def calls_that_may_run_code(source: str) -> list[str]:
