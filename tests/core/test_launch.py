@@ -21,7 +21,7 @@ from tiny import COMPUTE, FLIP_AND_CROP, machine, same, spec_of, split_of, stage
 from transferlab.core import engine, network, ranks, resume
 from transferlab.core.data import Images
 from transferlab.core.engine import DivergedError
-from transferlab.core.launch import RankError, launch
+from transferlab.core.launch import RankError, how_ended, launch
 from transferlab.core.memory import DeviceMemoryError
 from transferlab.core.optim import SGD
 from transferlab.core.store import ImageStore
@@ -193,6 +193,20 @@ def test_whatever_is_killed_nothing_stays_behind_and_the_bits_are_those_of_a_who
 
     with pytest.raises(resume.StateError, match="another number of devices"):
         train_trial(replace(spec, compute=on(2)), *folders)
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "told"),
+    [
+        (-int(signal.SIGTERM), "SIGTERM"),
+        (128 + int(signal.SIGTERM), "SIGTERM"),
+        (1, "exit code 1"),
+        (255, "exit code 255"),
+        (0xC0000005, "exit code 3221225477"),  # an access violation on Windows
+    ],
+)
+def test_how_a_process_has_ended_is_told_whatever_its_code(exitcode, told):
+    assert how_ended(exitcode) == told
 
 
 @pytest.fixture(scope="module")

@@ -156,8 +156,8 @@ def _raise_cause(spec: TrialSpec, failed: ChildFailedError, failures: Sequence[F
 
 def how_ended(exitcode: int) -> str:
     """The signal or the code that a process has ended with; 128 + a signal is how it says that it has obeyed."""
-    number = exitcode - 128 if exitcode > 128 else -exitcode
-    return signal.Signals(number).name if number > 0 else f"exit code {exitcode}"
+    names = {number.value: number.name for number in signal.Signals}
+    return names.get(exitcode - 128 if exitcode > 128 else -exitcode, f"exit code {exitcode}")
 
 
 @contextmanager

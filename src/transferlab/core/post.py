@@ -53,9 +53,8 @@ class Post:
 
     def put_nowait(self, message: object) -> None:
         """Send a message; named as a log handler wants it of a queue."""
-        content = pickle.dumps(message)
         with self._sending:
-            self._end.send_bytes(content)
+            send(self._end, message)
 
     def take_log(self) -> None:
         """Log through the pipe, whatever the modules that were imported have set up."""
