@@ -22,20 +22,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from transferlab.core import network, resume
-from transferlab.core.atomic import whole_file
-from transferlab.core.augment import RandomFlip, RandomResizedCrop
-from transferlab.core.backbones import Model
-from transferlab.core.checkpoint import digest
-from transferlab.core.data import Split
-from transferlab.core.device import Compute
-from transferlab.core.optim import SGD, Adam
-from transferlab.core.schedule import OneCycle, Plateau
-from transferlab.core.spec import TrialResult, TrialSpec
-from transferlab.core.store import ImageStore, Resize, StoreWriter
-from transferlab.core.strategy import Stage, Strategy
-from transferlab.core.trial import train_trial
-from transferlab.core.views import Input
+from transferlab.core.data.store import ImageStore, Resize, StoreWriter
+from transferlab.core.files.atomic import whole_file
+from transferlab.core.files.hashing import digest
+from transferlab.core.loading.images import Split
+from transferlab.core.models import factory
+from transferlab.core.models.backbones.registry import Model
+from transferlab.core.runtime.device import Compute
+from transferlab.core.strategies.optimizers import SGD, Adam
+from transferlab.core.strategies.schedules import OneCycle, Plateau
+from transferlab.core.strategies.strategy import Stage, Strategy
+from transferlab.core.training import state
+from transferlab.core.training.spec import TrialResult, TrialSpec
+from transferlab.core.training.trial import train_trial
+from transferlab.core.transforms.geometry import RandomFlip, RandomResizedCrop
+from transferlab.core.transforms.view import Input
 
 RESULT = Path(__file__).parent / "results" / "kills.json"
 AUGMENTATION = (RandomResizedCrop(), RandomFlip())
@@ -80,7 +81,7 @@ def spec_in(folder: Path) -> TrialSpec:
         model=Model(name="timm/test_resnet"), stages=STAGES, input=Input(size=32, resize=36), select="best"
     )
     statistics = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
-    initial = network.initial(strategy, ["red", "blue"], statistics, 0)
+    initial = factory.initial(strategy.model, strategy.input, ["red", "blue"], statistics, 0)
     train, held_out = split_of(folder / "train", "train", 15, 0), split_of(folder / "held_out", "validation", 8, 1)
     return TrialSpec("killed", strategy, initial, train, held_out, 0, 0, Compute(device="cpu", threads=1))
 
@@ -94,7 +95,7 @@ def fingerprint(result: TrialResult) -> str:
 
 def train(spec: TrialSpec, folder: Path) -> None:
     """What a process does: train, or go on, and write the fingerprint of the result."""
-    resume.SECONDS_BETWEEN_STATES = 0.0
+    state.SECONDS_BETWEEN_STATES = 0.0
     result = train_trial(spec, folder / "features", lambda at: None, folder / "states")
     with whole_file(folder / "result") as file:
         file.write(fingerprint(result).encode())
@@ -109,7 +110,7 @@ def main() -> None:
     wanted = parser.parse_args()
     draws, counts, epochs = random.Random(wanted.seed), Counter[str](), Counter[int]()  # noqa: S311 - moments
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["transferlab.core.trial"])
+    processes.set_forkserver_preload(["transferlab.core.training.trial"])
     with tempfile.TemporaryDirectory() as name:
         spec = spec_in(Path(name) / "images")
         whole = Path(name) / "whole"
@@ -150,7 +151,7 @@ def run(
 
 def epoch_of(state: Path) -> int:
     """Finished epochs in a state; -1 when there is none yet. A state that cannot be read is an error here too."""
-    found = resume.read(state)
+    found = state.read(state)
     return found["record"]["epoch"] if found else -1
 
 

@@ -15,21 +15,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transferlab.core import backbones, network, policy
-from transferlab.core.backbones import Model
-from transferlab.core.build import build
-from transferlab.core.checkpoint import Checkpoint
-from transferlab.core.data import Split, evaluation_batch
-from transferlab.core.device import Compute, Machine, choose
-from transferlab.core.extract import extract
-from transferlab.core.layout import ClassFolders, list_images
-from transferlab.core.seeding import derive
-from transferlab.core.spec import Progress, TrialResult, TrialSpec
-from transferlab.core.split import SplitConfig, assign
-from transferlab.core.statistics import channel_statistics
-from transferlab.core.store import largest
-from transferlab.core.strategy import Strategy
-from transferlab.core.trials import train_trials
+from transferlab.core.data.archives.extract import extract
+from transferlab.core.data.listing.layout import ClassFolders, list_images
+from transferlab.core.data.split import SplitConfig, assign
+from transferlab.core.data.statistics import channel_statistics
+from transferlab.core.data.store import largest
+from transferlab.core.data.store_builder import build
+from transferlab.core.launch.trials import train_trials
+from transferlab.core.loading.images import Split
+from transferlab.core.models import factory, freezing
+from transferlab.core.models.backbones import registry
+from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.core.models.forward import evaluation_batch
+from transferlab.core.runtime.device import Compute, Machine, choose
+from transferlab.core.runtime.progress import Progress
+from transferlab.core.runtime.seeding import derive
+from transferlab.core.strategies.strategy import Strategy
+from transferlab.core.training.spec import TrialResult, TrialSpec
 
 __all__ = ["Data", "Model", "Progress", "Strategy", "TrialResult", "evaluation_batch"]
 
@@ -44,7 +47,7 @@ class Data:
 
     def of(self, strategy: Strategy) -> dict[str, Split]:
         """The splits `train` and `test` at the size that a strategy needs."""
-        return self.splits[network.view_of(strategy, None).stored_as.key]
+        return self.splits[factory.view_of(strategy.model, strategy.input, None).stored_as.key]
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -77,7 +80,7 @@ def images(archive: Path, folder: Path, limit: int | None = None) -> Path:
 def decode(root: Path, strategies: Sequence[Strategy], folder: Path) -> Data:
     """The images of a folder, decoded into stores below `folder` for the sizes that the strategies need."""
     listing, _ = list_images(root, ClassFolders())
-    resizes = [network.view_of(strategy, None).stored_as for strategy in strategies]
+    resizes = [factory.view_of(strategy.model, strategy.input, None).stored_as for strategy in strategies]
     with _main_module_left_out():
         stores, accepted, _ = build(root, listing, resizes, folder / "stores")
     index = assign(accepted, SplitConfig())
@@ -103,7 +106,7 @@ def _main_module_left_out() -> Iterator[None]:
 
 def initial(strategy: Strategy, data: Data, seed: int = 0) -> Checkpoint:
     """The network before training."""
-    return network.initial(strategy, data.classes, data.statistics, derive(seed, "trial", 0))
+    return factory.initial(strategy.model, strategy.input, data.classes, data.statistics, derive(seed, "trial", 0))
 
 
 def train(
@@ -132,7 +135,7 @@ def train(
             after_epoch(at)
 
     splits = data.of(strategy)
-    begin, compute = initial(strategy, data, seed), Compute(parallel_trials=at_a_time)
+    begin, compute = initial(strategy.model, strategy.input, data, seed), Compute(parallel_trials=at_a_time)
     specs = [
         TrialSpec("ours", strategy, begin, splits["train"], splits["test"], number, seed, compute) for number in trials
     ]
@@ -161,16 +164,16 @@ def accuracy(result: TrialResult, epoch: int | None = None) -> float:
 
 def network_in_training(strategy: Strategy, data: Data) -> nn.Module:
     """The network on the device, in our memory format, as the strategy's first stage trains it."""
-    begin = initial(strategy, data)
-    model = network.fresh(begin, 0, machine())
-    policy.apply(model, next(iter(strategy.stages.values())).trainable, begin.header["head"])
-    policy.train_mode(model)
+    begin = initial(strategy.model, strategy.input, data)
+    model = factory.fresh(begin, 0, machine())
+    freezing.apply(model, next(iter(strategy.stages.values())).trainable, begin.header["head"])
+    freezing.train_mode(model)
     return model
 
 
 def plain_network(strategy: Strategy, data: Data, seed: int) -> tuple[nn.Module, nn.Module]:
     """The network as its library makes it, with the strategy's initial weights, and its head."""
-    begin = initial(strategy, data, seed)
+    begin = initial(strategy.model, strategy.input, data, seed)
     size = begin.header["view"]["size"]
     model: nn.Module = strategy.model.family.build(strategy.model.short_name, len(data.classes), size)
     model.load_state_dict(begin.tensors)
@@ -180,7 +183,7 @@ def plain_network(strategy: Strategy, data: Data, seed: int) -> tuple[nn.Module,
 
 def normalisation(strategy: Strategy, data: Data) -> tuple[Sequence[float], Sequence[float]]:
     """Mean and standard deviation per channel that the network expects."""
-    view = network.view_of(strategy, data.statistics)
+    view = factory.view_of(strategy.model, strategy.input, data.statistics)
     return view.mean, view.std
 
 
@@ -204,4 +207,4 @@ def with_weights(model: Model, folder: Path) -> Model:
 
 def imagenet_weights(model: Model) -> dict[str, Tensor]:
     """The pretrained tensors with all their classes, under the names of the library's own network."""
-    return backbones.pretrained(model, model.family.build(model.short_name, 1000, 224), head=())
+    return registry.pretrained(model, model.family.build(model.short_name, 1000, 224), head=())

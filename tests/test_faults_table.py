@@ -1,13 +1,11 @@
 """The table of faults is what the command found, and says so when something bad was found."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.faults import downloads, folders
 from benchmarks.faults.page import merged, page, verdict
 from benchmarks.faults.row import CRASHED, Row, counted, crashed

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from transferlab.config import read_experiment
-from transferlab.config_loader import ExperimentConfigLoader
+from transferlab.config.loader import ExperimentConfigLoader
+from transferlab.config.parse import read_experiment
 from transferlab.pipelines.data.pipeline import create_pipeline as data_pipeline
 from transferlab.pipelines.report.pipeline import create_pipeline as report_pipeline
 from transferlab.pipelines.transfer.pipeline import create_pipeline as strategies_pipeline

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 import pytest
 
-from transferlab.core.backbones.files import WeightsError, locate
-from transferlab.errors import UserError
+from transferlab.console.errors import UserError
+from transferlab.core.models.backbones.weights import WeightsError, locate
 
 PROJECT = Path(__file__).parents[1]
 SOURCES = sorted((PROJECT / "src").rglob("*.py"))
@@ -23,7 +23,7 @@ MAY_RUN_CODE = {
 }
 
 # What these unpickle comes through a pipe from a process that the program itself has started.
-BETWEEN_OUR_PROCESSES = {"post.py"}
+BETWEEN_OUR_PROCESSES = {"channel.py"}
 
 
 def calls_that_may_run_code(source: str) -> list[str]:

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.faults.row import NOTHING, Row, crashed, row, said
-from transferlab.core.extract import ExtractError, extract
-from transferlab.core.sources import ArchiveSource, SourceError
+from transferlab.core.data.archives.extract import ExtractError, extract
+from transferlab.core.data.sources import ArchiveSource, SourceError
 
 Named = tuple[str, bytes]  # a file's name and content
 ZIPS = {"x.zip": zipfile.ZIP_DEFLATED, "lzma.zip": zipfile.ZIP_LZMA, "bz2.zip": zipfile.ZIP_BZIP2}

@@ -14,15 +14,15 @@ import torch
 from PIL import Image
 
 from benchmarks.faults.row import FILE_ALONE, NOTHING, STOPPED, UNNOTICED, crashed, is_told, said
-from transferlab.core.build import Report, build
-from transferlab.core.canvas import HostImages
-from transferlab.core.decode_pool import pixel_sha256
-from transferlab.core.duplicates import across_splits, duplicates
-from transferlab.core.label_table import LabelTable
-from transferlab.core.layout import ClassFolders, list_images
-from transferlab.core.split import SplitConfig, assign, exclude, part
-from transferlab.core.store import ImageStore, Resize
-from transferlab.core.views import View
+from transferlab.core.data.decoding.pool import pixel_sha256
+from transferlab.core.data.duplicates import across_splits, duplicates
+from transferlab.core.data.listing.label_table import LabelTable
+from transferlab.core.data.listing.layout import ClassFolders, list_images
+from transferlab.core.data.split import SplitConfig, assign, exclude, part
+from transferlab.core.data.store import ImageStore, Resize
+from transferlab.core.data.store_builder import Report, build
+from transferlab.core.transforms.pixels import HostImages
+from transferlab.core.transforms.view import View
 
 VIEW = View(
     size=32, resize=36, mode="short_side", interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)

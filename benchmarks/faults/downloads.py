@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.faults.row import NOTHING, Row, crashed, is_told, row
-from transferlab.core import download
+from transferlab.core.data import download
 
 CONTENT = np.random.default_rng(0).bytes(2_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -78,7 +78,7 @@ def rows(rng: np.random.Generator) -> Iterator[Row]:
 
 def _fetched(server: Server | None) -> tuple[str, str]:
     download.FIRST_WAIT_SECONDS = 0.01
-    logging.getLogger("transferlab.core.download").setLevel(logging.ERROR)
+    logging.getLogger("transferlab.core.data.download").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as name, serving(server or Server()) as url:
         try:
             file = download.fetch(url if server else f"http://127.0.0.1:9/{FILE}", [SHA256], FILE, Path(name))

@@ -16,7 +16,7 @@ from PIL import Image
 from benchmarks.faults.attempt import Attempt, attempt, good_images, photo
 from benchmarks.faults.pictures import FAULTS, Make
 from benchmarks.faults.row import Row, row
-from transferlab.core.store import Resize
+from transferlab.core.data.store import Resize
 
 
 def rows(rng: np.random.Generator) -> Iterator[Row]:

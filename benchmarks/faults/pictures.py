@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.faults.attempt import photo
-from transferlab.core.decode import decode_rgb
+from transferlab.core.data.decoding.decode import decode_rgb
 
 # A suffix, a file's content, and how it should look where that is to be compared.
 Made = tuple[str, bytes] | tuple[str, bytes, Image.Image]

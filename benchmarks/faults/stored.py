@@ -18,12 +18,13 @@ import torch
 from benchmarks import kills
 from benchmarks.faults.attempt import VIEW, attempt, collected_warnings, good_images
 from benchmarks.faults.row import NOTHING, UNNOTICED, Row, crashed, is_told, row, said
-from transferlab.core import resume
-from transferlab.core.backbones import files
-from transferlab.core.checkpoint import Checkpoint, digest
-from transferlab.core.spec import TrialSpec
-from transferlab.core.store import ImageStore
-from transferlab.core.trial import train_trial
+from transferlab.core.data.store import ImageStore
+from transferlab.core.files.hashing import digest
+from transferlab.core.models.backbones import weights
+from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.core.training import state
+from transferlab.core.training.spec import TrialSpec
+from transferlab.core.training.trial import train_trial
 
 TENSORS = {"conv.weight": torch.arange(300.0).reshape(10, 30), "bn.num_batches_tracked": torch.tensor(7)}
 
@@ -103,7 +104,7 @@ def _weights(folder: Path, rng: np.random.Generator) -> Stored:
     return Stored(
         "somebody's weights file (.pth)",
         folder / "weights.pth",
-        lambda: digest(dict(sorted(files.read(str(folder / "weights.pth")).items()))),
+        lambda: digest(dict(sorted(weights.read(str(folder / "weights.pth")).items()))),
         200,
     )
 
@@ -141,7 +142,7 @@ def _trained(spec: TrialSpec, folder: Path, steps: int | None = None) -> str:
 
 def _state(folder: Path, rng: np.random.Generator) -> Stored:
     spec = kills.spec_in(folder.with_name(f"{folder.name} images"))
-    resume.SECONDS_BETWEEN_STATES = 0.0
+    state.SECONDS_BETWEEN_STATES = 0.0
     with suppress(Stopped):
         _trained(spec, folder, steps=28)
     return Stored(
@@ -176,7 +177,7 @@ def _evil(folder: Path) -> Iterator[tuple[str, str]]:
             if how == "torch":
                 torch.save({"conv.weight": Evil(ran)}, file)
             try:
-                Checkpoint.read(file) if name.startswith("checkpoint") else files.read(str(file))
+                Checkpoint.read(file) if name.startswith("checkpoint") else weights.read(str(file))
                 said_of_it = "read"
             except Exception as error:
                 refused = f"refused: {_gist(said(error, folder))}"

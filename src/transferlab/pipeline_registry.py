@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from transferlab.config_loader import ExperimentConfigLoader
+from transferlab.config.loader import ExperimentConfigLoader
 from transferlab.pipelines.data.pipeline import create_pipeline as data_pipeline
 from transferlab.pipelines.report.pipeline import create_pipeline as report_pipeline
 from transferlab.pipelines.transfer.pipeline import create_pipeline as strategies_pipeline

@@ -3,8 +3,8 @@
 import os
 import warnings
 
-from transferlab.config_loader import ExperimentConfigLoader
-from transferlab.hooks import ProjectHooks
+from transferlab.config.loader import ExperimentConfigLoader
+from transferlab.hooks.run import ProjectHooks
 
 # Kedro's telemetry, and Kedro-Viz's, send where nobody has declined. The file `.telemetry` of a clone does; a package
 # or a copy of the sources may lack it.

@@ -12,7 +12,7 @@ from dataset_kinds import KINDS, NEW, TABLE, checkpoint, figure, version
 from kedro.io import DatasetError
 from PIL import Image
 
-from transferlab.core.store import ImageStore, Resize, StoreWriter
+from transferlab.core.data.store import ImageStore, Resize, StoreWriter
 from transferlab.datasets.checkpoints import CheckpointDataset, TrialsDataset
 from transferlab.datasets.document import FigureDataset, JSONDataset, PageDataset
 from transferlab.datasets.folders import FolderDataset, UnfinishedTrials

@@ -11,7 +11,7 @@ import pytest
 from dataset_kinds import KINDS, NEW, OLD, OTHER, checkpoint, version
 from kedro.io import DatasetError
 
-from transferlab.core.checkpoint import CheckpointError
+from transferlab.core.models.checkpoint import CheckpointError
 from transferlab.datasets.checkpoints import TrialsDataset
 from transferlab.datasets.table import TableDataset
 
@@ -87,7 +87,7 @@ SLOW_SAVE = """
 import sys, time
 from pathlib import Path
 from kedro.io import Version
-from transferlab.core.checkpoint import Checkpoint
+from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.datasets.checkpoints import TrialsDataset
 from transferlab.datasets.table import TableDataset
 
@@ -137,7 +137,7 @@ SAVE_ALL = """
 import json, sys
 import pandas as pd, torch
 from kedro.io import DatasetError, Version
-from transferlab.core.checkpoint import Checkpoint
+from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.datasets.checkpoints import TrialsDataset
 from transferlab.datasets.table import TableDataset
 

@@ -7,7 +7,8 @@ import sys
 import pandas as pd
 import pytest
 
-from transferlab.core.checkpoint import Checkpoint, digest
+from transferlab.core.files.hashing import digest
+from transferlab.core.models.checkpoint import Checkpoint
 
 
 def calm(done, *words: str) -> None:

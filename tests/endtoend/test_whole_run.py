@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tiny_project import IMAGES, STRATEGIES
 
-from transferlab.core.checkpoint import Checkpoint
-from transferlab.core.predict import predict
+from transferlab.core.inference.predict import predict
+from transferlab.core.models.checkpoint import Checkpoint
 
 COLUMNS = {
     "metrics": "experiment strategy trial split selection run_id checkpoint_version metric value",

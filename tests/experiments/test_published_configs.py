@@ -5,10 +5,13 @@ from dataclasses import replace
 import pytest
 
 from transferlab import settings
-from transferlab.config_loader import ExperimentConfigLoader
-from transferlab.core import augment, network, schedule
-from transferlab.core.backbones import Model
-from transferlab.core.sources import ArchiveSource, TorchvisionSource
+from transferlab.config.loader import ExperimentConfigLoader
+from transferlab.core.data.sources import ArchiveSource, TorchvisionSource
+from transferlab.core.models import factory
+from transferlab.core.models.backbones.registry import Model
+from transferlab.core.strategies import schedules
+from transferlab.core.strategies import summary as summary_module
+from transferlab.core.transforms import geometry
 
 pytestmark = pytest.mark.filterwarnings("ignore:register_new_resolver")
 
@@ -66,7 +69,7 @@ def test_hymenoptera(load):
         stage = only_stage(strategy)
         assert (stage.epochs, stage.batch_size, stage.schedule.name) == (20, 4, "constant")
         assert (stage.optimizer.name, stage.optimizer.lr, stage.optimizer.momentum) == ("sgd", 1e-4, 0.9)
-        assert stage.augmentation == (augment.RandomResizedCrop(), augment.RandomFlip())
+        assert stage.augmentation == (geometry.RandomResizedCrop(), geometry.RandomFlip())
         assert strategy.select == "last"
 
 
@@ -82,10 +85,10 @@ def test_imagewoof(load):
     for stage in (*pretrained.stages.values(), *random_init.stages.values()):
         assert (stage.optimizer.name, stage.optimizer.lr, stage.optimizer.weight_decay) == ("adam", 1e-4, 1e-4)
         assert (stage.clip.by, stage.clip.at, stage.batch_size) == ("value", 0.1, 64)
-        assert stage.schedule == schedule.OneCycle(warm_up=0.3)
+        assert stage.schedule == schedules.OneCycle(warm_up=0.3)
         assert stage.augmentation == (
-            augment.RandomCrop(padding=4, padding_mode="reflect"),
-            augment.RandomFlip(),
+            geometry.RandomCrop(padding=4, padding_mode="reflect"),
+            geometry.RandomFlip(),
         )
     assert (random_init.input.size, random_init.input.held_out) == (160, "squash")
 
@@ -95,8 +98,8 @@ def test_cifar10_224_trains_5130_of_11181642_parameters(load):
     assert isinstance(experiment.dataset.source, TorchvisionSource)
     strategy = experiment.strategies["feature_extraction"]
     strategy = replace(strategy, model=Model(name=strategy.model.name))  # the weights change no count
-    checkpoint = network.initial(strategy, [str(k) for k in range(10)], STATISTICS, 0)
-    summary = network.summary(strategy, checkpoint)
+    checkpoint = factory.initial(strategy.model, strategy.input, [str(k) for k in range(10)], STATISTICS, 0)
+    summary = summary_module.summary(strategy, checkpoint)
     assert (summary["parameters"].sum(), summary["trainable_head"].sum()) == (11_181_642, 5_130)
     stages = {name: only_stage(experiment.strategies[name]) for name in ("feature_extraction", "fine_tuning")}
     assert [stage.batch_size for stage in stages.values()] == [64, 16]
@@ -117,7 +120,7 @@ def test_cifar10_staged(load):
     assert experiment.strategies["pretrained_untrained"].stages == {}
     assert (scratch.model.name, scratch.model.weights, scratch.epochs) == (staged.model.name, None, 40)
     for stage in (*staged.stages.values(), only_stage(scratch)):
-        assert stage.schedule == schedule.Plateau(reduce=0.5, patience=2)
+        assert stage.schedule == schedules.Plateau(reduce=0.5, patience=2)
         assert (stage.optimizer.name, stage.optimizer.weight_decay, stage.batch_size) == ("adam", 1e-4, 64)
     assert experiment.dataset.split.validation > 0  # by which the plateau decides
 
@@ -127,6 +130,6 @@ def test_cifar10_scratch(load):
     published, ours = (only_stage(experiment.strategies[name]) for name in ("scratch", "scratch_one_cycle"))
     assert (published.optimizer.name, published.optimizer.lr) == ("adam", 0.01)
     assert (published.batch_size, published.epochs) == (128, 50)
-    assert published.augmentation == (augment.RandomCrop(padding=4), augment.RandomFlip())
+    assert published.augmentation == (geometry.RandomCrop(padding=4), geometry.RandomFlip())
     assert ours.epochs <= 30
     assert {line.label: line.value for line in experiment.report.reference_lines}["DPN92"] == 0.9516

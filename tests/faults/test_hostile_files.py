@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from transferlab.core.backbones import files
-from transferlab.core.backbones.files import WeightsError
-from transferlab.core.checkpoint import Checkpoint, CheckpointError
+from transferlab.core.models.backbones import weights
+from transferlab.core.models.backbones.weights import WeightsError
+from transferlab.core.models.checkpoint import Checkpoint, CheckpointError
 
 TENSORS = {"a.weight": torch.rand(2, 3), "a.steps": torch.tensor(7)}
 
@@ -30,7 +30,7 @@ def written(folder):
 
 def read(file):
     """Read a file as the program does."""
-    return Checkpoint.read(file) if file.name.startswith("checkpoint") else files.read(str(file))
+    return Checkpoint.read(file) if file.name.startswith("checkpoint") else weights.read(str(file))
 
 
 def assert_read_or_told(file):

@@ -7,21 +7,20 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from transferlab.core import engine, interrupt, resume
-from transferlab.core.augment import RandomFlip, RandomResizedCrop
-from transferlab.core.optim import SGD, Adam
-from transferlab.core.schedule import OneCycle, Plateau
-from transferlab.core.trial import train_trial
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
 from tiny import same, spec_of, split_of, stage, strategy
+
+from transferlab.core.runtime import interrupt
+from transferlab.core.strategies.optimizers import SGD, Adam
+from transferlab.core.strategies.schedules import OneCycle, Plateau
+from transferlab.core.training import engine, state
+from transferlab.core.training.state import StateError, StateFile, finished_epochs
+from transferlab.core.training.trial import train_trial
+from transferlab.core.transforms.geometry import RandomFlip, RandomResizedCrop
 
 AUGMENTATION = (RandomResizedCrop(), RandomFlip())
 STAGED = {
@@ -43,7 +42,7 @@ class Killed(BaseException):
 
 @pytest.fixture(autouse=True)
 def state_after_every_epoch(monkeypatch):
-    monkeypatch.setattr(resume, "SECONDS_BETWEEN_STATES", 0.0)
+    monkeypatch.setattr(state, "SECONDS_BETWEEN_STATES", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +141,7 @@ def test_a_finished_trial_is_not_trained_again(spec, whole, tmp_path):
 def test_the_state_of_another_trial_is_refused(spec, tmp_path, changes, part):
     with pytest.raises(Killed):
         train_trial(spec, tmp_path, killing_after(9), tmp_path / "states")
-    with pytest.raises(resume.StateError, match=f"another {part}.*delete the folder"):
+    with pytest.raises(StateError, match=f"another {part}.*delete the folder"):
         train_trial(replace(spec, **changes), tmp_path, lambda _: None, tmp_path / "states")
 
 
@@ -154,11 +153,11 @@ def test_a_damaged_state_is_refused_and_runs_no_code(spec, tmp_path):
     states = tmp_path / "states"
     states.mkdir()
     torch.save({"fingerprint": Evil()}, states / "trial_0.pt")
-    with pytest.raises(resume.StateError, match="damaged"):
+    with pytest.raises(StateError, match="damaged"):
         train_trial(spec, tmp_path, lambda _: None, states)
     assert not (tmp_path / "evil").exists()
     (states / "trial_0.pt").write_bytes(b"PK\x03\x04 not a state")
-    with pytest.raises(resume.StateError, match="damaged"):
+    with pytest.raises(StateError, match="damaged"):
         train_trial(spec, tmp_path, lambda _: None, states)
 
 
@@ -184,14 +183,14 @@ def stop(spec, folder, calls, *signals):
     with pytest.raises(KeyboardInterrupt), interrupt.stoppable():
         train_trial(spec, folder / "features", report, folder / "states")
     state = folder / "states" / "trial_0.pt"
-    return resume.finished_epochs(state) if state.exists() else 0, len(seen)
+    return finished_epochs(state) if state.exists() else 0, len(seen)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["all_saved", "none_saved"])
 @pytest.mark.parametrize("calls", [1, 3, 5, 6, 7, 9, 14, 18, 22])
 def test_a_stop_keeps_the_last_finished_epoch(spec, whole, tmp_path, monkeypatch, calls, seconds):
-    monkeypatch.setattr(resume, "SECONDS_BETWEEN_STATES", seconds)
+    monkeypatch.setattr(state, "SECONDS_BETWEEN_STATES", seconds)
     kept, seen = stop(spec, tmp_path, calls, signal.SIGTERM)
     finished = calls // 4  # of four calls to an epoch, the last is its end
     assert kept >= finished
@@ -202,7 +201,7 @@ def test_a_stop_keeps_the_last_finished_epoch(spec, whole, tmp_path, monkeypatch
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_second_ctrl_c_does_not_wait_for_the_epoch(spec, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(resume, "SECONDS_BETWEEN_STATES", 1e9)
+    monkeypatch.setattr(state, "SECONDS_BETWEEN_STATES", 1e9)
     assert stop(spec, tmp_path, 5, signal.SIGINT, signal.SIGINT) == (0, 6)
     assert_identical(train_with_kills(spec, tmp_path, []), whole)
 
@@ -213,14 +212,14 @@ def test_a_flipped_byte_of_a_state_is_refused(flippable, at, change):
     file, whole = flippable
     at = int(at * len(whole))
     file.path.write_bytes(whole[:at] + bytes([whole[at] ^ change]) + whole[at + 1 :])
-    with pytest.raises(resume.StateError, match=r"trial_0\.pt is damaged.*delete it to train this trial anew"):
+    with pytest.raises(StateError, match=r"trial_0\.pt is damaged.*delete it to train this trial anew"):
         file.read()
-    assert resume.finished_epochs(file.path) >= 0
+    assert finished_epochs(file.path) >= 0
 
 
 @pytest.fixture(scope="module")
 def flippable(tmp_path_factory):
-    file = resume.StateFile(tmp_path_factory.mktemp("state") / "trial_0.pt", {"seed": "1"})
+    file = StateFile(tmp_path_factory.mktemp("state") / "trial_0.pt", {"seed": "1"})
     file.write({"network": {"weight": torch.arange(100.0)}, "seconds": 1.5}, epoch=3)
     return file, file.path.read_bytes()
 
@@ -228,8 +227,8 @@ def flippable(tmp_path_factory):
 PROCESS = """
     import pickle, sys
     from pathlib import Path
-    from transferlab.core import resume
-    from transferlab.core.trial import train_trial
+    from transferlab.core.training import state as resume
+    from transferlab.core.training.trial import train_trial
 
     resume.SECONDS_BETWEEN_STATES = 0.0
     folder = Path(sys.argv[1])

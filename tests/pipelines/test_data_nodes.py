@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferlab.core.build import build
-from transferlab.core.listing import as_listing
-from transferlab.core.split import SplitError
-from transferlab.core.store import Resize
+from transferlab.core.data.listing.table import as_listing
+from transferlab.core.data.split import SplitError
+from transferlab.core.data.store import Resize
+from transferlab.core.data.store_builder import build
 from transferlab.pipelines.data import nodes
 
 PER_CLASS = {"train": 6, "validation": 4, "test": 4}

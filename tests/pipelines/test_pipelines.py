@@ -1,30 +1,26 @@
 """The pipelines as graphs: names, groups, tags, and what is linked to what."""
 
 import pickle
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import machine, split_of
 
-from transferlab import config
-from transferlab.core.checkpoint import Checkpoint
-from transferlab.core.engine import DivergedError
-from transferlab.core.evaluate import predict
-from transferlab.core.features import Keeping
-from transferlab.core.strategy import Strategy
+from transferlab.config import parse
+from transferlab.core.evaluation.predictions import predict_split
+from transferlab.core.loading.feature_cache import FeatureCacheConfig
+from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.core.strategies.strategy import Strategy
+from transferlab.core.training.engine import DivergedError
 from transferlab.datasets.checkpoints import StoredTrials
 from transferlab.datasets.folders import UnfinishedTrials
-from transferlab.pipelines.bound import Bound
 from transferlab.pipelines.data.pipeline import create_pipeline as data_pipeline
+from transferlab.pipelines.named_partial import NamedPartial
 from transferlab.pipelines.report.nodes import diverged, gather, stale
 from transferlab.pipelines.report.pipeline import create_pipeline as report_pipeline
 from transferlab.pipelines.transfer import nodes
 from transferlab.pipelines.transfer.pipeline import create_pipeline as strategies_pipeline
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
-from tiny import machine, split_of
 
 STRATEGIES = ["scratch", "fine_tuning"]
 
@@ -84,7 +80,7 @@ def test_a_bound_function_keeps_its_name_and_takes_the_rest():
     def subtract(one: int, other: int, scale: int = 1) -> int:
         return scale * (one - other)
 
-    bound = Bound(subtract, 5, scale=2)
+    bound = NamedPartial(subtract, 5, scale=2)
     assert bound(3) == 4
     assert bound.__name__ == "subtract"
 
@@ -135,8 +131,8 @@ def test_a_diverged_trial_leaves_the_others_no_state_and_its_last_good_weights(t
         train(1e25, 1)
     assert unfinished.progress() is None
     unfinished.confirm()
-    settings, held_out = config.read(Strategy, plan), splits["validation"]
-    p_NK = predict(Checkpoint.read(kept), settings, held_out, machine(), tmp_path, Keeping())
+    settings, held_out = parse.read(Strategy, plan), splits["validation"]
+    p_NK = predict_split(Checkpoint.read(kept), settings, held_out, machine(), tmp_path, FeatureCacheConfig())
     assert np.isfinite(p_NK).all()
     checkpoints, _, _, cost = train(1e-3, 2)
     assert list(checkpoints) == list(cost["trial"]) == [0, 1]

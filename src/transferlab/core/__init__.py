@@ -1,1 +1,5 @@
-"""The science in pure PyTorch: this package never imports kedro."""
+"""Training, evaluation and everything below them, in PyTorch and without Kedro.
+
+This is what a worker process on another machine imports. Layers, high to low: launch; training, evaluation, inference;
+strategies, loading; models; transforms; data; runtime, files; validation; errors. A package imports from lower layers only.
+"""

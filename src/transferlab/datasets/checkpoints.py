@@ -11,9 +11,9 @@ from typing import BinaryIO
 from kedro.io import DatasetError
 from kedro_datasets._typing import JSONPreview
 
-from transferlab.core.checkpoint import Checkpoint
-from transferlab.core.whole_folder import whole_folder
-from transferlab.datasets.whole import WholeDataset, WholeFile
+from transferlab.core.files.folders import whole_folder
+from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.datasets.atomic import WholeDataset, WholeFile
 
 LIST = "trials.json"
 

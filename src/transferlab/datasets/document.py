@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from kedro_datasets._typing import ImagePreview, JSONPreview
 from matplotlib.figure import Figure
 
-from transferlab.datasets.whole import WholeFile
+from transferlab.datasets.atomic import WholeFile
 
 
 class JSONDataset(WholeFile[Any, Any]):

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, NoReturn
 from filelock import FileLock, Timeout
 from kedro.io import AbstractDataset, DatasetError
 
-from transferlab.core.resume import finished_epochs
-from transferlab.core.whole_folder import sweep
+from transferlab.core.files.folders import sweep
+from transferlab.core.training.state import finished_epochs
 
 
 class FolderDataset(AbstractDataset[None, Path]):

@@ -10,8 +10,8 @@ from typing import BinaryIO
 from kedro.io import DatasetError
 from kedro_datasets._typing import JSONPreview
 
-from transferlab.core.store import ImageStore, StoreError
-from transferlab.datasets.whole import WholeFile
+from transferlab.core.data.store import ImageStore, StoreError
+from transferlab.datasets.atomic import WholeFile
 
 
 class ImageStoresDataset(WholeFile[Mapping[str, ImageStore], dict[str, ImageStore]]):

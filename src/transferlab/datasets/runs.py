@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kedro.io import DatasetError
 
-from transferlab.core.atomic import lock
+from transferlab.core.files.atomic import lock
 from transferlab.datasets.folders import FolderDataset
 
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import pandas as pd
 from kedro_datasets._typing import TablePreview
 
-from transferlab.datasets.whole import WholeFile
+from transferlab.datasets.atomic import WholeFile
 
 # Columns with names that users chose: a class called 007, 1 or True stays what it is.
 TEXT = dict.fromkeys(("class", "truth", "prediction", "path", "path_a", "path_b"), "str")

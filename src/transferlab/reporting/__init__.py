@@ -1,1 +1,4 @@
-"""Figures and the report page, drawn from stored tables: this package never imports torch."""
+"""Turns result tables into words, figures and one HTML page.
+
+Reads pandas tables and never imports torch, Kedro or the core, so that a report can be drawn from stored tables alone.
+"""

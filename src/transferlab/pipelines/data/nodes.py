@@ -8,16 +8,18 @@ from typing import Any
 
 import pandas as pd
 
-from transferlab import config, progress
-from transferlab.core import evaluate, network, sources
-from transferlab.core.build import build
-from transferlab.core.duplicates import across_splits, duplicates
-from transferlab.core.extract import extract
-from transferlab.core.layout import list_images as list_files
-from transferlab.core.split import EXCLUDED, assign, exclude, part
-from transferlab.core.statistics import channel_statistics, class_counts
-from transferlab.core.store import ImageStore, largest
-from transferlab.core.strategy import Strategy
+from transferlab.config import parse, schema
+from transferlab.console import progress
+from transferlab.core.data import sources, subsets
+from transferlab.core.data.archives.extract import extract
+from transferlab.core.data.duplicates import across_splits, duplicates
+from transferlab.core.data.listing.layout import list_images as list_files
+from transferlab.core.data.split import EXCLUDED, assign, exclude, part
+from transferlab.core.data.statistics import channel_statistics, class_counts
+from transferlab.core.data.store import ImageStore, largest
+from transferlab.core.data.store_builder import build
+from transferlab.core.models import factory
+from transferlab.core.strategies.strategy import Strategy
 
 logger = logging.getLogger(__name__)
 Parameters = dict[str, Any]
@@ -25,7 +27,7 @@ Parameters = dict[str, Any]
 
 def acquire(dataset: Parameters, downloads: Path) -> dict[str, str]:
     """Fetch the source: a verified archive file, or a folder that is there already."""
-    settings = config.read(config.Dataset, dataset, "dataset")
+    settings = parse.read(schema.Dataset, dataset, "dataset")
     found = sources.acquire(settings.source, downloads, settings.mirror)
     if found.note:
         logger.warning("%s", found.note)
@@ -39,7 +41,7 @@ def extract_archive(acquired: dict[str, str], extracted_archives: Path) -> dict[
 
 def list_images(extracted: dict[str, str], dataset: Parameters) -> tuple[pd.DataFrame, pd.DataFrame]:
     """List candidate images with class, split and group, and what is left out, with reasons."""
-    settings = config.read(config.Dataset, dataset, "dataset")
+    settings = parse.read(schema.Dataset, dataset, "dataset")
     listing, ignored = list_files(Path(extracted["path"]), settings.layout)
     used = part(listing, settings.split)
     beyond = listing.loc[~listing["path"].isin(used["path"]), ["path"]]
@@ -56,9 +58,9 @@ def decode_images(
     image_folder: Path,
 ) -> tuple[dict[str, ImageStore], pd.DataFrame, pd.DataFrame]:
     """Decode every image once, resized as the strategies need it; what cannot be used goes to the quarantine."""
-    workers = config.read(config.Dataset, dataset, "dataset").workers
-    parsed = [config.read(Strategy, raw, f"strategies.{name}") for name, raw in strategies.items()]
-    resizes = [network.view_of(strategy, None).stored_as for strategy in parsed]
+    workers = parse.read(schema.Dataset, dataset, "dataset").workers
+    parsed = [parse.read(Strategy, raw, f"strategies.{name}") for name, raw in strategies.items()]
+    resizes = [factory.view_of(strategy.model, strategy.input, None).stored_as for strategy in parsed]
     with progress.counting("decoding images") as report:
         stores, accepted, quarantined = build(Path(extracted["path"]), listing, resizes, image_folder, workers, report)
     quarantine = pd.concat([quarantined, ignored], ignore_index=True)
@@ -73,9 +75,9 @@ def decode_images(
 
 def split_images(accepted: pd.DataFrame, listing: pd.DataFrame, dataset: Parameters) -> pd.DataFrame:
     """Which image is for training, validation or test; every class of the listing must have some for each."""
-    settings = config.read(config.Dataset, dataset, "dataset")
+    settings = parse.read(schema.Dataset, dataset, "dataset")
     splits = assign(accepted, settings.split, sorted(set(listing["class"])))
-    parts = evaluate.parts(list(splits.loc[splits["split"] == "test", "path"]), settings.subsets)
+    parts = subsets.parts(list(splits.loc[splits["split"] == "test", "path"]), settings.subsets)
     for name, pattern in settings.subsets.items():
         if f"test/{name}" not in parts:
             logger.warning("dataset.subsets.%s: no test image has a path like %r, so it is not measured", name, pattern)
@@ -98,7 +100,7 @@ def find_duplicates(
     splits: pd.DataFrame, image_store: dict[str, ImageStore], dataset: Parameters
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The index, without images that are held out too where the experiment says so, and pairs of equal photographs."""
-    settings = config.read(config.Dataset, dataset, "dataset")
+    settings = parse.read(schema.Dataset, dataset, "dataset")
     found = duplicates(splits, largest(image_store.values()))
     across = across_splits(found)
     if across.empty:

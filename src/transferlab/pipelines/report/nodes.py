@@ -12,17 +12,18 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from transferlab import config
-from transferlab.core import comparison as statistics_of
-from transferlab.core import evaluate, network
-from transferlab.core.data import Images, Split
-from transferlab.core.device import Machine
-from transferlab.core.store import ImageStore, largest
-from transferlab.core.strategy import Strategy
+from transferlab.config import parse, schema
+from transferlab.core.data.store import ImageStore, largest
+from transferlab.core.data.subsets import parts
+from transferlab.core.evaluation import comparison as statistics_of
+from transferlab.core.loading.images import Images, Split
+from transferlab.core.models import factory
+from transferlab.core.runtime.device import Machine
+from transferlab.core.strategies.strategy import Strategy
 from transferlab.datasets.checkpoints import StoredTrials
 from transferlab.pipelines.transfer.nodes import store_for
-from transferlab.reporting import samples
-from transferlab.reporting.page import Tables, render
+from transferlab.reporting.figures import samples
+from transferlab.reporting.page.page import Tables, render
 
 logger = logging.getLogger(__name__)
 Parameters = dict[str, Any]
@@ -41,9 +42,9 @@ def compare(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Means with intervals per strategy (of a subset, the accuracy), and paired differences between strategies."""
     logger.info("comparing strategies and drawing the report")
-    subsets = config.read(config.Dataset, dataset, "dataset").subsets
+    subsets = parse.read(schema.Dataset, dataset, "dataset").subsets
     tables = []
-    for part, on in evaluate.parts(list(predictions[0]["path"].unique()), subsets).items():
+    for part, on in parts(list(predictions[0]["path"].unique()), subsets).items():
         rows = metrics[metrics["split"] == part]
         if part != "test":
             rows = rows[rows["metric"] == "accuracy"].assign(metric=f"accuracy_{part.removeprefix('test/')}")
@@ -63,8 +64,8 @@ def collect_facts(
     acquired: dict[str, str],
 ) -> dict[str, Any]:
     """What the report says beyond the tables: the data, licences, published figures, versions, the machine."""
-    data, texts = config.read(config.Dataset, dataset, "dataset"), config.read(config.Report, report, "report")
-    common, first = config.read(config.Training, training, "training"), cost.iloc[0]
+    data, texts = parse.read(schema.Dataset, dataset, "dataset"), parse.read(schema.Report, report, "report")
+    common, first = parse.read(schema.Training, training, "training"), cost.iloc[0]
     packages = ("transferlab", "kedro", "torch", "torchvision", "timm", "numpy", "scikit-learn")
     return {
         "experiment": experiment,
@@ -100,15 +101,15 @@ def draw_augmented(
     index: pd.DataFrame, image_store: Stores, statistics: Parameters, strategies: Parameters, training: Parameters
 ) -> Figure:
     """The same images as the first strategy that augments sees them; as they are cropped when none does."""
-    parsed = [config.read(Strategy, raw, f"strategies.{name}") for name, raw in strategies.items()]
+    parsed = [parse.read(Strategy, raw, f"strategies.{name}") for name, raw in strategies.items()]
     stages = [(strategy, stage) for strategy in parsed for stage in strategy.stages.values()]
     strategy = next((s for s, stage in stages if stage.augmentation), parsed[0])
     operations = next((stage.augmentation for _, stage in stages if stage.augmentation), ())
-    view = network.view_of(strategy, statistics)
+    view = factory.view_of(strategy.model, strategy.input, statistics)
     rows = _spread(index, AUGMENTED)
     store = store_for(view, image_store)
     split = Split("train", store, rows, index["label"].to_numpy()[rows])
-    images = Images(split, view, _CPU, operations, (config.read(config.Training, training, "training").seed,), VIEWS)
+    images = Images(split, view, _CPU, operations, (parse.read(schema.Training, training, "training").seed,), VIEWS)
     views_VBHW3 = [_uint8(images.pixels(number)) for number in range(VIEWS)]
     views = [np.stack([of_view[place] for of_view in views_VBHW3]) for place in range(len(rows))]
     return samples.augmented_views(store.batch(rows), views, list(index["class"].iloc[rows]))

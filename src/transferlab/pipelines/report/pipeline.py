@@ -13,9 +13,9 @@ from typing import Any
 from kedro.pipeline import Pipeline, node
 from kedro.pipeline.node import Node
 
-from transferlab.pipelines.bound import Bound
+from transferlab.pipelines.named_partial import NamedPartial
 from transferlab.pipelines.report import nodes
-from transferlab.reporting import cost, curves, evaluation, forest, steps
+from transferlab.reporting.figures import cost, curves, evaluation, paired_differences, steps
 
 _report_node = partial(node, namespace="report")
 GATHERED = ("history", "steps", "cost", "metrics", "per_class", "confusion")
@@ -70,7 +70,7 @@ def create_pipeline(strategies: list[str], trained: bool = True) -> Pipeline:
             *overall,
             *own,
             _report_node(
-                Bound(nodes.write_page, strategies, [_page_name(output) for output in drawn]),
+                NamedPartial(nodes.write_page, strategies, [_page_name(output) for output in drawn]),
                 page_inputs,
                 "report",
                 name="write_page",
@@ -93,7 +93,11 @@ def _overall_figures(trained: bool, several: bool) -> list[Node]:
     ]
     if several:
         drawn += [
-            _figure(Bound(forest.paired_differences, metric=metric), ["differences"], f"differences_{metric}")
+            _figure(
+                NamedPartial(paired_differences.paired_differences, metric=metric),
+                ["differences"],
+                f"differences_{metric}",
+            )
             for metric in ("accuracy", "log_loss")
         ]
     if trained:
@@ -106,10 +110,10 @@ def _overall_figures(trained: bool, several: bool) -> list[Node]:
 
 def _strategy_figures(name: str) -> list[Node]:
     return [
-        _figure(Bound(curves.strategy_errors, strategy=name), [f"{name}.history"], "errors", name),
-        _figure(Bound(draw_confusion, strategy=name), [f"{name}.confusion", "statistics"], "confusion", name),
-        _figure(Bound(evaluation.reliability, strategy=name), [f"{name}.predictions"], "reliability", name),
-        _figure(Bound(nodes.draw_grid, name), [f"{name}.predictions", "index", "image_store"], "grid", name),
+        _figure(NamedPartial(curves.strategy_errors, strategy=name), [f"{name}.history"], "errors", name),
+        _figure(NamedPartial(draw_confusion, strategy=name), [f"{name}.confusion", "statistics"], "confusion", name),
+        _figure(NamedPartial(evaluation.reliability, strategy=name), [f"{name}.predictions"], "reliability", name),
+        _figure(NamedPartial(nodes.draw_grid, name), [f"{name}.predictions", "index", "image_store"], "grid", name),
     ]
 
 

@@ -8,20 +8,27 @@ from typing import Any
 
 import pandas as pd
 
-from transferlab import config, progress
-from transferlab.core import evaluate, metrics, network
-from transferlab.core.checkpoint import Checkpoint
-from transferlab.core.data import EVALUATION_BATCH, Split
-from transferlab.core.device import choose
-from transferlab.core.memory import memory_explained
-from transferlab.core.seeding import derive
-from transferlab.core.spec import TrialSpec
-from transferlab.core.store import ImageStore
-from transferlab.core.strategy import Strategy
-from transferlab.core.trials import train_trials
-from transferlab.core.views import View
+from transferlab.config import parse, schema
+from transferlab.console import progress
+from transferlab.console.errors import UserError
+from transferlab.core.data import subsets as subsets_module
+from transferlab.core.data.store import ImageStore
+from transferlab.core.evaluation import metrics
+from transferlab.core.evaluation import predictions as predictions_module
+from transferlab.core.evaluation.predictions import predict_split
+from transferlab.core.launch.trials import train_trials
+from transferlab.core.loading.images import Split
+from transferlab.core.models import factory
+from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.core.models.forward import EVALUATION_BATCH
+from transferlab.core.runtime.device import choose
+from transferlab.core.runtime.memory import memory_explained
+from transferlab.core.runtime.seeding import derive
+from transferlab.core.strategies import summary
+from transferlab.core.strategies.strategy import Strategy
+from transferlab.core.training.spec import TrialSpec
+from transferlab.core.transforms.view import View
 from transferlab.datasets.checkpoints import StoredTrials
-from transferlab.errors import UserError
 from transferlab.reporting.wording import count
 
 logger = logging.getLogger(__name__)
@@ -31,10 +38,12 @@ Stores = dict[str, ImageStore]
 
 def build_model(strategy: Parameters, training: Parameters, statistics: Parameters) -> tuple[Checkpoint, pd.DataFrame]:
     """The network before training (as trial 0 begins), and its summary table."""
-    settings = config.read(Strategy, strategy)
-    seed = config.read(config.Training, training, "training").seed
-    checkpoint = network.initial(settings, statistics["classes"], statistics, derive(seed, "trial", 0))
-    return checkpoint, network.summary(settings, checkpoint)
+    settings = parse.read(Strategy, strategy)
+    seed = parse.read(schema.Training, training, "training").seed
+    checkpoint = factory.initial(
+        settings.model, settings.input, statistics["classes"], statistics, derive(seed, "trial", 0)
+    )
+    return checkpoint, summary.summary(settings, checkpoint)
 
 
 def train(
@@ -48,11 +57,11 @@ def train(
     unfinished_trials: Path,
 ) -> tuple[dict[int, Checkpoint], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Train all trials, or go on with those a killed run left: checkpoints, and the tables history, steps, cost."""
-    settings, common = config.read(Strategy, strategy), config.read(config.Training, training, "training")
-    store = store_for(network.view_in(initial_model), image_store)
+    settings, common = parse.read(Strategy, strategy), parse.read(schema.Training, training, "training")
+    store = store_for(factory.view_in(initial_model), image_store)
     held_out = "test" if common.test_curve and not settings.decides else "validation"
     if settings.decides and not (index["split"] == "validation").any():
-        raise config.ConfigError(
+        raise parse.ConfigError(
             f"strategies.{name} decides by a validation split and there are no validation images: "
             "set dataset.split.validation, e.g. to 0.15"
         )
@@ -111,26 +120,26 @@ def evaluate_trials(
     dataset: Parameters,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """See the test split, once: predictions, metrics, per-class figures and confusion counts of every trial."""
-    settings = config.read(Strategy, strategy)
-    common = config.read(config.Training, training, "training")
+    settings = parse.read(Strategy, strategy)
+    common = parse.read(schema.Training, training, "training")
     machine = choose(common.compute)
     smaller = machine.smaller_micro_batch(EVALUATION_BATCH)
-    subsets = config.read(config.Dataset, dataset, "dataset").subsets
+    subsets = parse.read(schema.Dataset, dataset, "dataset").subsets
     where = {"experiment": experiment, "strategy": name}
     origin = {"run_id": run_id, "checkpoint_version": checkpoints.version}
     tables: tuple[list[pd.DataFrame], ...] = ([], [], [], [])
     for trial, checkpoint in checkpoints.items():
         classes = checkpoint.header["classes"]
-        split = split_of(index, store_for(network.view_in(checkpoint), image_store), "test")
+        split = split_of(index, store_for(factory.view_in(checkpoint), image_store), "test")
         with memory_explained(f"strategies.{name}: evaluation of trial {trial + 1}", smaller):
-            p_NK = evaluate.predict(checkpoint, settings, split, machine, feature_cache, common.features)
+            p_NK = predict_split(checkpoint, settings, split, machine, feature_cache, common.features)
         paths = list(index["path"].iloc[split.rows])
         key = {**where, "trial": trial}
         of_test: dict[str, Any] = {**key, "split": "test", "selection": checkpoint.header["selection"], **origin}
-        parts = evaluate.parts(paths, subsets)
+        parts = subsets_module.parts(paths, subsets)
         measured = {part: metrics.scores(p_NK[on_N], split.labels[on_N]) for part, on_N in parts.items()}
         rows = [
-            evaluate.table(p_NK, name, trial, paths, split.labels, classes),
+            predictions_module.table(p_NK, name, trial, paths, split.labels, classes),
             pd.DataFrame(
                 {
                     **key,

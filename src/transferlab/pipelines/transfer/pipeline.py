@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from kedro.pipeline import Pipeline, node
 
-from transferlab.pipelines.bound import Bound
+from transferlab.pipelines.named_partial import NamedPartial
 from transferlab.pipelines.transfer import nodes
 
 SHARED = {"index", "image_store", "statistics", "feature_cache", "experiment", "run_id"}
@@ -31,7 +31,7 @@ def one_strategy(name: str) -> Pipeline:
 
 
 def _template(name: str) -> Pipeline:
-    train, evaluate = Bound(nodes.train, name), Bound(nodes.evaluate_trials, name)
+    train, evaluate = NamedPartial(nodes.train, name), NamedPartial(nodes.evaluate_trials, name)
     return Pipeline(
         [
             node(

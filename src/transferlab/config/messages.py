@@ -1,0 +1,146 @@
+"""From pydantic's errors to problems a user can act on: one per wrong key, with its value and a suggestion."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, ValidationError
+
+from transferlab.core.validation import FieldProblems, Problem, did_you_mean
+
+_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+
+
+class _Error(NamedTuple):
+    """One of pydantic's errors: its keys, the unions on the way (where, and by which alternative), what to say."""
+
+    path: tuple[Any, ...]
+    unions: tuple[tuple[tuple[Any, ...], str], ...]
+    problems: list[Problem]
+
+
+def problems_in(kind: Any, value: Any, error: ValidationError) -> list[Problem]:
+    """One problem per wrong key: of a union, only what is wrong with the alternative that was meant."""
+    found = []
+    for item in error.errors(include_url=False):
+        item["loc"] = item["loc"][1:]  # without the box
+        path, unions = _path(value, item["loc"], item["type"] in _MISSING)
+        found.append(_Error(path, unions, list(_translate(kind, item, path))))
+    return _reduced(found, 0)
+
+
+def _reduced(errors: list[_Error], depth: int) -> list[Problem]:
+    """What is left when of every union, from the outside in, one alternative is taken."""
+    forks: dict[tuple[Any, ...], dict[str, list[_Error]]] = {}
+    for error in errors:
+        fork, tag = error.unions[depth] if depth < len(error.unions) else (error.path, "")
+        forks.setdefault(fork, {}).setdefault(tag, []).append(error)
+    problems: list[Problem] = []
+    for fork, tags in forks.items():
+        alternatives = {
+            tag: _reduced(inside, depth + 1) if tag else [p for error in inside for p in error.problems]
+            for tag, inside in tags.items()
+        }
+        problems += _meant(_dotted(fork), alternatives)
+    return problems
+
+
+def _path(
+    value: Any, loc: tuple[int | str, ...], missing: bool
+) -> tuple[tuple[Any, ...], tuple[tuple[tuple[Any, ...], str], ...]]:
+    """The keys of `loc` that are in the data, or missing there, and where and how unions were entered."""
+    path: list[Any] = []
+    unions: list[tuple[tuple[Any, ...], str]] = []
+    for number, part in enumerate(loc):
+        if (isinstance(value, dict) and part in value) or (isinstance(value, list) and part in range(len(value))):
+            value = value[part]
+        elif number < len(loc) - 1 or not missing:
+            unions.append((tuple(path), str(part)))
+            continue
+        path.append(part)
+    return tuple(path), tuple(unions)
+
+
+def _meant(fork: str, alternatives: dict[str, list[Problem]]) -> list[Problem]:
+    """The alternative of the union at `fork` whose `name` fits; if none's does, one problem that lists the names."""
+    of_its_kind = {tag: problems for tag, problems in alternatives.items() if all(p.field != fork for p in problems)}
+    alternatives = of_its_kind or alternatives
+    if len(alternatives) == 1:
+        return next(iter(alternatives.values()))
+    named = {tag: [p for p in problems if p.field == f"{fork}.name"] for tag, problems in alternatives.items()}
+    fitting = [problems for tag, problems in alternatives.items() if not named[tag]]
+    if fitting and len(fitting) < len(alternatives):
+        return min(fitting, key=len)
+    wrong = [problem for problems in named.values() for problem in problems]
+    if wrong:
+        lists = [problem.message.removeprefix("must be ").partition(";")[0] for problem in wrong]
+        names = sorted({name for known in lists for name in known.split(" or ")})
+        return [
+            Problem(
+                wrong[0].field,
+                wrong[0].value,
+                f"must be one of {', '.join(names)}" + did_you_mean(str(wrong[0].value), names),
+            )
+        ]
+    first = next(iter(alternatives.values()))[0]
+    rules = dict.fromkeys(p.message for problems in alternatives.values() for p in problems)
+    return [Problem(first.field, first.value, " or ".join(rules))]
+
+
+def _translate(kind: Any, item: Any, path: tuple[Any, ...]) -> Iterator[Problem]:
+    dotted = _dotted(path)
+    error = item.get("ctx", {}).get("error")
+    if isinstance(error, FieldProblems):
+        for problem in error.problems:
+            yield dataclasses.replace(problem, field=f"{dotted}.{problem.field}".lstrip("."))
+    elif item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _fields(_type_at(kind, item["loc"][:-1]))
+        yield Problem(
+            dotted,
+            item["input"],
+            "unknown key" + (did_you_mean(str(path[-1]), known) or f"; the keys here are {', '.join(known)}"),
+        )
+    elif item["type"] in _MISSING:
+        yield Problem(dotted, None, "is missing; it must be given")
+    elif item["type"] == "literal_error":
+        expected = item["ctx"]["expected"].replace("'", "")
+        known = expected.replace(" or ", ", ").split(", ")
+        yield Problem(dotted, item["input"], f"must be {' or '.join(known)}" + did_you_mean(str(item["input"]), known))
+    else:
+        yield Problem(dotted, item["input"], item["msg"].replace("Input should", "must").replace("Value error, ", ""))
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    return ".".join(map(str, path))
+
+
+def _type_at(kind: Any, loc: tuple[int | str, ...]) -> Any:
+    """The type that `loc` leads to, through fields, mappings, sequences and unions (whose part is a class's name)."""
+    for part in loc:
+        members = [m for m in _members(kind) if m is not type(None)]
+        named = [m for m in members if getattr(m, "__name__", "") == part]
+        if named:
+            kind = named[0]
+            continue
+        kind = members[0]
+        arguments = get_args(kind)
+        kind = arguments[-1 if get_origin(kind) is dict else 0] if arguments else _fields(kind).get(str(part), object)
+    return next(m for m in _members(kind) if m is not type(None))
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    """Names and types of the fields of a dataclass or model."""
+    if not (dataclasses.is_dataclass(kind) or (isinstance(kind, type) and issubclass(kind, BaseModel))):
+        return {}
+    hints = get_type_hints(kind, include_extras=True)
+    names = kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else kind.__dataclass_fields__
+    return {name: hints[name] for name in names}

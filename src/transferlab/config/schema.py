@@ -1,0 +1,93 @@
+"""The typed root of an experiment's parameters: composes the core's dataclasses and says all that is wrong at once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from transferlab.core.data.listing.layout import ClassFolders, Layout
+from transferlab.core.data.sources import Source
+from transferlab.core.data.split import SplitConfig
+from transferlab.core.loading.feature_cache import FeatureCacheConfig
+from transferlab.core.runtime.device import Compute
+from transferlab.core.strategies.strategy import Strategy
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _listed(value: Any) -> Any:
+    """A single string as a list of one: what `--params=dataset.mirror=FOLDER` can give."""
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+class Dataset(_Strict):
+    """Where the images come from and how they are split."""
+
+    source: Source
+    layout: Layout = Field(default_factory=ClassFolders)
+    split: SplitConfig = Field(default_factory=SplitConfig)
+    duplicates: Literal["report", "exclude"] = "report"
+    """What to do with an image that another split has too: `exclude` leaves it out of training (where validation or
+    test has it) and of validation (where test has it); the test split keeps all its images."""
+    mirror: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Folders or base URLs to look in before a source's own URL: one, or a list."""
+    subsets: dict[str, str] = Field(default_factory=dict)
+    """Parts of the test split that are also measured alone: a name and a pattern of paths, such as `*/ILSVRC2012_*`."""
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """Processes that decode images; null is one per core."""
+    licence: str | None = None
+    seen_in_pretraining: bool = False
+    """Whether the weights' pretraining saw these very images; the report flags it."""
+    seen_in_pretraining_note: str | None = None
+
+
+class Training(_Strict):
+    """What all strategies share."""
+
+    trials: Annotated[int, Field(ge=1)] = 3
+    seed: Annotated[int, Field(ge=0)] = 0
+    compute: Compute = Field(default_factory=Compute)
+    features: FeatureCacheConfig = Field(default_factory=FeatureCacheConfig)
+    test_curve: bool = False
+    """Record the test split's curve while training; allowed only where nothing is decided by a held-out split."""
+
+
+RESERVED = ("report",)
+
+
+class Published(_Strict):
+    """A figure somebody published for a strategy, shown beside ours."""
+
+    strategy: str
+    metric: Literal["accuracy", "macro_f1", "log_loss", "auroc", "ece"] = "accuracy"
+    value: float
+    source: str
+    selection: str | None = None
+
+
+class ReferenceLine(_Strict):
+    """Somebody's figure for the same data, drawn as a line."""
+
+    label: str
+    value: float
+
+
+class Report(_Strict):
+    """What the report says beyond the tables."""
+
+    title: str
+    description: str = ""
+    published: tuple[Published, ...] = ()
+    reference_lines: tuple[ReferenceLine, ...] = ()
+
+
+class Experiment(_Strict):
+    """All parameters of an experiment: the keys of `conf/<experiment>/parameters.yml`."""
+
+    dataset: Dataset
+    training: Training = Field(default_factory=Training)
+    strategies: dict[str, Strategy] = Field(min_length=1)
+    report: Report

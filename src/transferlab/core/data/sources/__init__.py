@@ -1,0 +1,41 @@
+"""Where images come from: one small module for each kind of source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from transferlab.core.data.download import SourceError
+from transferlab.core.data.sources.archive import ArchiveSource
+from transferlab.core.data.sources.base import Acquired
+from transferlab.core.data.sources.folder import FolderSource
+from transferlab.core.data.sources.package import PackageSource
+from transferlab.core.data.sources.torchvision_set import Copies, TorchvisionSource
+
+Source = PackageSource | FolderSource | ArchiveSource | TorchvisionSource
+
+__all__ = [
+    "Acquired",
+    "ArchiveSource",
+    "Copies",
+    "FolderSource",
+    "PackageSource",
+    "Source",
+    "SourceError",
+    "TorchvisionSource",
+    "acquire",
+]
+
+
+def acquire(source: Source, downloads: Path, mirror: Sequence[str] = ()) -> Acquired:
+    """Fetch what `source` names: a verified archive file, or a folder.
+
+    Args:
+        source: the typed source.
+        downloads: the folder that keeps downloaded archives.
+        mirror: folders or base URLs to look in, by file name, before the source's own url.
+
+    Raises:
+        SourceError: it cannot be had; the message says what was tried and what to do.
+    """
+    return source.acquire(Path(downloads), mirror)

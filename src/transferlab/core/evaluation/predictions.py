@@ -1,0 +1,77 @@
+"""Predictions of trained trials on a split: the one time that test images are seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import nn
+
+from transferlab.core.loading import features
+from transferlab.core.loading.feature_cache import FeatureCacheConfig
+from transferlab.core.loading.images import Images, Split
+from transferlab.core.models import factory, forward, freezing
+from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.core.runtime.device import Machine
+from transferlab.core.strategies.strategy import Strategy
+
+
+def predict_split(
+    checkpoint: Checkpoint,
+    strategy: Strategy,
+    split: Split,
+    machine: Machine,
+    folder: Path,
+    keeping: FeatureCacheConfig,
+) -> NDArray[np.float64]:
+    """Class probabilities (N, K) of a trial for the images of a split.
+
+    A prefix that no stage of the strategy trained is the same in all trials: its features are computed once and kept in
+    `folder`.
+    """
+    model = factory.load(checkpoint, machine)
+    images = Images(split, factory.view_in(checkpoint), machine)
+    is_trained = _freeze_what_no_stage_trains(model, strategy, checkpoint.header["head"])
+    kept = features.on_features(model, [images], strategy.model, folder, keeping) if is_trained else None
+    if kept is None:
+        logits_NK = forward.logits(model, images.in_order(), machine)
+    else:
+        logits_NK = forward.logits(kept.tail, kept.sources[0].in_order(), machine)
+    probabilities: NDArray[np.float64] = logits_NK.cpu().double().softmax(dim=1).numpy()
+    return probabilities
+
+
+def _freeze_what_no_stage_trains(model: nn.Module, strategy: Strategy, head: Sequence[str]) -> bool:
+    """Whether any stage trains anything."""
+    trained: set[str] = set()
+    for stage in strategy.stages.values():
+        trained |= freezing.apply(model, stage.trainable, head).keys()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trained)
+    return bool(trained)
+
+
+def table(
+    probabilities_NK: NDArray[np.float64],
+    strategy: str,
+    trial: int,
+    paths: Sequence[str],
+    truth_N: NDArray[np.int64],
+    classes: Sequence[str],
+) -> pd.DataFrame:
+    """The table `predictions` of one trial: one row per image, one column `p_<class>` per class."""
+    names = np.array(classes, dtype=object)
+    columns = {f"p_{name}": probabilities_NK[:, k] for k, name in enumerate(classes)}
+    return pd.DataFrame(
+        {
+            "strategy": strategy,
+            "trial": trial,
+            "path": list(paths),
+            "truth": names[truth_N],
+            "prediction": names[probabilities_NK.argmax(axis=1)],
+            **columns,
+        }
+    )

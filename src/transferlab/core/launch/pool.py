@@ -1,0 +1,142 @@
+"""Trials in parallel: several at a time, each in a process of its own, with its share of the CPU's threads or its GPU.
+
+Small batches leave most of a machine idle: two trials on a thread each end sooner than one after the other on two, and
+are, to the bit, what they are alone with as many threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import cast
+
+from transferlab.core.launch import pool_worker
+from transferlab.core.launch.channel import Failure, RankError, deaf_to_ctrl_c, how_ended, read, relay, send
+from transferlab.core.loading import gpu_cache
+from transferlab.core.runtime.device import choose
+from transferlab.core.runtime.progress import ProgressCallback
+from transferlab.core.training.engine import DivergedError
+from transferlab.core.training.spec import TrialResult, TrialSpec
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    specs: Sequence[TrialSpec], folder: Path, report: ProgressCallback, states: Path | None
+) -> dict[int, TrialResult | DivergedError]:
+    """The outcome of every trial, by number: `compute.parallel_trials` at a time, in the order given.
+
+    Arguments as in `train_trial`; `report` is called in this process.
+
+    Raises:
+        RankError: a process was killed.
+        Exception: what a trial raised, but for DivergedError. The others have saved what they had, as after Ctrl-C.
+    """
+    compute, count = specs[0].compute, min(specs[0].compute.parallel_trials, len(specs))
+    threads = compute.threads or max(1, choose(compute).threads // compute.parallel_trials)
+    compute = replace(compute, threads=threads, parallel_trials=count)
+    waiting = deque(replace(spec, compute=compute) for spec in specs)
+    found: dict[int, TrialResult | DivergedError] = {}
+    busy: dict[Connection, TrialSpec] = {}
+
+    def give_next(end: Connection) -> None:
+        busy.pop(end, None)
+        if waiting:
+            busy[end] = waiting.popleft()
+            with suppress(OSError):  # its process has died: reading finds out
+                send(end, (busy[end], folder, states))
+
+    gpu_cache.give_back()
+    with _processes(count) as processes:
+        logger.info("%s: %d trials at a time, threads of each: %d", specs[0].name, count, threads)
+        for end in processes:
+            give_next(end)
+        while busy:
+            for end in _ready(busy):
+                outcome = _take(end, processes[end], busy[end], report)
+                if outcome is not None:
+                    found[busy[end].trial] = outcome
+                    give_next(end)
+    return {spec.trial: found[spec.trial] for spec in specs}
+
+
+def _take(
+    end: Connection, process: SpawnProcess, spec: TrialSpec, report: ProgressCallback
+) -> TrialResult | DivergedError | None:
+    """Take what has come from a process: the outcome of its trial, or None where that is still to come."""
+    try:
+        message = read(end)
+    except OSError as error:
+        process.join()
+        raise RankError(_told(spec, how_ended(process.exitcode or 0))) from error
+    if isinstance(message, Failure):
+        raise message.error from RuntimeError(f"in a process of its own:\n{message.traceback}")
+    if isinstance(message, TrialResult | DivergedError):
+        return message
+    relay(message, report)
+    return None
+
+
+def _told(spec: TrialSpec, how: str) -> str:
+    at_a_time, threads = spec.compute.parallel_trials, spec.compute.threads
+    return (
+        f"strategies.{spec.name}: trial {spec.trial + 1} was ended by {how}, so those beside it were stopped. SIGKILL "
+        f"often means that memory ran out: fewer training.compute.parallel_trials than {at_a_time} need less (with "
+        f"training.compute.threads: {threads}, trials that have begun can go on). What was finished is kept: run again "
+        "to go on"
+    )
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[dict[Connection, SpawnProcess]]:
+    """Processes that train what they are sent, by this end of the pipe to each.
+
+    On an error, or Ctrl-C, they save what they have not saved, then end (on Windows they end at once); on a second
+    Ctrl-C they end at once.
+    """
+    started: dict[Connection, SpawnProcess] = {}
+    try:
+        with ThreadPoolExecutor(1, initializer=deaf_to_ctrl_c) as starter:
+            started.update(starter.map(_start, range(count)))
+        yield started
+    except BaseException:
+        for process in started.values():
+            process.terminate()
+        _wait_for(started)
+        raise
+    finally:
+        for end, process in started.items():
+            end.close()
+            process.join()
+
+
+def _start(number: int) -> tuple[Connection, SpawnProcess]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=pool_worker.run, args=(theirs, number), daemon=True)
+    process.start()
+    theirs.close()
+    return ours, process
+
+
+def _ready(ends: Iterable[Connection]) -> list[Connection]:
+    return cast("list[Connection]", wait(list(ends)))
+
+
+def _wait_for(ends: Iterable[Connection]) -> None:
+    """Wait until all processes have ended, whatever they still say."""
+    left = set(ends)
+    while left:
+        for end in _ready(left):
+            try:
+                end.recv_bytes()
+            except (EOFError, OSError):
+                left.remove(end)

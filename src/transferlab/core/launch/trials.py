@@ -1,0 +1,62 @@
+"""All trials of a strategy.
+
+Their heads together where that is all there is to train, else several at a time where config asks for it, else one
+after the other.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from transferlab.core.launch import pool
+from transferlab.core.launch.inline import outcome
+from transferlab.core.runtime.progress import ProgressCallback
+from transferlab.core.training import divergence, together
+from transferlab.core.training.engine import DivergedError
+from transferlab.core.training.spec import TrialResult, TrialSpec
+
+logger = logging.getLogger(__name__)
+
+
+def train_trials(
+    specs: Sequence[TrialSpec], folder: Path, report: ProgressCallback, states: Path | None = None
+) -> dict[int, TrialResult]:
+    """Train the trials of a strategy, or go on with those that were interrupted; the results by number.
+
+    A trial that diverges is left out, with an error in the log, and the others go on. Its last good weights are kept
+    beside `states` (see `diverged`) until a trial of its number finishes. Arguments as in `train_trial`.
+
+    Raises:
+        DeviceError: there are fewer devices than `training.compute.devices`.
+        DeviceMemoryError: the device has too little memory.
+        DivergedError: every trial diverged.
+        OSError: a file cannot be written, such as for lack of space.
+        PolicyError: a stage's policy does not fit the network.
+        RankError: a process of a trial was killed.
+        StateError: `states` holds a state that is damaged or of another trial.
+    """
+    outcomes = _outcomes(specs, folder, report, states)
+    failures = {number: found for number, found in outcomes.items() if isinstance(found, DivergedError)}
+    for number, error in failures.items():
+        logger.error("%s: trial %d of %d stopped: %s", specs[0].name, number + 1, len(specs), error)
+    if len(failures) == len(specs):
+        raise next(iter(failures.values()))
+    finished = {number: found for number, found in outcomes.items() if isinstance(found, TrialResult)}
+    if states:
+        for number in finished:
+            divergence.clear(states, number)
+    return finished
+
+
+def _outcomes(
+    specs: Sequence[TrialSpec], folder: Path, report: ProgressCallback, states: Path | None
+) -> dict[int, TrialResult | DivergedError]:
+    here = [replace(spec, compute=replace(spec.compute, parallel_trials=1)) for spec in specs]
+    if together.could_train(here) and (found := together.train(here, folder, report, states)) is not None:
+        return found
+    if len(specs) > 1 and specs[0].compute.parallel_trials > 1:
+        return pool.train(specs, folder, report, states)
+    return {spec.trial: outcome(spec, folder, report, states) for spec in here}

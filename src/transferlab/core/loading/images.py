@@ -1,0 +1,122 @@
+"""What a stage trains on: a split of the image store as batches, or the features of its views.
+
+Both give `batch(epoch, rows)`: the input of the network, or of its tail, for some images in some epoch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from transferlab.core.data.store import ImageStore
+from transferlab.core.loading import gpu_cache
+from transferlab.core.models.forward import evaluation_batch
+from transferlab.core.runtime.device import Machine
+from transferlab.core.runtime.seeding import generator
+from transferlab.core.transforms.augment import Draws, Operation
+from transferlab.core.transforms.pixels import HostImages, Pixels, ResidentImages
+from transferlab.core.transforms.view import View
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of a split: rows of the store and their labels, (N,) int64 each; picklable.
+
+    Attributes:
+        name: train, validation or test.
+        store: all images, at the view's resize.
+        rows: of the store.
+        labels: class numbers.
+    """
+
+    name: str
+    store: ImageStore
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the images are: their pixel hashes, in order, and what decoded and resized them."""
+        header = self.store.header
+        parts = [header["decoder"], str(header["resize"]), *(header["pixel_sha256"][row] for row in self.rows)]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+@dataclass
+class Images:
+    """Views of a split, rendered batch by batch on the device.
+
+    Attributes:
+        split: which images.
+        view: how the network sees them.
+        machine: where.
+        operations: the augmentation; none for held-out images.
+        seed: key of the draws.
+        views: K distinct views drawn from the key alone, or None: a new one for each epoch.
+    """
+
+    split: Split
+    view: View
+    machine: Machine
+    operations: tuple[Operation, ...] = ()
+    seed: tuple[int | str, ...] = ()
+    views: int | None = 1
+    _drawn: tuple[int, Draws] | None = field(default=None, repr=False)
+    _resident: ResidentImages | None = field(default=None, repr=False)
+
+    def settle(self) -> None:
+        """Have the pixels live on the device if that pays; worth it where they are used more often than once."""
+        self._resident = gpu_cache.keep(self.split.name, self.split.store, self.split.rows, self.machine.device)
+
+    @property
+    def on_device(self) -> bool:
+        """Whether batches are cut from what is in the device's memory."""
+        return self._resident is not None
+
+    def view_number(self, epoch: int) -> int:
+        """Which of the distinct views an epoch (from 0) uses."""
+        return epoch if self.views is None else epoch % self.views
+
+    @property
+    def evaluation_batch(self) -> int:
+        """How many go through the network in one pass without gradients."""
+        return evaluation_batch(self.machine.device, 3, self.view.size, self.view.size)
+
+    def draws(self, number: int) -> Draws:
+        """The drawn parameters of a view, a row per image of the split."""
+        if self._drawn is None or self._drawn[0] != number:
+            shapes_N2 = self.split.store.shapes_N2[self.split.rows]
+            rng = generator(*self.seed, "view", number)
+            self._drawn = number, self.view.draw(shapes_N2, self.operations, rng)
+        return self._drawn[1]
+
+    def pixels(self, number: int) -> Tensor:
+        """All images of one view before normalisation, (N, 3, S, S) in [0, 1]: what a figure shows."""
+        return self.view.pixels(self._images(torch.arange(len(self.split))), self.draws(number))
+
+    def batch(self, epoch: int, rows: Tensor) -> Tensor:
+        """Normalised x_B3SS of some images (positions within the split, int64 on the CPU) in an epoch."""
+        draws = self.draws(self.view_number(epoch)).take(rows)
+        return self.view.render(self._images(rows), draws).to(memory_format=self.machine.memory_format)
+
+    def _images(self, rows: Tensor) -> Pixels:
+        if self._resident is not None:
+            return self._resident.take(rows)
+        return HostImages(self.split.store.batch(self.split.rows[rows.numpy()]), self.machine.device)
+
+    def in_order(self, number: int = 0) -> Iterator[Tensor]:
+        """All images of one view, in order, in batches for evaluation."""
+        for rows in torch.split(torch.arange(len(self.split)), self.evaluation_batch):
+            yield self.batch(number, rows)

@@ -1,0 +1,42 @@
+"""Forward passes without gradients.
+
+Shapes: B images of a batch, N of a split, K classes.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from transferlab.core.runtime.device import Machine
+
+logger = logging.getLogger(__name__)
+
+# Images in one forward pass without gradients: enough to keep any device busy.
+EVALUATION_BATCH = 64
+# Of the images in such a pass on a CPU, 16 of 224 px: with more, two networks took more memory and were no faster.
+_FLOATS_ON_CPU = 16 * 3 * 224**2
+
+
+def evaluation_batch(device: torch.device, *shape: int) -> int:
+    """How many inputs of a shape go through a network in one pass without gradients."""
+    most = _FLOATS_ON_CPU // math.prod(shape) if device.type == "cpu" else EVALUATION_BATCH
+    return max(1, min(most, EVALUATION_BATCH))
+
+
+def logits(network: nn.Module, inputs: Iterator[Tensor], machine: Machine) -> Tensor:
+    """Logits (N, K), float32, of everything that `inputs` yields, in evaluation mode.
+
+    Images are rendered in full precision: in half of it their coordinates would be off by a pixel.
+    """
+    network.eval()
+    done = []
+    for x in inputs:
+        for part in torch.split(x, machine.micro_batch or len(x)):
+            with torch.inference_mode(), machine.autocast():
+                done.append(network(part).float())
+    return torch.cat(done)

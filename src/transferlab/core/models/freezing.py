@@ -1,0 +1,97 @@
+"""What a stage trains: rows `(pattern, learning-rate scale or null)` that cover every parameter; null is frozen.
+
+As in google-research/big_vision, the first row whose pattern matches a parameter's whole name decides, a pattern that
+decides nothing is an error, and so is a parameter that no row covers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from torch import nn
+
+from transferlab.core.errors import MendableError
+from transferlab.core.validation import did_you_mean
+
+Rows = tuple[tuple[str, float | None], ...]
+Policy = str | Rows
+
+SHORTHANDS = ("head", "all")
+
+
+class PolicyError(MendableError):
+    """A policy that does not fit the network."""
+
+
+def rows(policy: Policy, head: Sequence[str]) -> Rows:
+    """Spell out the shorthands `head` and `all`; `head` names the modules that make the logits."""
+    if policy == "all":
+        return ((".*", 1.0),)
+    if policy == "head":
+        return (*((re.escape(module) + r"\..*", 1.0) for module in head), (".*", None))
+    if isinstance(policy, str):
+        raise PolicyError(
+            f"'{policy}' is neither of {', '.join(SHORTHANDS)} nor a list of rows" + did_you_mean(policy, SHORTHANDS)
+        )
+    return policy
+
+
+def scales(policy: Policy, names: list[str], head: Sequence[str]) -> dict[str, float]:
+    """Learning-rate scale of each parameter that the policy trains, in the order of `names`.
+
+    Raises:
+        PolicyError: a pattern decides nothing, a parameter is not covered, or nothing is left to train.
+    """
+    decided: dict[str, float | None] = {}
+    for pattern, scale in rows(policy, head):
+        matching = [name for name in names if re.fullmatch(pattern, name) and name not in decided]
+        if not matching:
+            raise PolicyError(
+                f"the pattern '{pattern}' matches no parameter that earlier rows leave"
+                f"{did_you_mean(pattern, names)} (the first names are {', '.join(names[:3])})"
+            )
+        decided.update(dict.fromkeys(matching, scale))
+    uncovered = [name for name in names if name not in decided]
+    if uncovered:
+        raise PolicyError(
+            f"no row covers {', '.join(uncovered[:5])}"
+            f"{f' and {len(uncovered) - 5} more' if len(uncovered) > 5 else ''};"
+            " end with ['.*', null] to freeze the rest"
+        )
+    trained = {name: scale for name in names if (scale := decided[name]) is not None}
+    if not trained:
+        raise PolicyError("every parameter is frozen; a stage must train something")
+    return trained
+
+
+def trains_head_alone(policy: Policy, names: list[str], head: Sequence[str]) -> bool:
+    """Whether the policy trains nothing outside the modules that make the logits.
+
+    Raises:
+        PolicyError: as `scales`.
+    """
+    inside = tuple(f"{module}." for module in head)
+    return all(name.startswith(inside) for name in scales(policy, names, head))
+
+
+def apply(model: nn.Module, policy: Policy, head: Sequence[str]) -> dict[str, float]:
+    """Set `requires_grad` of every parameter by the policy and return the scales of the trained ones."""
+    parameters = dict(model.named_parameters())
+    trained = scales(policy, list(parameters), head)
+    for name, parameter in parameters.items():
+        parameter.requires_grad_(name in trained)
+    return trained
+
+
+def train_mode(model: nn.Module) -> None:
+    """Put the network into training mode, and every frozen module whole into `eval`.
+
+    A module is frozen when it has parameters, itself or below, and none of them is trained: its BatchNorm statistics
+    stay and its dropout and stochastic depth are off. A module without parameters follows the module it stands in.
+    """
+    model.train()
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            module.eval()

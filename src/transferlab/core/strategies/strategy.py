@@ -1,0 +1,120 @@
+"""A strategy is data: a model and an ordered list of stages. No code anywhere asks which strategy it is in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from transferlab.core.models import freezing
+from transferlab.core.models.backbones.registry import Model
+from transferlab.core.strategies.optimizers import Clip, Optimizer
+from transferlab.core.strategies.schedules import Constant, Plateau, Schedule
+from transferlab.core.transforms.augment import Operation
+from transferlab.core.transforms.view import Input
+from transferlab.core.validation import check
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stretch of training under one policy; its optimizer is made at its start, of what the stage trains.
+
+    Attributes:
+        epochs: passes over the training split.
+        trainable: `head`, `all`, or rows of a pattern and a learning-rate scale (null: frozen); see `policy`.
+        optimizer: see `optim`.
+        keep_optimizer: go on with the moments that the stage before gathered, for the parameters that both train; by
+            default they begin anew, since they were gathered at another rate and for another network.
+        schedule: see `schedule`.
+        clip: gradient clipping, or null.
+        augmentation: operations of `augment`, in order; empty trains on the held-out view.
+        views: null augments anew in every epoch; K draws K views of the training split, used in turn by all epochs and
+            shared by all trials, so that what a frozen prefix makes of them is computed once.
+        size: px of the square that the stage trains on; null is the network's input. A smaller one is cheaper; held-out
+            images keep the network's input.
+        batch_size: images per step; a last batch of one image joins the batch before it.
+        label_smoothing: part of the target spread over all classes.
+    """
+
+    epochs: int
+    optimizer: Optimizer
+    keep_optimizer: bool = False
+    trainable: freezing.Policy = "all"
+    schedule: Schedule = field(default_factory=Constant)
+    clip: Clip | None = None
+    augmentation: tuple[Operation, ...] = ()
+    views: int | None = None
+    size: int | None = None
+    batch_size: int = 32
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        check(
+            (self.epochs >= 1, "epochs", self.epochs, "must be at least 1"),
+            (self.size is None or self.size >= 8, "size", self.size, "must be at least 8 px, or null"),
+            (self.batch_size >= 2, "batch_size", self.batch_size, "must be at least 2"),
+            (self.views is None or self.views >= 1, "views", self.views, "must be at least 1, or null"),
+            (0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "must be in [0, 1)"),
+            (
+                not isinstance(self.trainable, str) or self.trainable in freezing.SHORTHANDS,
+                "trainable",
+                self.trainable,
+                "must be head, all, or a list of [pattern, scale] rows",
+            ),
+        )
+
+    @property
+    def distinct_views(self) -> int | None:
+        """How many different views of each training image the stage sees; None: a new one every epoch."""
+        return self.views if self.augmentation else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """A way of transferring a network to the images.
+
+    Attributes:
+        model: architecture and weights.
+        stages: by name, in order; none at all evaluates the untrained network.
+        input: what the network sees; null fields follow the weights.
+        select: `last` keeps the weights of the last epoch, `best` those of the highest validation accuracy (of equals,
+            the first).
+    """
+
+    model: Model
+    stages: dict[str, Stage]
+    input: Input = field(default_factory=Input)
+    select: Literal["last", "best"] = "last"
+
+    def __post_init__(self) -> None:
+        check(
+            *(
+                (stage.isidentifier(), f"stages.{stage}", stage, "must be a plain name (letters, digits, _)")
+                for stage in self.stages
+            ),
+            *(
+                (self._can_keep(name), f"stages.{name}.keep_optimizer", True, "needs the same optimizer a stage before")
+                for name, stage in self.stages.items()
+                if stage.keep_optimizer
+            ),
+        )
+
+    def _can_keep(self, name: str) -> bool:
+        """Whether the stage before `name` has an optimizer of the same kind."""
+        names = list(self.stages)
+        before = names[: names.index(name)][-1:]
+        return any(self.stages[one].optimizer.name == self.stages[name].optimizer.name for one in before)
+
+    @property
+    def epochs(self) -> int:
+        """Over all stages."""
+        return sum(stage.epochs for stage in self.stages.values())
+
+    @property
+    def decides(self) -> bool:
+        """Whether anything is decided by held-out figures during training."""
+        return self.select == "best" or any(isinstance(s.schedule, Plateau) for s in self.stages.values())
+
+    @property
+    def selection_rule(self) -> str:
+        """As it stands beside every figure."""
+        return "last epoch" if self.select == "last" else "best validation accuracy"

@@ -1,0 +1,61 @@
+"""What goes into a trial and what comes out: plain values that survive a pickle, so that any launcher can run it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from transferlab.core.loading.feature_cache import FeatureCacheConfig
+from transferlab.core.loading.images import Split
+from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.core.runtime.device import Compute
+from transferlab.core.runtime.seeding import derive
+from transferlab.core.strategies.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """Everything a trial needs.
+
+    Attributes:
+        name: of the strategy, for the tables.
+        strategy: model, stages, selection rule.
+        initial: the network before training.
+        train: the training split.
+        held_out: the split of the curve, evaluated after each epoch: validation (which may decide), test (when nothing
+            is decided by it), or None.
+        trial: its number, from 0.
+        seed: of the experiment; the trial's own follows from both.
+        compute: device, precision, threads.
+        keeping: how features of frozen prefixes are kept.
+    """
+
+    name: str
+    strategy: Strategy
+    initial: Checkpoint
+    train: Split
+    held_out: Split | None
+    trial: int
+    seed: int
+    compute: Compute
+    keeping: FeatureCacheConfig = field(default_factory=FeatureCacheConfig)
+
+    def __post_init__(self) -> None:
+        if self.strategy.decides and (self.held_out is None or self.held_out.name != "validation"):
+            seen = f"the {self.held_out.name} split" if self.held_out else "no held-out split"
+            raise ValueError(f"strategies.{self.name} decides by validation figures and was given {seen}")
+
+    @property
+    def trial_seed(self) -> int:
+        """The seed of everything that differs between trials; the same for all strategies, which pairs them."""
+        return derive(self.seed, "trial", self.trial)
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What a trial leaves: its checkpoint, and rows for the tables `history`, `steps` and `cost`."""
+
+    checkpoint: Checkpoint
+    history: list[dict[str, Any]]
+    steps: list[dict[str, Any]]
+    cost: dict[str, Any]

@@ -1,0 +1,150 @@
+"""From stored images to the batch a network sees: resize, crop, augment, normalise - one resample per image.
+
+The *held-out view* is torchvision's `Resize` then `CenterCrop` (or squash); the store has done the resize, so the crop
+only copies pixels. An augmented view replaces the crop by the operations of `augment`.
+
+Shapes: N images of a split, B of a batch, S px of the square the network sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from transferlab.core.data.store import Resize
+from transferlab.core.runtime.device import upload
+from transferlab.core.transforms import augment, color, erase, geometry
+from transferlab.core.transforms.pixels import Pixels
+from transferlab.core.transforms.resample import resample
+from transferlab.core.validation import check
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """What the network sees; null follows the pretrained weights.
+
+    Attributes:
+        size: px of the square given to the network.
+        resize: px of the short side before the centre crop to `size`; by default in the weights' own proportion to it.
+        mode: `short_side` keeps the aspect ratio, `squash` resizes both sides to `resize`.
+        held_out: what held-out images show after the resize: the `centre_crop`, or all of it by `squash`.
+        interpolation: of the resize.
+        mean: per channel (R, G, B), of values in [0, 1]; without weights, the training split's.
+        std: likewise.
+    """
+
+    size: int | None = None
+    resize: int | None = None
+    mode: Literal["short_side", "squash"] = "short_side"
+    held_out: Literal["centre_crop", "squash"] = "centre_crop"
+    interpolation: Literal["bilinear", "bicubic"] | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        check(
+            (self.size is None or self.size >= 8, "size", self.size, "must be at least 8 px, or null"),
+            (self.resize is None or self.resize >= (self.size or 8), "resize", self.resize, "must be at least size"),
+            (self.std is None or min(self.std) > 0, "std", self.std, "must be positive"),
+            ((self.mean is None) == (self.std is None), "mean", self.mean, "and std must be given together"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """The input that pretrained weights were made with, or the defaults of a network that has none."""
+
+    size: int
+    resize: int
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """An `Input` with everything settled: it is stored in each checkpoint."""
+
+    size: int
+    resize: int
+    mode: Literal["short_side", "squash"]
+    interpolation: Literal["bilinear", "bicubic"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    held_out: Literal["centre_crop", "squash"] = "centre_crop"
+
+    @property
+    def stored_as(self) -> Resize:
+        """The resize that the image store does once."""
+        return Resize(size=self.resize, mode=self.mode, interpolation=self.interpolation)
+
+    def at(self, size: int | None) -> View:
+        """The same part of the image at another size; None is this view."""
+        return self if size is None else replace(self, size=size, resize=round(self.resize * size / self.size))
+
+    def draw(
+        self, shapes_N2: NDArray[np.int64], operations: tuple[augment.Operation, ...], rng: torch.Generator | None
+    ) -> augment.Draws:
+        """Draw the view of every image of a split, given their stored sizes (h, w); no operations: held-out."""
+        if not operations and self.held_out == "squash":
+            operations = (geometry.Squash(),)
+        return augment.draw(operations, self._resized(shapes_N2), self.size, rng or torch.Generator())
+
+    def render(self, images: Pixels, draws_B: augment.Draws) -> Tensor:
+        """The normalised batch x_B3SS, float32 on the device, from B images and their draws."""
+        x_B3SS = self.pixels(images, draws_B)
+        mean, std = upload(torch.tensor([self.mean, self.std]), x_B3SS.device)[:, :, None, None]
+        return x_B3SS.sub_(mean).div_(std)
+
+    def pixels(self, images: Pixels, draws_B: augment.Draws) -> Tensor:
+        """The batch before normalisation, values in [0, 1]: what a figure shows."""
+        x_B3SS = resample(images, draws_B, self.size, self.interpolation)
+        for table_B8 in draws_B.colour_N8:
+            x_B3SS = color.jitter(x_B3SS, table_B8)
+        for box_B4 in draws_B.erased_N4:
+            x_B3SS = erase.erase(x_B3SS, box_B4, self.mean)
+        return x_B3SS
+
+    def _resized(self, shapes_N2: NDArray[np.int64]) -> geometry.Geometry:
+        """Begin with the image at its resized size; stored smaller (never enlarged on disk), it is enlarged here."""
+        stored_N2 = torch.from_numpy(np.array(shapes_N2, dtype=np.float32))
+        size_N2 = resized_shape(stored_N2, self.resize, self.mode)
+        scale_N2 = stored_N2 / size_N2
+        zero = torch.zeros(len(stored_N2))
+        return geometry.Geometry(size_N2, geometry.scale_shift(scale_N2[:, 1], scale_N2[:, 0], zero, zero))
+
+
+def resized_shape(shape_N2: Tensor, resize: int, mode: str) -> Tensor:
+    """Heights and widths after torchvision's `Resize(resize)`: the long side is rounded down."""
+    if mode == "squash":
+        return torch.full_like(shape_N2, resize)
+    short_N1 = shape_N2.amin(dim=1, keepdim=True)
+    return torch.where(shape_N2 == short_N1, float(resize), (resize * shape_N2.double() / short_N1).floor().float())
+
+
+def resolve(config: Input, preset: Preset, statistics: dict[str, Any] | None) -> View:
+    """Fill what `config` leaves open: from the weights' preset; unpretrained networks are normalised by the data.
+
+    Args:
+        config: what the user wrote.
+        preset: of the weights.
+        statistics: `mean` and `std` of the training split; None where only the geometry matters (then 0 and 1).
+    """
+    size = config.size or preset.size
+    fallback = statistics or {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    mean = config.mean or preset.mean or tuple(fallback["mean"])
+    std = config.std or preset.std or tuple(fallback["std"])
+    return View(
+        size=size,
+        resize=config.resize or (size if config.mode == "squash" else round(size * preset.resize / preset.size)),
+        mode=config.mode,
+        held_out=config.held_out,
+        interpolation=config.interpolation or preset.interpolation,
+        mean=mean,
+        std=std,
+    )

@@ -1,0 +1,143 @@
+"""What accuracy costs: every strategy's accuracy over the time of a trial, beside published figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from scipy.optimize import isotonic_regression
+
+from transferlab.reporting.figures import style
+from transferlab.reporting.verdict import seconds_alone
+from transferlab.reporting.wording import capital, count, duration, title
+
+_TIMES = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10_800, 36_000, 108_000, 360_000]  # s
+_LABEL_GAP = 0.052  # of the axes' height: one line of text
+
+
+@style.styled
+def accuracy_against_cost(
+    comparison: pd.DataFrame,
+    cost: pd.DataFrame,
+    published: Sequence[Mapping[str, Any]] = (),
+    reference_lines: Sequence[Mapping[str, Any]] = (),
+) -> Figure:
+    """Draw each strategy's mean accuracy over what a trial costs, with error bars, beside published figures.
+
+    Args:
+        comparison: the comparison table; its accuracy rows are drawn.
+        cost: the cost table; a strategy's cost is that of one trial, alone: the mean over its trials.
+        published: mappings with strategy, metric, value (0..1); those of accuracy become dashed lines.
+        reference_lines: mappings with label and value (0..1); dotted lines.
+
+    Raises:
+        ValueError: there is no accuracy row, or a strategy has no cost.
+    """
+    points = _points(comparison, cost)
+    figure = style.new_figure(height=4.8)
+    ax = figure.subplots()
+    look = style.looks(points["strategy"])
+    labels = [_draw_point(ax, row, look[row["strategy"]]) for row in points.to_dict("records")]
+    for given in published:
+        if given["metric"] == "accuracy":
+            colour = look[given["strategy"]].colour if given["strategy"] in look else style.GREY
+            ax.axhline(100 * given["value"], color=colour, linewidth=1.1, linestyle=(0, (5, 3)), zorder=1)
+            text = f"published {title(given['strategy'])} {100 * given['value']:.1f}%"
+            labels.append((text, (None, 100 * given["value"]), colour))
+    for given in reference_lines:
+        ax.axhline(100 * given["value"], color=style.GREY, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1)
+        text = f"{style.label(given['label'], 30)} {100 * given['value']:.1f}%"
+        labels.append((text, (None, 100 * given["value"]), style.GREY))
+    _cost_axis(ax, float(points["fastest"].min()), float(points["slowest"].max()))
+    ax.set_ylabel("test accuracy (%)")
+    ax.margins(y=0.12)
+    low, high = ax.get_ylim()
+    ax.set_ylim(max(0, low), min(100.5, high))
+    style.light_grid(ax)
+    _label_in_margin(ax, labels)
+    beside = "parallel_trials" in cost and bool((cost["parallel_trials"] > 1).any())
+    note = _cost_note(points, published, reference_lines, beside)
+    style.heading(figure, "Accuracy against cost: up and to the left is better", note)
+    return figure
+
+
+def _points(comparison: pd.DataFrame, cost: pd.DataFrame) -> pd.DataFrame:
+    accuracy = comparison[comparison["metric"] == "accuracy"]
+    seconds = seconds_alone(cost).groupby(cost["strategy"]).agg(["mean", "min", "max"])
+    seconds = seconds.set_axis(["seconds", "fastest", "slowest"], axis=1).reset_index()
+    missing = set(accuracy["strategy"]) - set(seconds["strategy"])
+    if accuracy.empty or missing:
+        raise ValueError(
+            f"the cost table has no row of {sorted(missing)}" if missing else "the comparison table has no accuracy row"
+        )
+    points: pd.DataFrame = accuracy.merge(seconds, on="strategy")
+    return points
+
+
+def _draw_point(ax: Axes, row: Mapping[Any, Any], look: style.Look) -> tuple[str, tuple[float | None, float], str]:
+    x, y = row["seconds"], 100 * row["mean"]
+    ax.plot([x], [y], marker=look.marker, markersize=7, color=look.colour, linestyle="none", zorder=3)
+    if np.isfinite(row["low"]):
+        ax.vlines(x, 100 * max(0, row["low"]), 100 * min(1, row["high"]), color=look.colour, linewidth=1.6, zorder=2)
+    ax.hlines(y, row["fastest"], row["slowest"], color=look.colour, linewidth=1.6, zorder=2)
+    return f"{title(row['strategy'])} {y:.1f}%", (x, y), look.colour
+
+
+def _cost_axis(ax: Axes, least: float, most: float) -> None:
+    if least > 0 and most / least > 10:
+        ax.set_xscale("log")
+        ax.set_xlim(least / 1.6, most * 1.6)
+        ax.xaxis.set_major_locator(FixedLocator(_TIMES))
+        ax.xaxis.set_minor_locator(NullLocator())
+    else:
+        ax.set_xlim(0, most * 1.15 or 1)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: duration(seconds)))
+    ax.set_xlabel("time of one trial, alone (mean over trials)")
+
+
+def _label_in_margin(ax: Axes, labels: list[tuple[str, tuple[float | None, float], str]]) -> None:
+    """Write every label to the right of the axes, spread so that none overlap, with a hairline to what it names."""
+    low, high = ax.get_ylim()
+    ordered = sorted(labels, key=lambda item: item[1][1])
+    wanted = np.array([(y - low) / (high - low) for _, (_, y), _ in ordered])
+    for (text, (x, y), colour), place in zip(ordered, spread(wanted, _LABEL_GAP), strict=True):
+        from_x, coordinates = (1.0, ax.get_yaxis_transform()) if x is None else (x, ax.transData)
+        ax.annotate(
+            text, xy=(from_x, y), xycoords=coordinates, xytext=(1.04, place), textcoords="axes fraction", va="center",
+            fontsize=8.5, annotation_clip=False, fontweight="normal" if x is None else "bold",
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "alpha": 0.6, "shrinkA": 1, "shrinkB": 1,
+                        "relpos": (0, 0.5)},
+        )  # fmt: skip
+
+
+def spread(wanted: npt.NDArray[np.float64], gap: float) -> npt.NDArray[np.float64]:
+    """Move sorted places apart until neighbours are `gap` from each other, as little as needed, all between 0 and 1.
+
+    Args:
+        wanted: sorted places, float array of shape (N,).
+        gap: smallest distance between neighbours; smaller when that many do not fit.
+
+    Returns:
+        Sorted places of shape (N,): the least-squares nearest ones, by bounded isotonic regression of wanted - i * gap.
+    """
+    gap = min(gap, 1 / max(len(wanted) - 1, 1))
+    steps = gap * np.arange(len(wanted))
+    places: npt.NDArray[np.float64] = np.clip(isotonic_regression(wanted - steps).x, 0, max(0, 1 - steps[-1])) + steps
+    return places
+
+
+def _cost_note(points: pd.DataFrame, published: Sequence[Any], reference_lines: Sequence[Any], beside: bool) -> str:
+    trials = sorted(set(points["trials"]))
+    n = count(trials[0], "trial") if len(trials) == 1 else f"{trials[0]} to {count(trials[-1], 'trial')}"
+    bars = "Upright bars: 95% interval over trials" if trials[-1] > 1 else "No interval: one trial ranks nothing"
+    note = f"n = {n}, {count(points['test_images'].max(), 'test image')}. {bars}; level bars: fastest to slowest trial."
+    note += " Alone: its training and the features of layers that stay frozen."
+    note += " Of trials that trained at a time: seconds beside the others." if beside else ""
+    lines = ["dashed: published figures"] * bool(published) + ["dotted: reference figures"] * bool(reference_lines)
+    return f"{note} {capital(', '.join(lines))}." if lines else note

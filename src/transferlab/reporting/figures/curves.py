@@ -1,0 +1,132 @@
+"""Error per epoch: train and held-out of one strategy, and the held-out error of all strategies together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from transferlab.reporting.figures import style
+from transferlab.reporting.wording import count, title
+
+_BAND = "Line: mean over the trials that reached the epoch; band: lowest to highest trial."
+_HELD_OUT = {"validation": "validation (held out)", "test": "test (held out; nothing is decided by it)"}
+_LOG_ABOVE = 8  # times between the largest and the smallest mean error, from which a straight axis hides the small one
+
+
+@style.styled
+def strategy_errors(history: pd.DataFrame, strategy: str) -> Figure:
+    """Draw the train and held-out error of one strategy per epoch, with its stages.
+
+    Args:
+        history: the history table; error is 1 - accuracy, in percent.
+        strategy: the strategy to draw.
+
+    Raises:
+        ValueError: the history has no row of this strategy.
+    """
+    own = _errors(history[history["strategy"] == strategy], f"of strategy {strategy!r}")
+    held_out = held_out_split(own)
+    figure = style.new_figure(height=4.4)
+    ax = figure.subplots()
+    for split, colour, dashes, name in (
+        (held_out, style.HELD_OUT, "-", _HELD_OUT[held_out]),
+        ("train", style.TRAIN, (0, (5, 2)), "train (measured while training, on augmented images)"),
+    ):
+        _band(ax, own[own["split"] == split], style.Look(colour, "o", dashes), name)
+    _error_axis(ax, own[own["split"].isin([held_out, "train"])])
+    _mark_stages(ax, own)
+    ax.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.05), ncols=2)
+    trials = count(own["trial"].nunique(), "trial")
+    style.heading(figure, f"Error of {title(strategy)} per epoch", f"n = {trials}. {_BAND}")
+    return figure
+
+
+@style.styled
+def all_errors(history: pd.DataFrame) -> Figure:
+    """Draw the held-out error of every strategy per epoch in one figure.
+
+    Raises:
+        ValueError: the history is empty.
+    """
+    errors = _errors(history, "")
+    by_strategy = {
+        str(name): own[own["split"] == held_out_split(own)] for name, own in errors.groupby("strategy", sort=False)
+    }
+    figure = style.new_figure(height=4.8)
+    ax = figure.subplots()
+    look = style.looks(by_strategy)
+    for name, own in by_strategy.items():
+        trials = count(own["trial"].nunique(), "trial")
+        _band(ax, own, look[name], f"{title(name)} ({trials})")
+    shown = pd.concat(list(by_strategy.values()))
+    _error_axis(ax, shown)
+    ax.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3)
+    splits = " and ".join(sorted(shown["split"].unique()))
+    style.heading(figure, f"Held-out error of every strategy per epoch ({splits} images)", _BAND)
+    return figure
+
+
+def held_out_split(history: pd.DataFrame) -> str:
+    """The split that the held-out curve is of: validation, or test where no validation split exists."""
+    return "validation" if (history["split"] == "validation").any() else "test"
+
+
+def _errors(history: pd.DataFrame, which: str) -> pd.DataFrame:
+    if history.empty:
+        raise ValueError(f"the history table has no row {which}: nothing to draw".replace("  ", " "))
+    errors: pd.DataFrame = history.assign(error=100 * (1 - history["accuracy"]))
+    return errors
+
+
+def _band(ax: Axes, rows: pd.DataFrame, look: style.Look, name: str) -> None:
+    if rows.empty:
+        return
+    per_epoch = rows.groupby("epoch")["error"].agg(["mean", "min", "max"])
+    marker = look.marker if len(per_epoch) <= 25 else None
+    line = {"color": look.colour, "linestyle": look.dashes, "marker": marker, "markersize": 4}
+    ax.plot(per_epoch.index, per_epoch["mean"], label=name, **line)
+    ax.fill_between(per_epoch.index, per_epoch["min"], per_epoch["max"], color=look.colour, alpha=0.15, linewidth=0)
+
+
+def _error_axis(ax: Axes, rows: pd.DataFrame) -> None:
+    ax.set_xlabel("epoch (0: before any training)" if rows["epoch"].min() == 0 else "epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    means = rows.groupby(["strategy", "split", "epoch"])["error"].mean()
+    lowest = max(float(means.min()), 1.0)
+    if float(means.max()) / lowest > _LOG_ABOVE:
+        _log_above_one_percent(ax, float(rows["error"].min()), float(rows["error"].max()))
+        ax.set_ylabel("error (% of images)\nlogarithmic" + (" above 1%" if ax.get_ylim()[0] < 1 else ""))
+    else:
+        ax.set_ylim(bottom=0)
+        ax.set_ylabel("error (% of images)")
+    style.light_grid(ax)
+
+
+def _log_above_one_percent(ax: Axes, lowest: float, highest: float) -> None:
+    """Straight to 1% (an error can be 0), logarithmic above: 40% and 3% are both readable."""
+    ax.set_yscale("symlog", linthresh=1)
+    ticks = [t for t in (0, 0.5, 1, 2, 5, 10, 20, 50, 100) if 0.6 * lowest <= t <= 2 * highest or t == 0 >= lowest]
+    ax.set_ylim(max(0.0, 0.8 * lowest if lowest > 1 else 0), min(108, 1.15 * highest))
+    ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
+def _mark_stages(ax: Axes, own: pd.DataFrame) -> None:
+    """A line where a stage ends (trials may differ), and each stage's name above its epochs."""
+    trained = own[own["epoch"] > 0]
+    ends = trained.groupby(["stage", "trial"], sort=False)["epoch"].max()
+    stages = list(dict.fromkeys(trained["stage"]))
+    if len(stages) < 2:
+        return
+    start = 0.0
+    for i, stage in enumerate(stages):
+        end = float(np.max(ends[stage]))
+        ax.annotate(f"stage: {title(stage)}", ((start + end) / 2, 1.01), xycoords=ax.get_xaxis_transform(), ha="center",
+                    fontsize=8.5, color=style.GREY)  # fmt: skip
+        if i < len(stages) - 1:
+            for boundary in sorted(set(ends[stage])):
+                ax.axvline(boundary, color=style.GREY, linewidth=0.9, linestyle=(0, (3, 3)))
+        start = end

@@ -1,0 +1,113 @@
+"""The report: one self-contained HTML page without scripts that answers first and shows the evidence after."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from transferlab.reporting import wording
+from transferlab.reporting.page import sections
+from transferlab.reporting.page.figure_index import KINDS, kind_of
+from transferlab.reporting.verdict import verdict
+
+# Of the files that were not used (quarantined first) and of duplicates (nearest first). A part of CIFAR-10 leaves out
+# 59,000 files.
+MOST_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables that the page writes out; their columns are those that the pipeline stores.
+
+    Attributes:
+        comparison: mean and interval per strategy and metric.
+        differences: paired differences between strategies.
+        cost: what each trial took.
+        metrics: one row per trial and metric, with run id and checkpoint version.
+        per_class: precision, recall and F1 per trial and class.
+        quarantine: images that were not used, with the reason.
+        summaries: per strategy its layers and how many of their parameters each stage trains.
+        duplicates: pairs that are, or may be, the same photograph; the page shows those across splits.
+    """
+
+    comparison: pd.DataFrame
+    differences: pd.DataFrame
+    cost: pd.DataFrame
+    metrics: pd.DataFrame
+    per_class: pd.DataFrame
+    quarantine: pd.DataFrame
+    summaries: Mapping[str, pd.DataFrame]
+    duplicates: pd.DataFrame
+
+
+def render(facts: Mapping[str, Any], tables: Tables, figures: Mapping[str, bytes], warnings: Sequence[str] = ()) -> str:
+    """Write the report page.
+
+    Args:
+        facts: the facts dict (classes, image counts, licence, published figures, versions, ...).
+        tables: the tables to write out.
+        figures: PNG bytes, named as `gallery` says (`"all_errors"`, `"confusion.fine_tuning"`); shown in their section
+            in this order.
+        warnings: a sentence for each reason to doubt the numbers (metrics older than the newest checkpoint, trials that
+            diverged) with its cure; shown at the top.
+
+    Returns:
+        The HTML text: styles inline, pictures as data URIs, no script, no request to anywhere.
+
+    Raises:
+        ValueError: the comparison table has no accuracy row, or a figure has a name of no known kind.
+        KeyError: `facts` lacks a key.
+    """
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            facts=facts,
+            verdict=verdict(tables.comparison, tables.differences, tables.cost),
+            comparison=sections.comparison(tables.comparison),
+            published=sections.published(tables.comparison, facts),
+            differences=sections.differences(tables.differences),
+            cost=sections.cost(tables.cost),
+            images=sections.images(facts),
+            per_class=sections.per_class(tables.per_class, facts["classes"]),
+            checkpoints=sections.checkpoints(tables.metrics),
+            quarantine=tables.quarantine.sort_values("status", ascending=False, kind="stable"),
+            most_rows=MOST_ROWS,
+            duplicates=sections.across_splits(tables.duplicates),
+            summaries={name: sections.summary(table) for name, table in tables.summaries.items()},
+            pictures=_by_section(figures),
+            warnings=warnings,
+        )
+    )
+
+
+def _environment() -> Environment:
+    loader = PackageLoader("transferlab.reporting.page")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"title": wording.title, "capital": wording.capital, "count": wording.count}
+    return environment
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page embeds it."""
+
+    name: str
+    alt: str
+    uri: str
+
+
+def _by_section(figures: Mapping[str, bytes]) -> dict[str, list[Picture]]:
+    pictures: dict[str, list[Picture]] = {kind.section: [] for kind in KINDS.values()}
+    for name, png in figures.items():
+        kind, alt = kind_of(name)
+        uri = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+        pictures[kind.section].append(Picture(name, alt, uri))
+    return pictures

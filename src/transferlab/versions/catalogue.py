@@ -1,0 +1,155 @@
+"""The versions that the runs of an experiment have saved.
+
+A version is what one run has saved: all folders that have the run's id as their name, in whichever of the catalog's
+datasets. Single nodes can be rerun, so a version may hold a part of the datasets only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+from kedro.framework.project import pipelines, settings
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
+
+from transferlab.console.errors import UserError
+from transferlab.core.evaluation.comparison import interval
+from transferlab.datasets.atomic import WholeDataset
+from transferlab.datasets.runs import RunsDataset
+from transferlab.datasets.table import TableDataset
+from transferlab.reporting.wording import interval as interval_text
+from transferlab.reporting.wording import number
+
+COLUMNS = ["split", "run_id", "checkpoint_version", "metric", "value"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Test accuracy of a strategy, mean and 95% interval over trials; the versions of its metrics and checkpoints."""
+
+    strategy: str
+    metrics: str
+    checkpoints: str
+    mean: float
+    low: float
+    high: float
+
+
+def of_experiment(project: Path, env: str | None) -> Versions:
+    """The versions of an experiment, by the catalog and the pipelines that its runs have."""
+    with settings.SESSION_CLASS.create(project_path=project, env=env) as session:
+        catalog = session.load_context().catalog
+    return Versions(catalog, pipelines["__default__"])
+
+
+class Versions:
+    """All versions of an experiment; each part is read when it is first asked for."""
+
+    def __init__(self, catalog: DataCatalog, pipeline: Pipeline) -> None:
+        made = {name: (catalog.get(name), node.tags) for node in pipeline.nodes for name in node.outputs}
+        self.datasets = {name: data for name, (data, _) in made.items() if isinstance(data, WholeDataset)}
+        self.strategies = [name.removesuffix(".checkpoints") for name in made if name.endswith(".checkpoints")]
+        self.runs = catalog.get("runs")
+        self._tags = {name: tags for name, (_, tags) in made.items()}
+
+    @cached_property
+    def folders(self) -> dict[str, dict[str, Path]]:
+        """Of each version, newest first, its folder in each dataset, in the order of the pipeline."""
+        found: dict[str, dict[str, Path]] = {}
+        for name, dataset in self.datasets.items():
+            for version, folder in dataset.version_folders().items():
+                found.setdefault(version, {})[name] = folder
+        return dict(sorted(found.items(), reverse=True))
+
+    @cached_property
+    def not_ended(self) -> dict[str, bool]:
+        """The runs that have not ended, and whether each is under way."""
+        return self.runs.not_ended() if isinstance(self.runs, RunsDataset) else {}
+
+    @cached_property
+    def measured(self) -> list[Measured]:
+        """What the metrics of every strategy say, newest first."""
+        found = [_measured(name, *table) for name in self.strategies for table in self._tables(f"{name}.metrics")]
+        return sorted(found, key=lambda one: one.metrics, reverse=True)
+
+    @cached_property
+    def references(self) -> dict[str, set[str]]:
+        """Of each version with metrics, the versions that these were gathered from and measured on."""
+        found: dict[str, set[str]] = {}
+        for name in ("metrics", *(f"{name}.metrics" for name in self.strategies)):
+            for version, table in self._tables(name):
+                found.setdefault(version, set()).update(table["run_id"], table["checkpoint_version"])
+        return found
+
+    def has(self, version: str, name: str) -> bool:
+        """Whether a dataset was saved, whole, in a version."""
+        return name in self.folders[version] and self.datasets[name].path_of(version).exists()
+
+    def size(self, version: str) -> int:
+        """Bytes on disk."""
+        files = [file for folder in self.folders[version].values() for file in folder.rglob("*")]
+        return sum(file.stat().st_size for file in files if file.is_file())
+
+    def pipelines(self, version: str) -> list[str]:
+        """Which pipelines made it."""
+        tags = {tag for name in self.folders[version] for tag in self._tags[name]}
+        return [name for name in ("data", "transfer", "report") if name in tags]
+
+    def accuracies(self, version: str) -> dict[str, Measured | None]:
+        """Of each strategy that was trained or measured in a version, the accuracy; None where it was not measured."""
+        trained = {name for name in self.strategies if self.has(version, f"{name}.checkpoints")}
+        found: dict[str, Measured | None] = {name: None for name in self.strategies if name in trained}
+        for one in reversed(self.measured):  # the newest metrics come last, and stay
+            if version == (one.checkpoints if one.strategy in trained else one.metrics):
+                found[one.strategy] = one
+        return found
+
+    def state(self, version: str) -> str:
+        """`complete`, `stale` (no metrics of its checkpoints), `unfinished` or `under way`."""
+        if version in self.not_ended:
+            return "under way" if self.not_ended[version] else "unfinished"
+        if not all(self.has(version, name) for name in self.folders[version]):
+            return "unfinished"
+        return "stale" if None in self.accuracies(version).values() else "complete"
+
+    def rows(self) -> list[tuple[str, str, int | str, str]]:
+        """Of each version its id, pipelines, size and state; below it each strategy's name, accuracy and state."""
+        rows: list[tuple[str, str, int | str, str]] = []
+        for version in self.folders:
+            rows.append((version, ", ".join(self.pipelines(version)), self.size(version), self.state(version)))
+            rows += [_row(version, name, one) for name, one in self.accuracies(version).items()]
+        return rows
+
+    def _tables(self, name: str) -> Iterator[tuple[str, pd.DataFrame]]:
+        """All versions of a table of metrics.
+
+        Raises:
+            UserError: one cannot be read.
+        """
+        dataset = self.datasets.get(name)
+        if not isinstance(dataset, TableDataset):
+            return
+        for version in self.folders:
+            if self.has(version, name):
+                path = dataset.path_of(version)
+                try:
+                    yield version, dataset.read(path)[COLUMNS].astype({"value": float})
+                except (ValueError, KeyError) as error:
+                    told = f"{path} is no table of metrics ({error}): restore a copy, or remove {path.parent}"
+                    raise UserError(told) from error
+
+
+def _row(version: str, strategy: str, one: Measured | None) -> tuple[str, str, str, str]:
+    if one is None:
+        return f"  {strategy}", "not measured", "", "stale"
+    accuracy = f"{number(one.mean, 'accuracy')} {interval_text(one.low, one.high, 'accuracy')}".rstrip()
+    return f"  {strategy}", accuracy, "", "trained" if one.checkpoints == version else "evaluated"
+
+
+def _measured(strategy: str, version: str, table: pd.DataFrame) -> Measured:
+    values_T = table.loc[(table["metric"] == "accuracy") & (table["split"] == "test"), "value"].to_numpy()
+    return Measured(strategy, version, str(table["checkpoint_version"].iloc[0]), values_T.mean(), *interval(values_T))

@@ -1,0 +1,140 @@
+"""The parameters as a file: what is no YAML, or refers to nothing, is told; what would run code does not."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from transferlab.config.loader import ExperimentConfigLoader
+from transferlab.config.parse import ConfigError
+from transferlab.config.schema import Experiment
+from transferlab.settings import CONFIG_LOADER_ARGS
+
+pytestmark = pytest.mark.filterwarnings("ignore:register_new_resolver")
+VALID = """
+dataset:
+  source: {name: folder, path: photographs}
+_shared: 0.25
+strategies:
+  untrained:
+    model: {name: transferlab/convnet}
+    stages: {}
+report:
+  title: Photographs
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_session(monkeypatch):
+    monkeypatch.setattr(ExperimentConfigLoader, "_current", None)
+
+
+def experiment_in(folder: Path, text: str | bytes) -> Experiment:
+    for environment in ("base", "mine"):
+        (folder / environment).mkdir(exist_ok=True)
+    (folder / "mine" / "parameters.yml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return ExperimentConfigLoader(str(folder), env="mine", **CONFIG_LOADER_ARGS).experiment()
+
+
+def test_what_is_valid_is_read(tmp_path):
+    assert experiment_in(tmp_path, VALID).report.title == "Photographs"
+    assert experiment_in(tmp_path, VALID + "  description: ${experiment:}\n").report.description == "mine"
+
+
+def test_each_loader_of_a_process_names_its_own_experiment(tmp_path):
+    text = VALID + "  description: ${experiment:}\n"
+    for folder in ("base", "mine", "yours"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "parameters.yml").write_text("" if folder == "base" else text)
+    mine, yours = (ExperimentConfigLoader(str(tmp_path), env=e, **CONFIG_LOADER_ARGS) for e in ("mine", "yours"))
+    assert [loader.experiment().report.description for loader in (mine, yours, mine)] == ["mine", "yours", "mine"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dataset: {source: [\n", "line 2: "),
+        ("dataset:\n\t- a\n", "line 2: "),
+        ("- a\n- b\n", "must hold keys with values, not a list"),
+        (VALID + "report: {title: again}\n", "line 11: found duplicate key report"),
+        (VALID + "  description: ${_shred}\n", "'_shred' not found, full_key: report.description"),
+        (VALID + "_a: ${_b}\n_b: ${_a}\n", "Recursive interpolation detected, full_key: _"),
+        (VALID + "null: 1\n", "key type 'NoneType'"),
+        (b"a: \xff\n", "can't decode byte 0xff"),
+        (b"a: \0\n", "control characters are not allowed"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_its_place(tmp_path, text, message):
+    with pytest.raises(ConfigError) as caught:
+        experiment_in(tmp_path, text)
+    assert str(caught.value).startswith("conf/mine: the parameters cannot be read: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!python/object/apply:os.mkdir [{target}]",
+        "!!python/object/new:os.mkdir [{target}]",
+        "!!python/name:os.mkdir",
+        "!!python/module:os",
+        "${{oc.env:SECRET}}",
+        "${{oc.env:SECRET,fallback}}",
+    ],
+)
+def test_a_value_runs_no_code_and_reads_no_environment(tmp_path, monkeypatch, value):
+    monkeypatch.setenv("SECRET", "of this machine")
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        experiment_in(tmp_path, f"{VALID}  description: {value.format(target=tmp_path / 'it_ran')}\n")
+    assert "of this machine" not in str(caught.value)
+    assert not (tmp_path / "it_ran").exists()
+
+
+def test_a_file_that_blows_up_is_stopped(tmp_path):
+    levels = [f"_{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9)]
+    with pytest.raises(ConfigError, match="cannot be read"):
+        experiment_in(tmp_path, f"{VALID}_0: &a0 [x]\n{''.join(levels)}")
+
+
+PIECES = st.sampled_from(
+    [
+        ": ",
+        "- ",
+        "\n",
+        "  ",
+        "{",
+        "}",
+        "[",
+        "]",
+        "&a ",
+        "*a",
+        "!!",
+        "${",
+        "}",
+        "|",
+        ">",
+        "? ",
+        "#",
+        "'",
+        '"',
+        "\t",
+        "é",
+        "%",
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, len(VALID)), st.integers(0, 6), PIECES | st.text(max_size=3)), max_size=4))
+def test_any_text_is_an_experiment_or_a_config_error(tmp_path, changes):
+    text = VALID
+    for place, cut, piece in changes:
+        text = text[:place] + piece + text[place + cut :]
+    try:
+        experiment = experiment_in(tmp_path, text.encode("utf-8", "surrogatepass"))
+    except ConfigError as error:
+        assert "conf/mine" in str(error)  # noqa: PT017 - both ways are right
+    else:
+        assert isinstance(experiment, Experiment)

@@ -1,0 +1,238 @@
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from transferlab.core.data.listing.layout import ClassFolders, LayoutError, list_images
+
+
+def touch(root: Path, *paths: str) -> Path:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"")
+    return root
+
+
+def rows(listing):
+    return list(listing[["path", "class", "split"]].itertuples(index=False, name=None))
+
+
+def test_classes_are_the_folders_whatever_is_nested_in_them(tmp_path):
+    touch(tmp_path, "cat/deep/er/2.JPEG", "cat/1.jpg", "ant/x.gif", "bee/y.tiff")
+    listing, left_out = list_images(tmp_path, ClassFolders())
+    assert rows(listing) == [
+        ("ant/x.gif", "ant", ""),
+        ("bee/y.tiff", "bee", ""),
+        ("cat/1.jpg", "cat", ""),
+        ("cat/deep/er/2.JPEG", "cat", ""),
+    ]
+    assert left_out.empty
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "Val"])
+def test_the_only_held_out_folder_is_the_test_part(tmp_path, name):
+    touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", f"{name}/a/3.jpg", f"{name}/b/4.jpg")
+    listing, _ = list_images(tmp_path, ClassFolders())
+    assert dict(zip(listing["path"].str[-5], listing["split"], strict=True)) == {
+        "1": "train", "2": "train", "3": "test", "4": "test",
+    }  # fmt: skip
+
+
+def test_three_folders_are_three_parts(tmp_path):
+    touch(tmp_path, *(f"{split}/{name}/1.jpg" for split in ("train", "val", "test") for name in "ab"))
+    listing, _ = list_images(tmp_path, ClassFolders())
+    assert listing.groupby("split").size().to_dict() == {"test": 2, "train": 2, "validation": 2}
+
+
+def test_a_train_folder_alone_gives_no_split(tmp_path):
+    listing, _ = list_images(touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg"), ClassFolders())
+    assert set(listing["split"]) == {""}
+
+
+def test_every_file_has_a_row(tmp_path):
+    touch(
+        tmp_path, "train/a/1.jpg", "train/b/2.jpg", "test/a/3.jpg", "test/b/4.jpg", "README.md", "train/loose.jpg",
+        "extra/a/5.jpg", "train/a/.hidden.jpg", "train/a/Thumbs.db", "train/.git/x/y.jpg", "__MACOSX/train/a/._1.jpg",
+        "train/a/.DS_Store", "train/a/labels.csv", "train/a/no_suffix",
+    )  # fmt: skip
+    listing, left_out = list_images(tmp_path, ClassFolders())
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert sorted([*listing["path"], *left_out["path"]]) == sorted(found)
+    assert len(listing) == 4
+    assert set(left_out["status"]) == {"ignored"}
+    assert left_out["reason"].str.endswith(".").all()
+    reasons = left_out.set_index("path")["reason"]
+    assert "macOS" in reasons["__MACOSX/train/a/._1.jpg"]
+    assert "not in a class folder" in reasons["train/loose.jpg"]
+    assert "not in the split folders" in reasons["extra/a/5.jpg"]
+    assert "'.csv'" in reasons["train/a/labels.csv"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+def test_links_are_followed_once(tmp_path):
+    touch(tmp_path / "data", "a/1.jpg", "b/2.jpg")
+    touch(tmp_path / "elsewhere", "3.jpg")
+    (tmp_path / "data" / "c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "a" / "loop").symlink_to(tmp_path / "data")
+    (tmp_path / "data" / "a" / "broken.jpg").symlink_to(tmp_path / "gone.jpg")
+    os.mkfifo(tmp_path / "data" / "a" / "pipe.jpg")
+    listing, left_out = list_images(tmp_path / "data", ClassFolders())
+    assert list(listing["path"]) == ["a/1.jpg", "b/2.jpg", "c/3.jpg"]
+    assert left_out.set_index("path")["status"].to_dict() == {
+        "a/broken.jpg": "quarantined", "a/loop": "ignored", "a/pipe.jpg": "ignored",
+    }  # fmt: skip
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+def test_links_that_go_round_in_circles_end(tmp_path):
+    touch(tmp_path, "a/1.jpg", "b/2.jpg")
+    (tmp_path / "a" / "self.jpg").symlink_to("self.jpg")
+    (tmp_path / "a" / "there").symlink_to(tmp_path / "b")
+    (tmp_path / "b" / "back").symlink_to(tmp_path / "a")
+    listing, left_out = list_images(tmp_path, ClassFolders())
+    assert list(listing["path"]) == ["a/1.jpg", "a/there/2.jpg", "b/2.jpg", "b/back/1.jpg"]
+    reasons = left_out.set_index("path")["reason"]
+    assert "Too many levels of symbolic links" in reasons["a/self.jpg"]
+    assert reasons[["a/there/back", "b/back/there"]].str.contains("folder that it is in").all()
+
+
+@contextmanager
+def without_rights():
+    """As somebody who is not root, whom no permission stops."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_folder_that_may_not_be_read_is_quarantined_and_a_whole_class_or_root_an_error():
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
+        root = touch(Path(name), "a/1.jpg", "b/2.jpg", "a/secret/3.jpg")
+        root.chmod(0o755)
+        (root / "a" / "secret").chmod(0)
+        with without_rights():
+            listing, left_out = list_images(root, ClassFolders())
+        assert list(listing["path"]) == ["a/1.jpg", "b/2.jpg"]
+        assert left_out.to_numpy().tolist() == [["a/secret", "quarantined", "It cannot be read: Permission denied."]]
+        (root / "b").chmod(0)
+        with without_rights(), pytest.raises(LayoutError, match=r"b is a class folder without.*Permission denied"):
+            list_images(root, ClassFolders())
+        root.chmod(0o111)
+        with without_rights(), pytest.raises(LayoutError, match=f"{root} cannot be read: Permission denied"):
+            list_images(root, ClassFolders())
+        root.chmod(0o755)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="bytes as names are of POSIX")
+def test_a_name_that_is_no_text_is_ignored_with_a_name_that_is(tmp_path):
+    touch(tmp_path, "a/1.jpg", "b/2.jpg")
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/a/\xff.jpg")).write_bytes(b"")
+    except OSError:
+        pytest.skip("this file system takes only UTF-8 names")
+    _, left_out = list_images(tmp_path, ClassFolders())
+    assert left_out[["path", "status"]].to_numpy().tolist() == [["a/\\xff.jpg", "quarantined"]]
+    left_out["path"].iloc[0].encode()
+    touch(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xfe")), "1.jpg")
+    with pytest.raises(LayoutError, match=r"\\xfe is a class folder without images.*not UTF-8: rename it") as caught:
+        list_images(tmp_path, ClassFolders())
+    str(caught.value).encode()
+
+
+NAMES = [
+    "my cat",
+    "花",
+    "Käfer 'gross'",
+    'a "b", c',
+    "<b>",
+    "$x$",
+    "a;b",
+    "-rf",
+    "%s",
+    "{x}",
+    "line\nbreak",
+    "C:",
+    "NA",
+]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows forbids some of these names")
+def test_classes_may_have_any_name(tmp_path, caplog):
+    listing, left_out = list_images(touch(tmp_path, *(f"{name}/1.jpg" for name in NAMES)), ClassFolders())
+    assert sorted(listing["class"]) == sorted(NAMES)
+    assert left_out.empty
+    assert caplog.text == ""
+
+
+def test_names_that_look_the_same_are_told(tmp_path, caplog):
+    one, other = "caf\u00e9", "Cafe\u0301"
+    touch(tmp_path, f"{one}/1.jpg", f"{other}/1.jpg", "tea/1.jpg")
+    if len(list(tmp_path.iterdir())) < 3:
+        pytest.skip("this file system takes both names for one")
+    listing, _ = list_images(tmp_path, ClassFolders())
+    assert listing["class"].nunique() == 3
+    assert r"the classes 'Cafe\u0301' and 'caf\xe9' differ in case, spaces or Unicode form only" in caplog.text
+    parts = touch(tmp_path / "parts", f"train/{one}/1.jpg", "train/tea/1.jpg", f"val/{other}/1.jpg", "val/tea/1.jpg")
+    with pytest.raises(LayoutError, match=r"in its \w+ part.*'caf\\xe9' differ in case"):
+        list_images(parts, ClassFolders())
+
+
+SOME = st.sampled_from(
+    ["a", "b", "train", "val", "test", ".x", "__MACOSX", "Thumbs.db", "c.jpg", "d.JPEG", "e.txt", "f"]
+)
+TREES = st.sets(st.lists(SOME, min_size=1, max_size=4).map("/".join), min_size=1, max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(TREES)
+def test_found_is_listed_and_left_out_and_nothing_else(paths):
+    with tempfile.TemporaryDirectory() as name:
+        root = touch(Path(name), "x/1.jpg", "y/1.jpg")
+        for path in sorted(paths):
+            if not any((root / path).is_dir() or (root / above).is_file() for above in Path(path).parents):
+                touch(root, path)
+        found = {file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()}
+        try:
+            listing, left_out = list_images(root, ClassFolders())
+        except LayoutError:
+            return
+        assert sorted([*listing["path"], *left_out["path"]]) == sorted(found)
+        assert set(left_out["reason"].str[-1:]) <= {"."}
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (["README.md"], "no image of any class"),
+        (["photos/a/1.jpg", "photos/b/2.jpg"], "only one class, 'photos'.*subfolder"),
+        (["a/1.jpg", "b/2.txt"], "b is a class folder without images: .* the first is b/2.txt: Its suffix '.txt'"),
+        (["train/a/1.jpg", "train/b/2.jpg", "val/a/3.jpg"], "no image of class 'b' in its test part"),
+        (
+            ["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/1.jpg", "valid/a/1.jpg", "valid/b/1.jpg"],
+            "keep one",
+        ),
+    ],
+)
+def test_what_cannot_become_an_experiment_names_the_folder(tmp_path, paths, message):
+    with pytest.raises(LayoutError, match=message) as caught:
+        list_images(touch(tmp_path, *paths), ClassFolders())
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_folders_may_get_readable_names(tmp_path):
+    touch(tmp_path, "n1/1.jpg", "n2/2.jpg")
+    listing, _ = list_images(tmp_path, ClassFolders(names={"n1": "Shih-Tzu", "n2": "Beagle", "n3": "Dingo"}))
+    assert list(listing["class"]) == ["Shih-Tzu", "Beagle"]
+    with pytest.raises(LayoutError, match="folder 'n2' has no name"):
+        list_images(tmp_path, ClassFolders(names={"n1": "Shih-Tzu"}))
+    with pytest.raises(LayoutError, match="is no folder"):
+        list_images(tmp_path / "gone", ClassFolders())

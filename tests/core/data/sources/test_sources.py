@@ -1,0 +1,59 @@
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from transferlab.core.data.sources import Acquired, ArchiveSource, FolderSource, PackageSource, SourceError, acquire
+from transferlab.core.validation import FieldProblems
+
+
+def test_a_package_gives_its_folder_without_being_imported(tmp_path, monkeypatch):
+    package = tmp_path / "photos_of_things"
+    (package / "data").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert acquire(PackageSource(package="photos_of_things", folder="data"), tmp_path).path == package / "data"
+    with pytest.raises(SourceError, match="no folder 'pictures'"):
+        acquire(PackageSource(package="photos_of_things", folder="pictures"), tmp_path)
+
+
+def test_a_missing_package_names_what_to_install(tmp_path):
+    with pytest.raises(SourceError, match="pip install no-such-photos"):
+        acquire(PackageSource(package="no_such_photos"), tmp_path)
+
+
+def test_a_folder_is_used_where_it_is(tmp_path):
+    assert acquire(FolderSource(path=str(tmp_path)), tmp_path) == Acquired(tmp_path)
+    with pytest.raises(SourceError, match="does not exist"):
+        acquire(FolderSource(path=str(tmp_path / "gone")), tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SourceError, match="is a file"):
+        acquire(FolderSource(path=str(tmp_path / "file")), tmp_path)
+
+
+def test_an_archive_may_have_several_packings(tmp_path):
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("a.txt", "a")
+    content = hashlib.sha256((tmp_path / "photos.zip").read_bytes()).hexdigest()
+    source = ArchiveSource(url="http://nowhere.invalid/photos.zip", sha256=("0" * 64, content.upper()))
+    assert acquire(source, tmp_path / "downloads", [str(tmp_path)]) == Acquired(tmp_path / "photos.zip")
+    assert ArchiveSource(url="http://x/a%20b.zip?x=1", sha256="0" * 64).file == "a b.zip"
+
+
+def test_every_wrong_field_is_named():
+    with pytest.raises(FieldProblems) as caught:
+        ArchiveSource(url="ftp://x/photos.rar", sha256="abc", subfolder="../up")
+    assert {problem.field for problem in caught.value.problems} == {"url", "sha256", "filename", "subfolder"}
+    with pytest.raises(FieldProblems, match="package"):
+        PackageSource(package="a.b")
+    with pytest.raises(FieldProblems, match="folder"):
+        PackageSource(package="a", folder="../b")
+    with pytest.raises(FieldProblems, match="path"):
+        FolderSource(path=" ")
+
+
+def test_the_solar_cells_package_is_where_it_says():
+    pytest.importorskip("elpv_dataset")
+    folder = acquire(PackageSource(package="elpv_dataset", folder="data"), Path("unused")).path
+    assert (folder / "labels.csv").is_file()

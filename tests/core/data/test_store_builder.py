@@ -1,0 +1,191 @@
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from transferlab.core.data import store_builder
+from transferlab.core.data.decoding import pool
+from transferlab.core.data.decoding.decode import decode
+from transferlab.core.data.listing.layout import ClassFolders, list_images
+from transferlab.core.data.listing.table import as_listing
+from transferlab.core.data.store import Resize
+from transferlab.core.data.store_builder import BuildError, build
+
+RNG = np.random.default_rng(0)
+SIZES = [Resize(), Resize(size=8), Resize(size=5, mode="squash", interpolation="bicubic")]
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "photos"
+    root.mkdir()
+    for name in "cab":
+        Image.fromarray(RNG.integers(0, 256, (10, 20, 3), np.uint8)).save(root / f"{name}.png")
+    return root
+
+
+def listing_of(root, order=None):
+    listing = as_listing([(path.name, "x", "", "") for path in root.iterdir()])
+    return listing if order is None else listing.set_index("path").loc[list(order)].reset_index()
+
+
+def decoded_names(monkeypatch):
+    """The names of the files that are really decoded from now on."""
+    names = []
+
+    def spy(file, resizes):
+        names.append(file.name)
+        return decode_one(file, resizes)
+
+    decode_one = pool.decode_one
+    monkeypatch.setattr(pool, "decode_one", spy)
+    return names
+
+
+@pytest.mark.parametrize("damage", ["flip", "lost"])
+def test_a_damaged_store_is_made_again_with_a_warning(root, tmp_path, caplog, damage):
+    listing, out = listing_of(root), tmp_path / "out"
+    stores, accepted, _ = build(root, listing, SIZES, out, workers=0)
+    before = {key: [np.array(image) for image in store.batch(range(3))] for key, store in stores.items()}
+    pixels = stores["full"].folder / "pixels.bin"
+    if damage == "lost":
+        pixels.unlink()
+    else:
+        pixels.write_bytes(b"\x00" * pixels.stat().st_size)
+    again, accepted_again, _ = build(root, listing, SIZES, out, workers=0)
+    (message,) = caplog.messages
+    assert str(stores["full"].folder) in message
+    assert "decoded again" in message
+    pd.testing.assert_frame_equal(accepted_again, accepted)
+    for key, images in before.items():
+        assert again[key].folder == stores[key].folder, "the content has the name it had"
+        again[key].verify()
+        assert all(np.array_equal(one, other) for one, other in zip(again[key].batch(range(3)), images, strict=True))
+
+
+def test_rows_of_stores_are_rows_of_the_table(root, tmp_path):
+    (root / "bad.jpg").write_text("no image")
+    seen = []
+    listing = listing_of(root, ["c.png", "bad.jpg", "a.png", "b.png"])
+    listing.index = [7, 5, 3, 1]
+    stores, accepted, quarantine = build(
+        root, listing, SIZES, tmp_path / "out", workers=1, report=lambda *progress: seen.append(progress)
+    )
+    assert list(stores) == ["full", "short_side_8_bilinear", "squash_5_bicubic"]
+    assert list(accepted.columns) == ["path", "class", "split", "group", "width", "height", "pixel_sha256"]
+    assert list(accepted["path"]) == ["c.png", "a.png", "b.png"]
+    assert accepted.dtypes[["width", "height"]].tolist() == [np.int64, np.int64]
+    assert set(accepted["width"]) == {20}
+    for i, path in enumerate(accepted["path"]):
+        image = Image.fromarray(decode(root / path))
+        for resize in SIZES:
+            assert np.array_equal(stores[resize.key][i], np.asarray(resize(image)))
+    assert stores["full"].header["pixel_sha256"] == list(accepted["pixel_sha256"])
+    assert quarantine.to_numpy().tolist() == [["bad.jpg", "quarantined", "Its content is no image of a known format."]]
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_only_changed_files_are_decoded_again(root, tmp_path, monkeypatch):
+    (root / "bad.jpg").write_text("no image")
+    first, _, _ = build(root, listing_of(root), SIZES, tmp_path / "out", workers=0)
+    names = decoded_names(monkeypatch)
+    again, accepted, quarantine = build(root, listing_of(root), SIZES, tmp_path / "out", workers=0)
+    assert names == []
+    assert {key: store.folder for key, store in again.items()} == {key: store.folder for key, store in first.items()}
+    assert len(accepted) == 3
+    assert len(quarantine) == 1
+
+    times = (root / "a.png").stat()
+    Image.new("RGB", (10, 10), "red").save(root / "a.png")
+    os.utime(root / "a.png", ns=(times.st_atime_ns, times.st_mtime_ns))
+    (root / "b.png").unlink()
+    shutil.copy(root / "c.png", root / "d.png")
+    third, accepted, quarantine = build(root, listing_of(root), SIZES, tmp_path / "out", workers=0)
+    assert names == ["a.png", "d.png"]
+    assert list(accepted["path"]) == ["a.png", "c.png", "d.png"]
+    assert list(quarantine["path"]) == ["bad.jpg"]
+    assert (third["full"][0] == [255, 0, 0]).all()
+    assert np.array_equal(third["full"][1], decode(root / "c.png"))
+    fresh, expected, _ = build(root, listing_of(root), SIZES, tmp_path / "fresh", workers=0)
+    assert {store.folder.name for store in fresh.values()} == {store.folder.name for store in third.values()}
+    pd.testing.assert_frame_equal(accepted, expected)
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_another_order_decodes_nothing_and_another_size_or_decoder_everything(root, tmp_path, monkeypatch):
+    build(root, listing_of(root), [Resize()], tmp_path / "out", workers=0)
+    names = decoded_names(monkeypatch)
+    stores, accepted, _ = build(root, listing_of(root, ["c.png", "b.png"]), [Resize()], tmp_path / "out", workers=0)
+    assert names == []
+    assert list(accepted["path"]) == ["c.png", "b.png"]
+    assert np.array_equal(stores["full"][0], decode(root / "c.png"))
+    build(root, listing_of(root, ["c.png", "b.png"]), [Resize(), Resize(size=4)], tmp_path / "out", workers=0)
+    assert names == ["c.png", "b.png"]
+    monkeypatch.setattr(store_builder, "DECODER", "another version")
+    build(root, listing_of(root, ["c.png", "b.png"]), [Resize()], tmp_path / "out", workers=0)
+    assert names == ["c.png", "b.png"] * 2
+
+
+def test_images_that_vanish_or_cannot_be_read_meanwhile_are_quarantined(root, tmp_path):
+    def remove(done, total):
+        (root / "c.png").unlink(missing_ok=True)  # after the listing and the hashes, before it is its turn
+
+    listing = as_listing([(f"{name}.png", "x", "", "") for name in "abc"])
+    _, accepted, quarantine = build(root, listing, [Resize()], tmp_path / "out", workers=0, report=remove)
+    assert list(accepted["path"]) == ["a.png", "b.png"]
+    gone = ["c.png", "quarantined", "It cannot be read: No such file or directory."]
+    assert quarantine.to_numpy().tolist() == [gone]
+    Image.new("RGB", (3, 3)).save(root / "c.png")
+    _, accepted, quarantine = build(root, listing, [Resize()], tmp_path / "out", workers=0)
+    assert list(accepted["path"]) == ["a.png", "b.png", "c.png"], "a reason of another time does not stick"
+    assert quarantine.empty
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that fails when it is read, of Linux")
+def test_a_file_whose_disk_fails_is_quarantined(root, tmp_path):
+    (root / "d.png").symlink_to("/proc/self/mem")
+    _, accepted, quarantine = build(root, listing_of(root), [Resize()], tmp_path / "out", workers=0)
+    assert len(accepted) == 3
+    assert quarantine.to_numpy().tolist() == [["d.png", "quarantined", "It cannot be read: Input/output error."]]
+
+
+def test_a_build_that_fails_leaves_what_was_there(root, tmp_path):
+    stores, _, _ = build(root, listing_of(root), [Resize()], tmp_path / "out", workers=0)
+
+    def interrupt(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    Image.new("RGB", (3, 3)).save(root / "e.png")
+    with pytest.raises(KeyboardInterrupt):
+        build(root, listing_of(root), [Resize()], tmp_path / "out", workers=0, report=interrupt)
+    assert list((tmp_path / "out").iterdir()) == [stores["full"].folder]
+    assert len(stores["full"][0]) == 10
+
+
+def test_no_usable_image_is_an_error(tmp_path):
+    (tmp_path / "a.jpg").write_text("x")
+    with pytest.raises(BuildError, match=r"none of the 1 listed images can be used: a.jpg: Its content"):
+        build(tmp_path, as_listing([("a.jpg", "x", "", "")]), [Resize()], tmp_path / "out", workers=0)
+    with pytest.raises(BuildError, match="listing is empty"):
+        build(tmp_path, as_listing([]), [Resize()], tmp_path / "out", workers=0)
+
+
+def test_of_the_ants_and_bees_only_the_placeholder_is_quarantined(shared_data, tmp_path):
+    with zipfile.ZipFile(shared_data / "hymenoptera_data.zip") as archive:
+        wanted = [name for name in archive.namelist() if "/ants/1" in name or not name.endswith(".jpg")]
+        archive.extractall(tmp_path, [*wanted, *(name for name in archive.namelist() if "/bees/10" in name)])
+    listing, ignored = list_images(tmp_path / "hymenoptera_data", ClassFolders())
+    _, accepted, quarantine = build(
+        tmp_path / "hymenoptera_data", listing, [Resize(size=32)], tmp_path / "out", workers=2
+    )
+    assert ignored.empty
+    assert list(quarantine["path"]) == ["train/ants/imageNotFound.gif"]
+    assert "placeholder" in quarantine["reason"].iloc[0]
+    assert "train/ants/formica.jpeg" in set(accepted["path"])
+    assert len(listing) == len(accepted) + 1

@@ -1,0 +1,110 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from transferlab.core.files.atomic import PREFIX, whole_file
+
+
+def test_a_file_appears_whole_when_the_block_ends(tmp_path):
+    target = tmp_path / "new" / "folder" / "a.bin"
+    with whole_file(target) as file:
+        file.write(b"one")
+        file.flush()
+        assert not target.exists()
+    assert target.read_bytes() == b"one"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_an_error_leaves_the_old_file_and_no_litter(tmp_path):
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+
+    def fail():
+        with whole_file(target) as file:
+            file.write(b"half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_two_writers_do_not_meet(tmp_path):
+    target = tmp_path / "a.bin"
+    with whole_file(target) as first, whole_file(target) as second:
+        first.write(b"first")
+        second.write(b"2nd")
+    assert target.read_bytes() == b"first"  # the outer block ends last
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_it_has_the_permissions_of_any_new_file(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        with whole_file(tmp_path / "a.bin"):
+            pass
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.bin").stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills with a POSIX signal")
+def test_a_kill_while_writing_leaves_the_old_file(tmp_path):
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    code = (
+        "import os, pathlib, signal, sys\n"
+        "from transferlab.core.files.atomic import whole_file\n"
+        "with whole_file(pathlib.Path(sys.argv[1])) as file:\n"
+        "    file.write(b'half'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(target)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert target.read_bytes() == b"old"
+    assert [file.name.startswith(PREFIX) for file in sorted(tmp_path.iterdir())] == [True, False]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_full_disk_leaves_the_old_file_and_the_error_names_it(tmp_path, kind):
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    code = (
+        "import pathlib, resource, sys\n"
+        "from transferlab.core.files.atomic import whole_file\n"
+        "from transferlab.core.files.folders import whole_folder\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n"
+        "    if sys.argv[2] == 'file':\n"
+        "        with whole_file(folder / 'a.bin') as file:\n"
+        "            file.write(bytes(5000))\n"
+        "    else:\n"
+        "        with whole_folder(folder, lambda: 'a') as inside:\n"
+        "            (inside / 'part').write_bytes(bytes(5000))\n"
+        "except OSError as error:\n"
+        "    print(error.strerror, error.filename, sep=': ', end='')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path, kind], check=True, capture_output=True, text=True)
+    assert done.stdout == f"File too large: {target if kind == 'file' else tmp_path}"
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_bytes_are_on_the_disk_before_the_name(tmp_path, monkeypatch):
+    seen = []
+    sync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (seen.append("sync"), sync(fd)))
+    monkeypatch.setattr(Path, "replace", lambda *names: (seen.append("rename"), replace(*names)))
+    monkeypatch.setattr(Path, "rename", lambda *names: pytest.fail("not atomic on Windows"))
+    with whole_file(tmp_path / "a.bin") as file:
+        file.write(b"one")
+    assert seen == (["sync", "rename", "sync"] if os.name == "posix" else ["sync", "rename"])

@@ -1,0 +1,35 @@
+import pytest
+import torch
+
+from transferlab.core.models.backbones import small
+
+
+@pytest.mark.parametrize("size", [16, 33, 224])
+def test_the_convnet_takes_square_images_of_any_size(size):
+    net = small.build("convnet", 3, size)
+    assert net(torch.rand(2, 3, size, size)).shape == (2, 3)
+
+
+def test_the_convnet_has_the_layers_it_says():
+    shapes = {name: tuple(p.shape) for name, p in small.build("convnet", 2, 224).named_parameters() if p.dim() > 1}
+    assert shapes == {
+        "features.0.weight": (4, 3, 5, 5),
+        "features.3.weight": (8, 4, 5, 5),
+        "hidden.0.weight": (512, 8 * 56 * 56),
+        "head.weight": (2, 512),
+    }
+
+
+def test_the_small_resnet_does_not_shrink_its_first_maps():
+    net, seen = small.build("resnet18_32px", 10, 32), []
+    net.layer1.register_forward_hook(lambda *args: seen.append(args[2].shape))
+    assert net(torch.rand(1, 3, 32, 32)).shape == (1, 10)
+    assert seen == [(1, 64, 32, 32)]
+
+
+def test_they_have_no_weights():
+    assert small.preset("convnet", None).size == 224
+    assert small.preset("resnet18_32px", None).resize == 32
+    for refuse in (small.preset, small.tensors):
+        with pytest.raises(ValueError, match="no weights"):
+            refuse("convnet", "DEFAULT")

@@ -1,0 +1,126 @@
+import platform
+from pathlib import Path
+
+import pytest
+import torch
+
+from transferlab.core.runtime.device import Compute, DeviceError, choose
+from transferlab.core.runtime.memory import PeakMemory
+from transferlab.core.validation import FieldProblems
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_threads_asked_for_are_set_and_told(threads):
+    machine = choose(Compute(device="cpu", threads=threads))
+    assert torch.get_num_threads() == threads
+    described = {
+        "device": "cpu",
+        "device_name": machine.device_name,
+        "threads": threads,
+        "devices": 1,
+        "parallel_trials": 1,
+    }
+    assert machine.describe() == described
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="names of processors as Linux tells them")
+def test_the_processor_has_its_name_and_not_that_of_its_architecture():
+    name = choose(Compute(device="cpu")).device_name
+    assert name in Path("/proc/cpuinfo").read_text() or name == (platform.processor() or platform.machine())
+
+
+def test_null_threads_are_torchs_own_choice():
+    torch.set_num_threads(2)
+    assert choose(Compute(device="cpu")).threads == 2
+
+
+def test_auto_takes_the_best_there_is():
+    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    assert choose(Compute()).device.type == best
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_refused(name):
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if there[name]:
+        pytest.skip(f"this machine has {name}")
+    with pytest.raises(RuntimeError, match=rf"training.compute.device: '{name}' is not available.*'auto'"):
+        choose(Compute(device=name))
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)]
+)
+def test_the_forward_pass_has_the_precision_asked_for(precision, dtype):
+    machine = choose(Compute(device="cpu", precision=precision))
+    with machine.autocast():
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert machine.dtype == product.dtype == dtype
+
+
+@pytest.mark.parametrize("field", ["threads", "devices", "parallel_trials", "micro_batch"])
+def test_none_at_all_are_refused(field):
+    with pytest.raises(FieldProblems, match=f"{field}: 0 must be at least 1"):
+        Compute(**{field: 0})
+
+
+@pytest.mark.parametrize("field", ["devices", "parallel_trials"])
+def test_more_gpus_than_there_are_are_refused(field, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(
+        DeviceError, match=rf"training.compute.{field}: 3, but this machine has 2 cuda devices; .* most 2"
+    ):
+        choose(Compute(device="cuda", **{field: 3}))
+
+
+def test_trials_in_parallel_have_a_device_each():
+    with pytest.raises(FieldProblems, match=r"parallel_trials: 2 must be 1 where .* several devices \(devices: 3\)"):
+        Compute(devices=3, parallel_trials=2)
+
+
+def test_keys_made_of_a_machine_hold_for_any_number_of_devices_and_any_pass():
+    # What a frozen prefix makes of an image is kept under such a key and shared.
+    machines = [
+        choose(Compute(device="cpu", devices=3, micro_batch=2)),
+        choose(Compute(device="cpu", parallel_trials=2)),
+    ]
+    assert [(machine.devices, machine.parallel_trials, machine.micro_batch) for machine in machines] == [
+        (3, 1, 2),
+        (1, 2, None),
+    ]
+    assert {repr(machine) for machine in machines} == {repr(choose(Compute(device="cpu")))}
+
+
+@pytest.mark.parametrize(("micro_batch", "images", "smaller"), [(None, 64, 32), (8, 64, 4), (64, 3, 1), (1, 64, None)])
+def test_half_of_a_pass_is_tried_next(micro_batch, images, smaller):
+    assert choose(Compute(device="cpu", micro_batch=micro_batch)).smaller_micro_batch(images) == smaller
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked to give memory back")
+def test_peak_memory_is_not_that_of_what_ran_before():
+    before = PeakMemory(choose(Compute(device="cpu")).device)
+    block = torch.ones(2**26)  # 256 MiB, which this process keeps
+    before.look()
+    del block
+    after = PeakMemory(torch.device("cpu"))
+    after.look()
+    assert after.mebibytes < before.mebibytes - 200
+
+
+def test_peak_memory_remembers_the_most_it_saw():
+    memory = PeakMemory(torch.device("cpu"))
+    assert memory.mebibytes == 0
+    block = torch.ones(2**24)  # 64 MiB
+    memory.look()
+    high = memory.mebibytes
+    del block
+    memory.look()
+    assert memory.mebibytes >= high > 64

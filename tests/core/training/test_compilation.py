@@ -1,0 +1,147 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import COMPUTE, machine, spec_of, split_of, stage, strategy
+from torch import nn
+
+from transferlab.core.loading import gpu_cache
+from transferlab.core.models import freezing
+from transferlab.core.training import compilation
+from transferlab.core.training.compilation import LONG_STAGE_PIXELS, SMALL_BATCH_PIXELS, is_compiled, mode
+from transferlab.core.training.trial import Trial
+
+
+@pytest.fixture(autouse=True)
+def _compilers(monkeypatch):
+    monkeypatch.setattr(compilation, "can_compile", lambda: True)
+
+
+LONG = stage(epochs=20, batch_size=32)
+IMAGES = int(LONG_STAGE_PIXELS / (20 * 224**2))  # no longer short with one more
+
+
+def on(device="cuda", **changes):
+    return replace(machine(), device=torch.device(device), **changes)
+
+
+@pytest.mark.parametrize(
+    ("device", "images", "head_alone", "compiles"),
+    [
+        ("cuda", IMAGES + 1, False, True),
+        ("cuda", IMAGES, False, False),
+        ("cuda", 100 * IMAGES, True, False),
+        ("cpu", 100 * IMAGES, False, False),
+        ("mps", 100 * IMAGES, False, False),
+    ],
+)
+def test_auto_compiles_long_stages_on_cuda(device, images, head_alone, compiles):
+    assert is_compiled(on(device), LONG, images, 224, head_alone) == compiles
+    for asked in (True, False):
+        assert is_compiled(on(device, compile=asked), LONG, images, 224, head_alone) == asked
+
+
+def test_auto_does_not_compile_where_it_cannot(monkeypatch):
+    monkeypatch.setattr(compilation, "can_compile", lambda: False)
+    assert not is_compiled(on(), LONG, 100 * IMAGES, 224, head_alone=False)
+    assert is_compiled(on(compile=True), LONG, 1, 224, head_alone=False)  # asked for: torch says what it lacks
+
+
+def test_fewer_epochs_and_smaller_images_are_shorter_stages():
+    assert is_compiled(on(), LONG, IMAGES + 1, 224, head_alone=False)
+    assert not is_compiled(on(), LONG, IMAGES + 1, 223, head_alone=False)
+    assert not is_compiled(on(), replace(LONG, epochs=19), IMAGES + 1, 224, head_alone=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "batch_size", "size", "how"),
+    [
+        ({}, 64, 128, "reduce-overhead"),
+        ({}, 65, 128, "default"),
+        ({}, 64, 129, "default"),
+        ({"device": "cpu"}, 64, 128, "default"),
+        ({"device": "mps"}, 64, 128, "default"),
+        ({"devices": 2}, 64, 128, "default"),
+        ({"micro_batch": 64}, 64, 128, "default"),  # the last batch may have 65 images
+        ({"micro_batch": 65}, 64, 128, "reduce-overhead"),
+    ],
+)
+def test_small_batches_in_one_pass_on_one_gpu_run_as_graphs(changes, batch_size, size, how):
+    assert mode(on(**changes), stage(batch_size=batch_size), size, on_device=True) == how
+    assert mode(on(**changes), stage(batch_size=batch_size), size, on_device=False) == "default"
+    assert SMALL_BATCH_PIXELS == 64 * 128**2
+
+
+@pytest.mark.parametrize(
+    ("rows", "is_head_alone"),
+    [
+        ("head", True),
+        ("all", False),
+        (((r"fc\.weight", 1.0), (".*", None)), True),
+        (((r"fc\..*", 1.0), (r"fc2\..*", 1.0), (".*", None)), False),
+    ],
+)
+def test_a_policy_may_train_the_head_alone(rows, is_head_alone):
+    names = ["body.weight", "fc.weight", "fc.bias", "fc2.weight"]
+    assert freezing.trains_head_alone(rows, names, ("fc",)) == is_head_alone
+
+
+def fingerprint(splits, **compute):
+    plan = strategy(head=stage(trainable="head"), fresh=stage(trainable="head", views=None), tune=stage(size=24))
+    spec = spec_of(plan, *splits, compute=replace(COMPUTE, **compute))
+    return Trial(spec, splits[0].store.folder, lambda _: None, None).fingerprint()
+
+
+def test_a_state_is_of_stages_compiled_or_not(tmp_path, monkeypatch):
+    splits = split_of(tmp_path / "train", 11), split_of(tmp_path / "validation", 6, "validation", seed=1)
+    auto = fingerprint(splits)
+    assert auto == fingerprint(splits, compile=False)
+    assert auto == fingerprint(splits, micro_batch=2)
+    compiled = fingerprint(splits, compile=True)
+    assert {part for part in auto if auto[part] != compiled[part]} == {"compilation"}
+    asked = []
+    monkeypatch.setattr(
+        compilation, "is_compiled", lambda _, stage, images, size, head_alone: asked.append((images, size, head_alone))
+    )
+    fingerprint(splits)
+    assert asked == [(11, 32, True), (11, 32, True), (11, 24, False)]
+
+
+def test_the_stage_trains_with_what_was_decided(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(compilation, "compiled", lambda network, how: (made.append(how), network)[1])
+    train = split_of(tmp_path / "train", 11)
+    for compile_ in ("auto", True):
+        spec = spec_of(strategy(), train, compute=replace(COMPUTE, compile=compile_))
+        Trial(spec, tmp_path, lambda _: None, None).run()
+    assert made == [None, "default"]
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_graphs_are_for_images_that_are_on_the_device(tmp_path, monkeypatch, moves):
+    asked = []
+    monkeypatch.setattr(compilation, "mode", lambda *args: asked.append(args[1:]))
+    monkeypatch.setattr(gpu_cache, "_latest", {})
+    monkeypatch.setattr(gpu_cache, "pays", lambda *_: moves)
+    plan = stage(size=24)
+    spec = spec_of(strategy(tune=plan), split_of(tmp_path / "train", 11))
+    Trial(spec, tmp_path, lambda _: None, None).run()
+    assert asked == [(plan, 24, moves)]
+
+
+def test_kernels_depend_on_the_size_of_a_batch_and_not_on_what_came_before(monkeypatch):
+    made, used, compile_ = [], [], torch.compile
+
+    def backend(graph, _):
+        made.append(graph)
+        number = len(made)
+        return lambda *inputs: (used.append(number), graph.forward(*inputs))[1]
+
+    monkeypatch.setattr(torch, "compile", lambda network, mode, **how: compile_(network, backend=backend, **how))
+    network = nn.Sequential(nn.Linear(3, 5), nn.ReLU())
+    for of_stage in (1, 3):
+        runs = compilation.compiled(network, "default")
+        used.clear()
+        for images in (4, 4, 3, 4, 4, 3):
+            runs(torch.rand(images, 3))
+        assert used == [of_stage, of_stage, of_stage + 1] * 2

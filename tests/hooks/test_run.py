@@ -1,0 +1,157 @@
+"""What a user is told when a run fails, is stopped, or ends."""
+
+import contextlib
+import logging
+import os
+import signal
+
+import pytest
+from kedro.io import DataCatalog, DatasetError, MemoryDataset
+from kedro.pipeline import node, pipeline
+
+from transferlab.console.errors import Interrupted, Terminated, UserError
+from transferlab.core.data.split import SplitError
+from transferlab.core.launch.channel import RankError
+from transferlab.core.models.checkpoint import CheckpointError
+from transferlab.core.runtime import interrupt
+from transferlab.core.runtime.memory import DeviceMemoryError
+from transferlab.core.training.state import StateFile
+from transferlab.datasets.folders import UnfinishedTrials
+from transferlab.hooks.run import ProjectHooks
+
+STEPS = pipeline(
+    [
+        node(lambda x: x, "photos", "index", name="split"),
+        node(lambda x: x, "index", "a.model", name="train", namespace="a"),
+        node(lambda x: x, "index", "b.model", name="train", namespace="b"),
+        node(lambda *x: x, ["a.model", "b.model"], "report", name="write"),
+    ]
+)
+
+
+@pytest.fixture
+def hooks(monkeypatch):
+    monkeypatch.setattr(ProjectHooks, "_pipeline", STEPS)
+    monkeypatch.setattr(ProjectHooks, "_saved", set())
+    return ProjectHooks()
+
+
+def by_name(name: str):
+    return next(each for each in STEPS.nodes if each.name == name)
+
+
+@pytest.mark.parametrize("kind", [SplitError, DeviceMemoryError, RankError])
+def test_an_error_of_the_user_is_a_message_with_the_node(hooks, kind):
+    with pytest.raises(UserError, match=r"^split: what to do"):
+        hooks.on_node_error(kind("what to do"), by_name("split"))
+
+
+def test_any_other_error_goes_on_with_its_traceback(hooks, caplog):
+    with caplog.at_level(logging.ERROR):
+        hooks.on_node_error(ZeroDivisionError(), by_name("split"))
+    assert caplog.messages == ["split failed."]
+
+
+def test_what_is_left_to_do_is_what_can_start(hooks):
+    assert hooks.how_to_go_on() == "", "nothing was done: the same command again"
+    hooks.after_dataset_saved("index")
+    assert hooks.how_to_go_on().endswith("add --from-nodes=a.train,b.train")
+    hooks.after_dataset_saved("a.model")
+    assert hooks.how_to_go_on().endswith("add --from-nodes=b.train")
+    hooks.after_dataset_saved("b.model")
+    hooks.after_dataset_saved("report")
+    assert hooks.how_to_go_on() == ""
+
+
+def test_an_error_of_the_system_is_a_message_with_the_file_and_the_cure(hooks):
+    error = OSError(28, "No space left on device", "data/a.csv")
+    with pytest.raises(UserError, match=r"^split: No space left on device: data/a\.csv; free some space.*run again"):
+        hooks.on_node_error(error, by_name("split"))
+    wrapped = DatasetError("index: Failed while saving data to dataset TableDataset(...)")
+    wrapped.__cause__ = error
+    with pytest.raises(UserError, match=r"^No space left on device: data/a\.csv; free some space.*run again"):
+        hooks.on_pipeline_error(wrapped)
+
+
+def test_an_error_that_tells_all_is_told_without_what_is_around_it(hooks):
+    wrapped = DatasetError("model: Failed while loading data from dataset CheckpointDataset(...)")
+    wrapped.__cause__ = CheckpointError("a.safetensors is damaged: restore a copy of it")
+    with pytest.raises(UserError, match=r"^a\.safetensors is damaged: restore a copy of it$"):
+        hooks.on_pipeline_error(wrapped)
+
+
+def test_where_training_goes_on_is_said(hooks, monkeypatch, tmp_path):
+    states = UnfinishedTrials(filepath=str(tmp_path))
+    monkeypatch.setattr(ProjectHooks, "_catalog", DataCatalog({"a.states": states}))
+    training = node(lambda x: x, "index", "a.model", name="train", namespace="a", confirms="a.states")
+    monkeypatch.setattr(ProjectHooks, "_pipeline", pipeline([training]))
+    assert hooks.how_to_go_on() == "", "nothing was done: the same command again"
+    for trial, epoch in ((0, 7), (1, 3)):
+        StateFile(tmp_path / f"trial_{trial}.pt", {}).write({}, epoch)
+    assert hooks.how_to_go_on() == (
+        "\nTo go on from there, run it again: training goes on after epoch 3 of trial 2 (a)"
+    )
+    hooks.after_dataset_saved("index")
+    assert hooks.how_to_go_on().startswith("\nTo go on from there, add --from-nodes=a.train: training goes on after")
+    hooks.after_dataset_saved("a.model")
+    assert hooks.how_to_go_on() == ""
+
+
+@pytest.mark.parametrize("cause", [DatasetError("no version"), OSError("no number")])
+def test_a_dataset_that_fails_for_a_reason_of_the_user_is_a_message(hooks, cause):
+    error = DatasetError("index: failed")
+    error.__cause__ = cause
+    with pytest.raises(UserError, match="index: failed"):
+        hooks.on_pipeline_error(error)
+
+
+def test_a_dataset_that_fails_for_another_reason_keeps_its_traceback(hooks):
+    error = DatasetError("index: failed")
+    error.__cause__ = AttributeError("a bug")
+    hooks.on_pipeline_error(error)
+    hooks.on_pipeline_error(AttributeError("a bug"))
+
+
+def test_nodes_know_the_run_and_the_experiment(hooks, monkeypatch):
+    class Loader:
+        experiment_name = "tiny"
+
+    monkeypatch.setattr("transferlab.hooks.run.ExperimentConfigLoader.current", Loader)
+    catalog = DataCatalog()
+    hooks.after_catalog_created(catalog, "2026-01-01T00.00.00.000Z")
+    assert catalog.load("run_id") == "2026-01-01T00.00.00.000Z"
+    assert catalog.load("experiment") == "tiny"
+
+
+def test_an_end_that_this_run_did_not_make_is_not_announced(hooks, capsys):
+    catalog = DataCatalog({"report": MemoryDataset("<p>")})
+    hooks.after_pipeline_run({"run_id": "2026-01-01T00.00.00.000Z"}, STEPS, catalog)
+    assert capsys.readouterr().out == ""
+
+
+def test_user_errors_are_one_message_on_stderr(capsys):
+    UserError("dataset.source.path: 'x' does not exist").show()
+    assert capsys.readouterr() == ("", "Error: dataset.source.path: 'x' does not exist\n")
+    assert (Interrupted("stopped").exit_code, Terminated("stopped").exit_code) == (130, 143)
+
+
+def test_a_traceback_is_shown_where_it_is_asked_for(capsys, monkeypatch):
+    monkeypatch.setattr(UserError, "VERBOSE_ERROR", True)
+    try:
+        raise UserError("told") from SplitError("why")
+    except UserError as error:
+        error.show()
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown
+    assert "SplitError: why" in shown
+    assert shown.endswith("Error: told\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_run_that_is_to_stop_begins_no_other_node(hooks):
+    hooks.before_dataset_loaded()
+    with pytest.raises(interrupt.Terminated), interrupt.stoppable():  # noqa: PT012
+        with contextlib.suppress(KeyboardInterrupt):  # as the worker's pool does
+            os.kill(os.getpid(), signal.SIGTERM)
+        hooks.before_dataset_loaded()
+        pytest.fail("went on")

@@ -1,0 +1,237 @@
+"""Figures are drawn from real tables and their texts and data are read back."""
+
+import io
+import warnings
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from transferlab.reporting.figures import cost, curves, evaluation, paired_differences, samples, steps, style
+from transferlab.reporting.page import figure_index
+
+
+def texts(figure: Figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+def figures_from_tables(example) -> dict[str, Figure]:
+    """Every figure but those of photographs, by the name that the page knows it by."""
+    facts, names = example.facts, list(example.comparison["strategy"].unique())
+    lines = facts["published"], facts["reference_lines"]
+    return {
+        "accuracy_against_cost": cost.accuracy_against_cost(example.comparison, example.cost, *lines),
+        "differences_accuracy": paired_differences.paired_differences(example.differences, "accuracy"),
+        "differences_log_loss": paired_differences.paired_differences(example.differences, "log_loss"),
+        "all_errors": curves.all_errors(example.history),
+        "learning_rates": steps.learning_rates(example.steps),
+        "step_losses": steps.step_losses(example.steps),
+        **{f"errors.{name}": curves.strategy_errors(example.history, name) for name in names},
+        **{
+            f"confusion.{name}": evaluation.confusion_matrix(example.confusion, name, facts["classes"])
+            for name in names
+        },
+        **{f"reliability.{name}": evaluation.reliability(example.predictions, name) for name in names},
+    }
+
+
+def test_every_figure_is_1200_pixels_wide_not_blank_and_has_all_its_glyphs(example):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a missing glyph or a failed layout is a warning
+        for name, figure in figures_from_tables(example).items():
+            image_HWC = pixels(figure)
+            assert image_HWC.shape[1] == 1200, name
+            assert image_HWC.std() > 5, name
+            figure_index.kind_of(name)
+
+
+def test_figures_leave_the_global_settings_alone(example):
+    before = dict(mpl.rcParams)
+    steps.learning_rates(example.steps)
+    assert dict(mpl.rcParams) == before
+
+
+def test_the_curve_is_the_mean_over_trials_and_the_band_holds_them(example):
+    figure = curves.strategy_errors(example.history, "staged_unfreezing")
+    ax = figure.axes[0]
+    held_out = ax.get_lines()[0]
+    own = example.history.query("strategy == 'staged_unfreezing' and split == 'validation'")
+    expected = 100 * (1 - own.groupby("epoch")["accuracy"].mean())
+    np.testing.assert_allclose(held_out.get_ydata(), expected)
+    assert "n = 3 trials" in texts(figure)
+    assert "stage: head" in texts(figure)
+    assert any(np.allclose(line.get_xdata(), 3) for line in ax.get_lines()), "the stage boundary is after epoch 3"
+
+
+def test_without_validation_the_held_out_curve_is_test_and_says_so(example):
+    history = example.history.replace({"split": {"validation": "test"}})
+    assert "test (held out; nothing is decided by it)" in texts(curves.strategy_errors(history, "scratch"))
+
+
+def test_an_error_of_zero_can_be_drawn(example):
+    history = example.history.assign(accuracy=example.history["accuracy"].where(example.history["epoch"] < 5, 1.0))
+    assert curves.all_errors(history).axes[0].get_ylim()[0] == 0
+
+
+def test_a_rate_that_falls_to_zero_does_not_stretch_the_logarithmic_axis(example):
+    ax = steps.learning_rates(example.steps).axes[0]
+    assert ax.get_yscale() == "log"
+    assert ax.get_ylim()[0] > 1e-7
+
+
+@pytest.mark.parametrize("k", [2, 25, 26, 100])
+def test_a_confusion_matrix_of_any_size_sums_its_trials(make_example, k):
+    table = make_example([f"class {i}" for i in range(k)], {"fine_tuning": 0.9}, trials=2, per_class=2)
+    figure = evaluation.confusion_matrix(table.confusion, "fine_tuning", table.facts["classes"])
+    assert f"n = {4 * k} predictions" in texts(figure)
+    share_KK = figure.axes[0].get_images()[0].get_array()
+    assert share_KK.shape == (k, k)
+    np.testing.assert_allclose(share_KK.sum(axis=1), 1)
+
+
+def test_a_confusion_matrix_refuses_a_class_that_the_list_lacks(example):
+    with pytest.raises(ValueError, match="大熊猫"):
+        evaluation.confusion_matrix(example.confusion, "scratch", ["Australian terrier"])
+
+
+def test_published_and_reference_figures_are_lines_with_their_values(example):
+    published, lines = example.facts["published"], example.facts["reference_lines"]
+    figure = cost.accuracy_against_cost(example.comparison, example.cost, published, lines)
+    shown = texts(figure)
+    assert "published feature extraction 90.0%" in shown
+    assert "others' ResNet18 93.0%" in shown
+    assert "3 trials, 120 test images" in shown
+
+
+def test_accuracy_against_cost_needs_a_cost_of_every_strategy(example):
+    others = example.cost[example.cost["strategy"] != "scratch"]
+    with pytest.raises(ValueError, match=r"no row of \['scratch'\]"):
+        cost.accuracy_against_cost(example.comparison, others)
+
+
+def test_the_cost_of_trials_at_a_time_is_said_to_be_that(example):
+    shared = example.cost.assign(parallel_trials=2)
+    said = "Of trials that trained at a time: seconds beside the others"
+    assert said in texts(cost.accuracy_against_cost(example.comparison, shared))
+    assert said not in texts(cost.accuracy_against_cost(example.comparison, example.cost))
+
+
+def test_features_count_towards_the_cost_of_a_trial(example):
+    ax = cost.accuracy_against_cost(example.comparison, example.cost).axes[0]
+    drawn = sorted(line.get_xdata()[0] for line in ax.get_lines())
+    paid = (example.cost["seconds"] + example.cost["feature_seconds"]).groupby(example.cost["strategy"]).mean()
+    np.testing.assert_allclose(drawn, sorted(paid))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=15), st.floats(0.001, 0.06))
+def test_spread_labels_keep_their_order_and_never_overlap(wanted, gap):
+    places = cost.spread(np.sort(wanted), gap)
+    assert (np.diff(places) >= gap - 1e-9).all()
+    assert places.min() >= -1e-9
+    assert places.max() <= 1 + 1e-9
+
+
+def test_labels_that_do_not_collide_stay_where_they_are():
+    np.testing.assert_allclose(cost.spread(np.array([0.1, 0.5, 0.9]), 0.05), [0.1, 0.5, 0.9])
+
+
+def test_a_forest_plot_draws_each_pair_once_and_marks_what_is_told_apart(example):
+    rows = example.differences.query("metric == 'accuracy'")
+    mirrored = rows.rename(columns={"strategy": "versus", "versus": "strategy"})
+    both = pd.concat([rows, mirrored])
+    ax = paired_differences.paired_differences(both).axes[0]
+    assert len(ax.get_yticks()) == 6
+    hollow = [line.get_markerfacecolor() == "white" for line in ax.get_lines() if line.get_marker() == "o"]
+    told_apart = (rows["low_images"] > 0) | (rows["high_images"] < 0)
+    assert hollow == (~told_apart).tolist()
+
+
+def test_one_trial_has_no_interval_and_the_forest_says_so(make_example):
+    single = make_example(trials=1)
+    assert "1 trial, 120 test images: no interval" in texts(paired_differences.paired_differences(single.differences))
+
+
+def test_samples_may_differ_in_size_and_have_one_channel(example):
+    images = [*example.images[:3], example.images[0][..., :1]]
+    figure = samples.labelled_batch(images, ["a", "b", "<b>", "$x"])
+    assert "$x" in texts(figure)
+    views = [np.stack([image] * 3) for image in images]
+    assert "3 augmented views" in texts(samples.augmented_views(images, views, list("abcd")))
+
+
+def test_samples_need_as_many_names_as_images(example):
+    with pytest.raises(ValueError, match="'images': 12, 'classes': 1"):
+        samples.labelled_batch(example.images, ["a"])
+
+
+def test_examples_are_the_surest_mistakes_then_right_ones(example):
+    chosen = samples.pick_examples(example.predictions, "scratch", most=12)
+    is_right = chosen["truth"] == chosen["prediction"]
+    assert (len(chosen), is_right.sum()) == (12, 6)
+    own = example.predictions.query("strategy == 'scratch' and trial == 0")
+    wrong = own[own["truth"] != own["prediction"]]
+    assert chosen["confidence"].iloc[0] == wrong.filter(regex="^p_").max(axis=1).max()
+    shown = texts(samples.prediction_grid(example.images, chosen))
+    assert (shown.count("✗ "), shown.count("✓ ")) == (6 + 1, 6), "one cross is in the note"
+
+
+def test_examples_of_a_strategy_without_mistakes_are_all_right(example):
+    perfect = example.predictions.assign(prediction=example.predictions["truth"])
+    chosen = samples.pick_examples(perfect, "scratch", most=5)
+    assert len(chosen) == 5
+    assert (chosen["truth"] == chosen["prediction"]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn"),
+    [("$\\frac{1}{0}$", "$\\frac{1}{0}$"), ("line\nbreak\x00", "line break"), ("x" * 40, "x" * 27 + "…"),
+     ("\U0010fffd", "")],
+)  # fmt: skip
+def test_any_name_becomes_a_label(name, drawn):
+    assert style.label(name) == drawn
+
+
+def test_characters_that_no_font_has_are_spelled_out(monkeypatch):
+    monkeypatch.setattr(style, "_drawable", lambda: frozenset(map(ord, "abc")))
+    assert style.label("a猫") == "a\\u732b"
+
+
+def test_looks_depend_on_the_names_alone_and_are_told_apart():
+    names = [f"strategy_{i}" for i in range(20)]
+    looks = style.looks(names)
+    assert looks == style.looks(reversed(names))
+    assert len({(look.colour, look.marker) for look in looks.values()}) == 20
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        curves.all_errors,
+        steps.learning_rates,
+        steps.step_losses,
+        lambda table: curves.strategy_errors(table, "no_such"),
+    ],
+)
+def test_nothing_to_draw_is_an_error_that_says_so(example, draw):
+    empty = example.history.merge(example.steps, how="outer").iloc[:0]
+    with pytest.raises(ValueError, match="nothing to draw"):
+        draw(empty)
+
+
+def test_a_strategy_that_never_trains_is_drawn(example):
+    history = example.history.query("strategy != 'scratch' or epoch == 0")
+    assert "Error of scratch per epoch" in texts(curves.strategy_errors(history, "scratch"))
+    free = example.cost.assign(seconds=example.cost["seconds"].where(example.cost["strategy"] != "scratch", 0.0))
+    assert cost.accuracy_against_cost(example.comparison, free).axes[0].get_xscale() == "linear"

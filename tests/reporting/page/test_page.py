@@ -1,0 +1,201 @@
+import base64
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from transferlab.reporting.figures.curves import all_errors
+from transferlab.reporting.page.page import Tables, render
+from transferlab.reporting.verdict import verdict
+
+
+def tables_of(example) -> Tables:
+    return Tables(
+        example.comparison,
+        example.differences,
+        example.cost,
+        example.metrics,
+        example.per_class,
+        example.quarantine,
+        example.summaries,
+        example.duplicates,
+    )
+
+
+def png(figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+class Page(HTMLParser):
+    """Tags, ids and text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags, self.sources, self.alts, self.text = [], [], [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.sources += [value for key, value in attrs if key in ("src", "href", "srcset")]
+        self.alts += [value for key, value in attrs if key == "alt"]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def page(example) -> Page:
+    figures = {"all_errors": png(all_errors(example.history)), "confusion.fine_tuning": b"\x89PNG"}
+    return Page(render(example.facts, tables_of(example), figures))
+
+
+def test_the_answer_comes_first(page, example):
+    answer = verdict(example.comparison, example.differences, example.cost)
+    assert 0 < page.text.index(answer.headline) < page.text.index("How the strategies compare")
+    for sentence in answer.sentences:
+        assert sentence in page.text
+
+
+def test_names_stay_text(page, example):
+    assert "script" not in page.tags
+    assert page.tags.count("img") == 2, "only our figures"
+    for name in example.facts["classes"]:
+        assert name in page.text
+    assert "train/<img src=x onerror=alert(2)>.jpg" in page.text
+
+
+def test_the_page_is_self_contained(example):
+    html = render(example.facts, tables_of(example), {"all_errors": png(all_errors(example.history))})
+    assert all(source.startswith("data:image/png;base64,") for source in Page(html).sources)
+    assert not re.search(r"@import|url\(|<link|http-equiv=.refresh", html)
+    picture = base64.b64decode(Page(html).sources[0].partition(",")[2])
+    assert picture.startswith(b"\x89PNG")
+
+
+def test_pictures_have_alternative_texts(page):
+    assert page.alts == [
+        "Held-out error of every strategy per epoch",
+        "Confusion matrix of fine tuning, summed over trials",
+    ]
+
+
+def test_every_number_says_what_it_is(page, example):
+    row = example.comparison.query("strategy == 'fine_tuning' and metric == 'accuracy'").iloc[0]
+    assert f"{100 * row['mean']:.1f}%" in page.text
+    assert f"[{100 * row['low']:.1f}, 100.0]" in page.text, "the interval's end of 100.3% is cut"
+    for said in (
+        "mean [95% interval over trials]",
+        "best validation accuracy",
+        "95%, trials and images",
+        "a tutorial",
+        "90.0%",
+    ):
+        assert said in page.text, said
+
+
+def test_provenance_data_and_costs_are_there(page, example):
+    for said in (
+        example.facts["run_id"],
+        "torch 2.9.0",
+        "2 threads",
+        "CC BY-NC-SA 4.0",
+        "2 files quarantined, 1 file ignored",
+        "The pretraining has seen data like this",
+        "Trained in stage head",
+        "5,130",
+        "812 MB",
+        "Checkpoint version",
+    ):
+        assert said in page.text, said
+
+
+def test_a_licence_that_ends_with_a_full_stop_has_one(example):
+    facts = example.facts | {"licence": "For research and teaching."}
+    assert "Licence: For research and teaching. Seen" in Page(render(facts, tables_of(example), {})).text
+
+
+def test_warnings_come_before_the_answer(example):
+    line = "fine_tuning: evaluated <old>, newest is 2026-11-20"
+    text = Page(render(example.facts, tables_of(example), {}, warnings=[line])).text
+    assert text.index(line) < text.index("The answer")
+    assert "Before you rely on" not in Page(render(example.facts, tables_of(example), {})).text
+
+
+def test_duplicates_across_splits_are_candidates_and_those_within_a_split_are_not_shown(page):
+    assert "Candidates for duplicates across splits: 2 pairs" in page.text
+    assert "are, or may be, the same photograph" in page.text
+    assert "test/<b>.jpg" in page.text
+    assert "a copy.jpg" not in page.text
+
+
+def test_what_was_done_about_duplicates_is_said(page, example):
+    assert "dataset.duplicates: exclude trains without the first of each pair" in page.text
+    name = example.facts["classes"][0]
+    facts = {**example.facts, "images": {**example.facts["images"], "excluded": {name: 2}}}
+    text = Page(render(facts, tables_of(example), {})).text
+    assert "The first of each pair was excluded from its split, 2 images in all" in text
+    assert "Excluded" in text[text.index("Number of images") :]
+
+
+def test_without_duplicates_across_splits_the_page_says_so(example):
+    within = replace(tables_of(example), duplicates=example.duplicates.head(1))
+    assert "No photograph was found in more than one split" in Page(render(example.facts, within, {})).text
+
+
+def test_of_many_duplicates_the_nearest_are_shown_and_the_rest_is_counted(example):
+    many = pd.DataFrame({"path_a": [f"{i}.png" for i in range(203)], "split_a": "train", "path_b": "b.png"})
+    many = many.assign(split_b="test", kind="near", distance=range(203, 0, -1))
+    text = Page(render(example.facts, replace(tables_of(example), duplicates=many), {})).text
+    assert "Candidates for duplicates across splits: 203 pairs" in text
+    assert "202.png" in text
+    assert "And 3 more pairs" in text
+
+
+def test_the_cost_of_a_trial_alone_is_shown_with_its_parts(page, example):
+    own = example.cost.query("strategy == 'feature_extraction'")
+    assert "One trial, alone" in page.text
+    assert f"training {own['seconds'].mean():.2g} s (" in page.text
+    assert "+ features 8 s (96 MB), shared by all trials" in page.text
+    assert page.text.count("shared by all trials") == 1, "the others keep no features"
+
+
+def test_trials_that_shared_the_machine_are_told(page, example):
+    assert "trials at a time" not in page.text
+    tables = replace(tables_of(example), cost=example.cost.assign(threads=1, parallel_trials=2))
+    assert "cpu, 1 thread, 2 trials at a time" in Page(render(example.facts, tables, {})).text
+
+
+def test_one_strategy_with_one_trial_makes_a_page(make_example):
+    single = make_example(["a", "b"], {"fine_tuning": 0.9}, trials=1)
+    facts = single.facts | {"published": [], "reference_lines": [], "licence": None, "seen_in_pretraining": False}
+    text = Page(render(facts, tables_of(single), {})).text
+    assert "Only fine tuning was run" in text
+    assert "Pair by pair" not in text
+    assert "nan" not in re.sub(r"[a-z]*nan[a-z]+|[a-z]+nan", "", text.lower())
+
+
+def test_the_same_inputs_give_the_same_page(example):
+    pages = {
+        render(example.facts, tables_of(example), {"all_errors": png(all_errors(example.history))}) for _ in range(2)
+    }
+    assert len(pages) == 1
+
+
+def test_a_figure_of_no_known_kind_is_refused(example):
+    with pytest.raises(ValueError, match=r"figure 'curves.scratch'.*'all_errors'"):
+        render(example.facts, tables_of(example), {"curves.scratch": b""})
+
+
+def test_of_many_files_left_out_the_quarantined_come_first_and_the_rest_is_counted(example):
+    ignored = pd.DataFrame({"path": [f"{i}.png" for i in range(900)], "status": "ignored", "reason": "not in the part"})
+    bad = pd.DataFrame({"path": ["broken.png"], "status": "quarantined", "reason": "truncated"})
+    tables = replace(tables_of(example), quarantine=pd.concat([ignored, bad], ignore_index=True))
+    text = Page(render(example.facts, tables, {})).text
+    assert text.index("broken.png") < text.index("0.png")
+    assert "899.png" not in text
+    assert "And 701 more files" in text
