@@ -28,7 +28,7 @@ from transferlab.core.models.backbones import registry
 from transferlab.core.models.backbones.registry import Model
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.models.forward import evaluation_batch
-from transferlab.core.runtime.device import Compute, Machine, choose
+from transferlab.core.runtime.device import Compute, Machine, apply, resolve
 from transferlab.core.runtime.progress import Progress
 from transferlab.core.runtime.seeding import derive
 from transferlab.core.strategies.strategy import Strategy
@@ -58,12 +58,12 @@ class Data:
 
 def machine() -> Machine:
     """What everything is computed on: CUDA where it is there, else the CPU, with all its cores."""
-    return choose(Compute())
+    return apply(resolve(Compute()))
 
 
 def processor() -> str:
     """The name of the CPU."""
-    return choose(Compute(device="cpu")).device_name
+    return resolve(Compute(device="cpu")).device_name
 
 
 def images(archive: Path, folder: Path, limit: int | None = None) -> Path:

@@ -12,7 +12,7 @@ from transferlab.core.data.store import ImageStore, Resize, StoreWriter
 from transferlab.core.loading.images import Split
 from transferlab.core.models import factory
 from transferlab.core.models.backbones.registry import Model
-from transferlab.core.runtime.device import Compute, choose
+from transferlab.core.runtime.device import Compute, apply, resolve
 from transferlab.core.runtime.seeding import derive
 from transferlab.core.strategies.optimizers import SGD
 from transferlab.core.strategies.strategy import Stage, Strategy
@@ -26,7 +26,7 @@ VIEW = View(size=32, resize=36, mode="short_side", interpolation="bilinear", mea
 
 
 def machine():
-    return choose(COMPUTE)
+    return apply(resolve(COMPUTE))
 
 
 def store_of(folder, images):

@@ -37,7 +37,7 @@ def test_cached_training_is_uncached_training(tmp_path, monkeypatch, model, conf
     results = []
     for uncached in (False, True, False):
         if uncached:
-            monkeypatch.setattr(images, "cut", lambda network, example: None)
+            monkeypatch.setattr(features, "cut", lambda network, example: None)
         results.append(train_trial(spec_of(plan, train, held_out), tmp_path / "features", lambda _: None))
         monkeypatch.undo()
     assert len(list((tmp_path / "features").iterdir())) == config.get("views", 1) + 1
@@ -232,7 +232,7 @@ def test_last_block_and_head_on_features_train_as_the_whole_network(tmp_path, mo
     spec, results = spec_of(plan, train, held_out), []
     for name in ("cached", "whole"):
         results.append(train_trial(spec, tmp_path / name, lambda _: None))
-        monkeypatch.setattr(images, "cut", lambda network, example: None)
+        monkeypatch.setattr(features, "cut", lambda network, example: None)
     cached, whole = results
     assert len(list((tmp_path / "cached").iterdir())) == 3
     assert not (tmp_path / "whole").exists()

@@ -47,10 +47,10 @@ def test_a_checkpoint_alone_makes_the_network(tmp_path):
         "import pathlib, sys, torch\n"
         "from transferlab.core.models import factory\n"
         "from transferlab.core.models.checkpoint import Checkpoint\n"
-        "from transferlab.core.runtime.device import Compute, choose\n"
+        "from transferlab.core.runtime.device import Compute, resolve\n"
         "folder = pathlib.Path(sys.argv[1])\n"
         "checkpoint = Checkpoint.read(folder / 'checkpoint.safetensors')\n"
-        "net = factory.load(checkpoint, choose(Compute(device='cpu', threads=1)))\n"
+        "net = factory.load(checkpoint, resolve(Compute(device='cpu', threads=1)))\n"
         "torch.save(net.eval()(torch.load(folder / 'x.pt')).detach(), folder / 'y.pt')\n"
     )
     subprocess.run([sys.executable, "-c", code, str(file.parent)], check=True)

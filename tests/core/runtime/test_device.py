@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from transferlab.core.runtime.device import Compute, DeviceError, choose
+from transferlab.core.runtime.device import Compute, DeviceError, apply, resolve
 from transferlab.core.runtime.memory import PeakMemory
 from transferlab.core.validation import FieldProblems
 
@@ -18,7 +18,7 @@ def _threads_as_before():
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_threads_asked_for_are_set_and_told(threads):
-    machine = choose(Compute(device="cpu", threads=threads))
+    machine = apply(resolve(Compute(device="cpu", threads=threads)))
     assert torch.get_num_threads() == threads
     described = {
         "device": "cpu",
@@ -32,18 +32,18 @@ def test_the_threads_asked_for_are_set_and_told(threads):
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="names of processors as Linux tells them")
 def test_the_processor_has_its_name_and_not_that_of_its_architecture():
-    name = choose(Compute(device="cpu")).device_name
+    name = resolve(Compute(device="cpu")).device_name
     assert name in Path("/proc/cpuinfo").read_text() or name == (platform.processor() or platform.machine())
 
 
 def test_null_threads_are_torchs_own_choice():
     torch.set_num_threads(2)
-    assert choose(Compute(device="cpu")).threads == 2
+    assert resolve(Compute(device="cpu")).threads == 2
 
 
 def test_auto_takes_the_best_there_is():
     best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    assert choose(Compute()).device.type == best
+    assert resolve(Compute()).device.type == best
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps"])
@@ -51,15 +51,15 @@ def test_a_device_that_is_not_there_is_refused(name):
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if there[name]:
         pytest.skip(f"this machine has {name}")
-    with pytest.raises(RuntimeError, match=rf"training.compute.device: '{name}' is not available.*'auto'"):
-        choose(Compute(device=name))
+    with pytest.raises(DeviceError, match=rf"training.compute.device: '{name}' is not available.*'auto'"):
+        resolve(Compute(device=name))
 
 
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)]
 )
 def test_the_forward_pass_has_the_precision_asked_for(precision, dtype):
-    machine = choose(Compute(device="cpu", precision=precision))
+    machine = resolve(Compute(device="cpu", precision=precision))
     with machine.autocast():
         product = torch.ones(2, 2) @ torch.ones(2, 2)
     assert machine.dtype == product.dtype == dtype
@@ -78,7 +78,7 @@ def test_more_gpus_than_there_are_are_refused(field, monkeypatch):
     with pytest.raises(
         DeviceError, match=rf"training.compute.{field}: 3, but this machine has 2 cuda devices; .* most 2"
     ):
-        choose(Compute(device="cuda", **{field: 3}))
+        resolve(Compute(device="cuda", **{field: 3}))
 
 
 def test_trials_in_parallel_have_a_device_each():
@@ -86,27 +86,35 @@ def test_trials_in_parallel_have_a_device_each():
         Compute(devices=3, parallel_trials=2)
 
 
-def test_keys_made_of_a_machine_hold_for_any_number_of_devices_and_any_pass():
+def test_choosing_sets_nothing():
+    torch.set_num_threads(2)
+    assert resolve(Compute(device="cpu", threads=1)).threads == 1
+    assert torch.get_num_threads() == 2
+
+
+def test_last_bits_depend_on_device_precision_and_threads_alone():
     # What a frozen prefix makes of an image is kept under such a key and shared.
-    machines = [
-        choose(Compute(device="cpu", devices=3, micro_batch=2)),
-        choose(Compute(device="cpu", parallel_trials=2)),
-    ]
-    assert [(machine.devices, machine.parallel_trials, machine.micro_batch) for machine in machines] == [
-        (3, 1, 2),
-        (1, 2, None),
-    ]
-    assert {repr(machine) for machine in machines} == {repr(choose(Compute(device="cpu")))}
+    plain = resolve(Compute(device="cpu", threads=1))
+    assert plain.numerics() == {
+        "device": "cpu",
+        "device_name": plain.device_name,
+        "precision": "float32",
+        "threads": 1,
+    }
+    for same in ({"devices": 3, "micro_batch": 2}, {"parallel_trials": 2}, {"compile": True}):
+        assert resolve(Compute(device="cpu", threads=1, **same)).numerics() == plain.numerics()
+    for other in ({"threads": 2}, {"threads": 1, "precision": "bfloat16"}):
+        assert resolve(Compute(device="cpu", **other)).numerics() != plain.numerics()
 
 
 @pytest.mark.parametrize(("micro_batch", "images", "smaller"), [(None, 64, 32), (8, 64, 4), (64, 3, 1), (1, 64, None)])
 def test_half_of_a_pass_is_tried_next(micro_batch, images, smaller):
-    assert choose(Compute(device="cpu", micro_batch=micro_batch)).smaller_micro_batch(images) == smaller
+    assert resolve(Compute(device="cpu", micro_batch=micro_batch)).smaller_micro_batch(images) == smaller
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked to give memory back")
 def test_peak_memory_is_not_that_of_what_ran_before():
-    before = PeakMemory(choose(Compute(device="cpu")).device)
+    before = PeakMemory(resolve(Compute(device="cpu")).device)
     block = torch.ones(2**26)  # 256 MiB, which this process keeps
     before.look()
     del block

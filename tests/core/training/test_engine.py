@@ -12,7 +12,7 @@ from torch import nn
 
 from transferlab.core.loading.features import Features
 from transferlab.core.models import forward, freezing
-from transferlab.core.runtime.device import Compute, choose
+from transferlab.core.runtime.device import Compute, resolve
 from transferlab.core.strategies import optimizers
 from transferlab.core.strategies.optimizers import SGD, Clip
 from transferlab.core.strategies.schedules import OneCycle
@@ -266,7 +266,7 @@ def test_bfloat16_trains_too():
     net = linear()
     config = stage(optimizer=SGD(lr=0.1), batch_size=4)
     optimizer = optimizers.build(config.optimizer, dict(net.named_parameters()), freezing.apply(net, "all", ()))
-    half = choose(Compute(device="cpu", precision="bfloat16", threads=1))
+    half = resolve(Compute(device="cpu", precision="bfloat16", threads=1))
     stretch = StageTraining(config, net, optimizer, recorded(), Y, half, (0,), lambda *_: None)
     losses = [stretch.epoch(epoch, []).loss for epoch in range(5)]
     assert losses[-1] < losses[0]

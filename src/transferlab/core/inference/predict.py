@@ -13,7 +13,7 @@ from transferlab.core.data.decoding.decode import decode_rgb
 from transferlab.core.models import factory, forward
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.models.forward import evaluation_batch
-from transferlab.core.runtime.device import Compute, Machine, choose
+from transferlab.core.runtime.device import Compute, Machine, resolve
 from transferlab.core.transforms.pixels import HostImages
 from transferlab.core.transforms.view import View
 
@@ -32,7 +32,7 @@ def predict(checkpoint: Checkpoint, files: Sequence[Path], machine: Machine | No
     Raises:
         UnusableImageError: a file is no image that can be used.
     """
-    machine = machine or choose(Compute())
+    machine = machine or resolve(Compute())
     classes = checkpoint.header["classes"]
     batches = _batches([Path(file) for file in files], factory.view_in(checkpoint), machine)
     logits_NK = forward.logits(factory.load(checkpoint, machine), batches, machine)

@@ -23,7 +23,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from transferlab.core.launch import elastic_worker
 from transferlab.core.launch.channel import Failure, RankError, deaf_to_ctrl_c, how_ended, read, relay, send
-from transferlab.core.runtime.device import choose
+from transferlab.core.runtime.device import resolve
 from transferlab.core.runtime.progress import ProgressCallback
 from transferlab.core.training.spec import TrialResult, TrialSpec
 from transferlab.core.training.trial import train_trial
@@ -45,7 +45,7 @@ def launch(spec: TrialSpec, folder: Path, report: ProgressCallback, states: Path
     """
     if spec.compute.devices == 1:
         return train_trial(spec, folder, report, states)
-    choose(spec.compute)
+    resolve(spec.compute)  # raises here rather than in every process
     pipes = [multiprocessing.Pipe() for _ in range(spec.compute.devices)]
     post = _Post([ours for ours, _ in pipes], report)
     theirs = [end for _, end in pipes]

@@ -16,7 +16,7 @@ import torch
 from torch import distributed
 
 from transferlab.core.launch.channel import Failure, Post, log_with
-from transferlab.core.runtime.device import Compute, choose
+from transferlab.core.runtime.device import Compute, resolve
 from transferlab.core.training.trial import train_trial
 
 # Ranks wait for rank 0 while it computes features, however long; one that has died is seen by the agent, not by this.
@@ -58,7 +58,7 @@ def run(ends: Sequence[Connection]) -> None:
 
 def _join(compute: Compute, rank: int) -> None:
     """Take this rank's device and find the other ranks."""
-    on_cuda = choose(compute).device.type == "cuda"
+    on_cuda = resolve(compute).device.type == "cuda"
     if on_cuda:
         torch.cuda.set_device(rank)
     distributed.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=_PATIENCE)

@@ -21,7 +21,7 @@ from typing import cast
 from transferlab.core.launch import pool_worker
 from transferlab.core.launch.channel import Failure, RankError, deaf_to_ctrl_c, how_ended, read, relay, send
 from transferlab.core.loading import gpu_cache
-from transferlab.core.runtime.device import choose
+from transferlab.core.runtime.device import resolve
 from transferlab.core.runtime.progress import ProgressCallback
 from transferlab.core.training.engine import DivergedError
 from transferlab.core.training.spec import TrialResult, TrialSpec
@@ -41,7 +41,7 @@ def train(
         Exception: what a trial raised, but for DivergedError. The others have saved what they had, as after Ctrl-C.
     """
     compute, count = specs[0].compute, min(specs[0].compute.parallel_trials, len(specs))
-    threads = compute.threads or max(1, choose(compute).threads // compute.parallel_trials)
+    threads = compute.threads or max(1, resolve(compute).threads // compute.parallel_trials)
     compute = replace(compute, threads=threads, parallel_trials=count)
     waiting = deque(replace(spec, compute=compute) for spec in specs)
     found: dict[int, TrialResult | DivergedError] = {}

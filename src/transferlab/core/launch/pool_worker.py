@@ -11,7 +11,7 @@ import torch
 from transferlab.core.launch.channel import Failure, Post
 from transferlab.core.launch.inline import outcome
 from transferlab.core.runtime import interrupt
-from transferlab.core.runtime.device import choose
+from transferlab.core.runtime.device import resolve
 
 
 def run(end: Connection, number: int) -> None:
@@ -36,7 +36,7 @@ def run(end: Connection, number: int) -> None:
 def _train_next(post: Post, number: int) -> None:
     spec, folder, states = post.receive()
     try:
-        if choose(spec.compute).device.type == "cuda":
+        if resolve(spec.compute).device.type == "cuda":
             torch.cuda.set_device(number)
         post.put_nowait(outcome(spec, folder, post.put_nowait, states))
     except Exception as error:

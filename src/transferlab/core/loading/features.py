@@ -151,7 +151,7 @@ def _features(
     """
     machine, versions = images.machine, [m.__version__ for m in (transferlab, torch, torchvision, timm)]
     draws_key = (images.operations, images.seed, number) if images.operations else ()
-    key = (model.name, at, images.view, draws_key, images.split.fingerprint, machine, versions)
+    key = (model.name, at, images.view, draws_key, images.split.fingerprint, machine.numerics(), versions)
 
     def make() -> Iterator[Tensor]:
         for x_BF in feature_cache.compute(at, images.in_order(number), machine):

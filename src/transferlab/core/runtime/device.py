@@ -1,11 +1,11 @@
-"""Where the numbers are computed: device, precision, threads."""
+"""Chooses where numbers are computed: device, precision and threads."""
 
 from __future__ import annotations
 
 import math
 import platform
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -22,30 +22,30 @@ Compile = Literal["auto"] | bool
 
 
 class DeviceError(MendableError):
-    """The device asked for is not there."""
+    """Raised when the device asked for is not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compute:
-    """What to compute on.
+    """Says what to compute on, as a user configures it.
 
     Attributes:
         device: `auto` takes CUDA, then MPS, then the CPU.
-        precision: of the forward pass. `auto` is mixed precision on CUDA (bfloat16 where the chip has it, else float16
-            with loss scaling) and float32 elsewhere.
-        threads: CPU threads of a process; null leaves torch's own choice, of which each of `parallel_trials` takes its
-            share. The same number gives the same bits.
-        devices: on which a trial trains together, each on its share of every batch: GPUs, or processes on the CPU. The
-            numbers are those of one device up to rounding, but for dropout masks and, on the CPU, BatchNorm in training
-            mode, which there sees its process's images alone.
-        parallel_trials: how many trials train at a time, each in a process of its own: on a GPU of its own, or on its
-            share of the CPU's threads. Heads that train together do so as without.
-        micro_batch: images in one forward and backward pass, on each device; null passes the whole batch (or the
-            device's share of it) at once. Gradients are gathered until the batch is complete, so the numbers are the
-            same up to rounding, but for BatchNorm in training mode, which sees the images of a pass.
-        compile: let torch compile forward and backward passes of the training: up to a minute at the start, then faster
-            steps. The numbers are the same up to rounding, but for dropout masks. On the CPU it needs a C++ compiler.
-            `auto` does so for long stages on CUDA; see `compilation`.
+        precision: of the forward passes. `auto` is mixed precision on CUDA (bfloat16 where the chip has it, else
+            float16 with loss scaling) and float32 elsewhere.
+        threads: CPU threads of a process. Null keeps torch's own choice; with `parallel_trials`, each trial gets an
+            equal share of it. The same number of threads gives the same bits.
+        devices: how many GPUs (on a CPU: processes) train one trial, each on its share of every batch. The numbers
+            equal those of one device up to rounding, except for dropout masks and, on a CPU, for BatchNorm in training
+            mode, which sees the images of its own process only.
+        parallel_trials: how many trials train at the same time, each in its own process, on its own GPU or on its share
+            of the CPU's threads. Heads that train together are not affected.
+        micro_batch: images in one forward and backward pass on each device; null passes the whole batch (or the
+            device's share of it) at once. Gradients accumulate over the batch, so the numbers are the same up to
+            rounding, except for BatchNorm in training mode, which sees the images of one pass.
+        compile: let torch compile the training's forward and backward passes. That takes up to a minute at the start
+            and makes the steps faster. The numbers are the same up to rounding, except for dropout masks. On a CPU it
+            needs a C++ compiler. `auto` compiles long stages on CUDA.
     """
 
     device: DeviceName = "auto"
@@ -78,20 +78,37 @@ class Compute:
 
 @dataclass(frozen=True)
 class Machine:
-    """The device chosen, as it is logged and written into the tables.
+    """The device that a process computes on, as `resolve` chose it; it is logged and written into the tables.
 
-    The representation names what the last bits of a forward pass depend on: keys are made of it. The number of devices
-    and of trials at a time and the size and compilation of a pass in training are not in it.
+    Attributes:
+        device: without a number; each process uses its current GPU.
+        dtype: of the forward passes.
+        device_name: of the GPU or the processor.
+        threads: CPU threads of this process.
+        devices: see `Compute`, and so on.
     """
 
     device: torch.device
     dtype: torch.dtype
     device_name: str
     threads: int
-    devices: int = field(default=1, repr=False)
-    parallel_trials: int = field(default=1, repr=False)
-    micro_batch: int | None = field(default=None, repr=False)
-    compile: Compile = field(default="auto", repr=False)
+    devices: int = 1
+    parallel_trials: int = 1
+    micro_batch: int | None = None
+    compile: Compile = "auto"
+
+    def numerics(self) -> dict[str, str | int]:
+        """Return what the last bits of a forward pass depend on, as plain values that keys and fingerprints hash.
+
+        The number of devices and of trials at a time, and the size and compilation of training passes, are left out:
+        they change no bit of what a frozen layer computes.
+        """
+        return {
+            "device": self.device.type,
+            "device_name": self.device_name,
+            "precision": str(self.dtype).removeprefix("torch."),
+            "threads": self.threads,
+        }
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -99,37 +116,35 @@ class Machine:
         return torch.contiguous_format if self.device.type == "mps" else torch.channels_last
 
     def autocast(self) -> torch.autocast:
-        """The context of the forward pass."""
+        """Return the context of a forward pass in this precision."""
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
     def synchronize(self) -> None:
-        """Wait for the device: before a clock is read."""
+        """Wait until the device has finished; call it before reading a clock."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
             torch.mps.synchronize()
 
     def smaller_micro_batch(self, images: int) -> int | None:
-        """Half of what a pass over so many images holds; None where that is one image."""
+        """Return half the images of a pass over `images`, or None if a pass holds one image already."""
         if self.micro_batch == 1:
             return None
         return max(1, min(images, self.micro_batch or images) // 2)
 
     def describe(self) -> dict[str, str | int]:
-        """Columns for the cost table."""
+        """Return the columns of the cost table."""
         kind, name = self.device.type, self.device_name
         several = {"devices": self.devices, "parallel_trials": self.parallel_trials}
         return {"device": kind, "device_name": name, "threads": self.threads, **several}
 
 
-def choose(compute: Compute) -> Machine:
-    """Resolve `auto`, set torch's threads and, for the CPU, how it allocates memory; name what was chosen.
+def resolve(compute: Compute) -> Machine:
+    """Choose the device, precision and threads that a config asks for; nothing is set.
 
     Raises:
-        DeviceError: the device asked for is not there, or not so many of it.
+        DeviceError: the device asked for is not there, or there are fewer than asked for.
     """
-    if compute.threads is not None:
-        torch.set_num_threads(compute.threads)
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     kind = next(name for name, there in available.items() if there) if compute.device == "auto" else compute.device
     if not available[kind]:
@@ -141,13 +156,11 @@ def choose(compute: Compute) -> Machine:
                 f"training.compute.{name}: {wanted}, but this machine has {there} {kind} "
                 f"device{'s' if there > 1 else ''}; use at most {there}"
             )
-    if kind == "cpu":
-        keep_freed_memory()
     return Machine(
         torch.device(kind),
         _dtype(compute.precision, kind),
         _name(kind),
-        torch.get_num_threads(),
+        compute.threads or torch.get_num_threads(),
         compute.devices,
         compute.parallel_trials,
         compute.micro_batch,
@@ -155,8 +168,19 @@ def choose(compute: Compute) -> Machine:
     )
 
 
+def apply(machine: Machine) -> Machine:
+    """Set this process's threads and, on a CPU, how it allocates memory; return the machine.
+
+    Whatever computes in a process calls this before it begins. Calling it again with the same machine changes nothing.
+    """
+    torch.set_num_threads(machine.threads)
+    if machine.device.type == "cpu":
+        keep_freed_memory()
+    return machine
+
+
 def _count(kind: str) -> float:
-    """How many devices there are; on the CPU there can be as many processes as one likes."""
+    """Count the devices of a kind; a CPU takes any number of processes."""
     return {"cuda": torch.cuda.device_count(), "mps": 1, "cpu": math.inf}[kind]
 
 
@@ -177,7 +201,7 @@ def _name(kind: str) -> str:
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on the device; through pinned memory to CUDA, so that the host need not wait for the copy."""
+    """Copy a CPU tensor to the device; to CUDA through pinned memory, so that the host does not wait for the copy."""
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

@@ -18,7 +18,7 @@ from transferlab.core.files.atomic import whole_file
 from transferlab.core.files.folders import sweep
 from transferlab.core.models import factory
 from transferlab.core.models.checkpoint import Checkpoint, on_cpu
-from transferlab.core.runtime.device import Compute, choose
+from transferlab.core.runtime.device import Compute, resolve
 from transferlab.core.training.engine import DivergedError
 from transferlab.core.training.history import Best, Record
 from transferlab.core.training.spec import TrialSpec
@@ -50,7 +50,7 @@ def keep_saved(spec: TrialSpec, states: Path, error: DivergedError) -> DivergedE
     file = states / f"trial_{spec.trial}.pt"
     if state := read(file):
         # A network on the CPU begins with the same bits as on any device.
-        beginning = on_cpu(factory.fresh(spec.initial, spec.trial_seed, choose(Compute(device="cpu"))))
+        beginning = on_cpu(factory.fresh(spec.initial, spec.trial_seed, resolve(Compute(device="cpu"))))
         told = keep(spec, states, error, unpack(state["record"]), {**beginning, **state["network"]})
     else:
         told = keep(spec, states, error, Record(spec.name, spec.trial), {})

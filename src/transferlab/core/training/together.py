@@ -24,7 +24,7 @@ from transferlab.core.loading.features import Features, StageInput
 from transferlab.core.models.checkpoint import on_cpu
 from transferlab.core.models.prefix import Tail
 from transferlab.core.runtime import interrupt, seeding
-from transferlab.core.runtime.device import upload
+from transferlab.core.runtime.device import apply, resolve, upload
 from transferlab.core.runtime.progress import Progress, ProgressCallback
 from transferlab.core.strategies import optimizers
 from transferlab.core.strategies.schedules import Plateau, Position
@@ -60,6 +60,7 @@ def train(
         PolicyError: the stage's policy does not fit the network.
         StateError: `states` holds a state that is damaged or of other trials.
     """
+    apply(resolve(specs[0].compute))
     ((name, stage),) = specs[0].strategy.stages.items()
     first = Trial(specs[0], folder, report, None)
     scales = first.apply_policy(stage)

@@ -24,7 +24,7 @@ from transferlab.core.loading import features
 from transferlab.core.models import factory, freezing
 from transferlab.core.models.checkpoint import Checkpoint, on_cpu
 from transferlab.core.runtime import interrupt
-from transferlab.core.runtime.device import Machine, choose
+from transferlab.core.runtime.device import Machine, apply, resolve
 from transferlab.core.runtime.memory import PeakMemory, memory_explained
 from transferlab.core.runtime.progress import Progress, ProgressCallback
 from transferlab.core.strategies import optimizers
@@ -53,6 +53,7 @@ def train_trial(spec: TrialSpec, folder: Path, report: ProgressCallback, states:
         PolicyError: a stage's policy does not fit the network.
         StateError: `states` holds a state that is damaged or of another trial.
     """
+    apply(resolve(spec.compute))
     return Trial(spec, folder, report, states).run()
 
 
@@ -76,7 +77,7 @@ class Trial:
 
     def __init__(self, spec: TrialSpec, folder: Path, report: ProgressCallback, states: Path | None) -> None:
         self.spec, self.report = spec, report
-        self.machine: Machine = choose(spec.compute)
+        self.machine: Machine = resolve(spec.compute)
         self.network = distributed.synchronized(factory.fresh(spec.initial, spec.trial_seed, self.machine))
         self.view = factory.view_in(spec.initial)
         self.labels = torch.from_numpy(spec.train.labels).to(self.machine.device)
@@ -183,7 +184,7 @@ class Trial:
             "images": splits,
             "seed": (spec.seed, spec.trial),
             "number of trials": together,
-            "machine": self.machine,
+            "machine": self.machine.numerics(),
             "number of devices": self.machine.devices,
             "compilation": [self._is_compiled(stage) for stage in spec.strategy.stages.values()],
             # Not micro_batch, which changes rounding alone: a trial that ran out of memory goes on with a smaller one.

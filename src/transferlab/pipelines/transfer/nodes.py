@@ -21,7 +21,7 @@ from transferlab.core.loading.images import Split
 from transferlab.core.models import factory
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.models.forward import EVALUATION_BATCH
-from transferlab.core.runtime.device import choose
+from transferlab.core.runtime.device import apply, resolve
 from transferlab.core.runtime.memory import memory_explained
 from transferlab.core.runtime.seeding import derive
 from transferlab.core.strategies import summary
@@ -65,7 +65,7 @@ def train(
             f"strategies.{name} decides by a validation split and there are no validation images: "
             "set dataset.split.validation, e.g. to 0.15"
         )
-    machine = choose(common.compute)
+    machine = resolve(common.compute)
     if settings.stages:
         kind, threads = machine.device.type, count(machine.threads, "thread")
         logger.info("%s: training on %s (%s), %s", name, kind, machine.device_name, threads)
@@ -122,7 +122,7 @@ def evaluate_trials(
     """See the test split, once: predictions, metrics, per-class figures and confusion counts of every trial."""
     settings = parse.read(Strategy, strategy)
     common = parse.read(schema.Training, training, "training")
-    machine = choose(common.compute)
+    machine = apply(resolve(common.compute))
     smaller = machine.smaller_micro_batch(EVALUATION_BATCH)
     subsets = parse.read(schema.Dataset, dataset, "dataset").subsets
     where = {"experiment": experiment, "strategy": name}
