@@ -7,8 +7,8 @@ from tiny import machine, spec_of, split_of, stage, strategy
 
 from transferlab.core.data import subsets
 from transferlab.core.evaluation import predictions
-from transferlab.core.loading import feature_cache
-from transferlab.core.loading.feature_cache import FeatureCacheConfig
+from transferlab.core.loading.feature_cache import FeatureCache, FeatureCacheConfig
+from transferlab.core.loading.features import FrozenPrefix
 from transferlab.core.loading.images import Images
 from transferlab.core.models import factory
 from transferlab.core.training.trial import train_trial
@@ -18,6 +18,10 @@ from transferlab.core.training.trial import train_trial
 def splits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("splits")
     return split_of(folder / "train", 8), split_of(folder / "test", 7, "test", seed=2)
+
+
+def cache_in(folder):
+    return FeatureCache(folder, FeatureCacheConfig())
 
 
 PLANS = {
@@ -32,7 +36,7 @@ PLANS = {
 def test_probabilities_are_the_softmax_of_the_network_in_eval(splits, tmp_path, name, cached):
     plan, (train, test) = PLANS[name], splits
     checkpoint = train_trial(spec_of(plan, train), tmp_path / "training", lambda _: None).checkpoint
-    p_NK = predictions.predict_split(checkpoint, plan, test, machine(), tmp_path / "test", FeatureCacheConfig())
+    p_NK = predictions.predict_split(checkpoint, plan, test, machine(), cache_in(tmp_path / "test"))
     net = factory.load(checkpoint, machine()).eval()
     with torch.no_grad():
         x = Images(test, factory.view_in(checkpoint), machine()).batch(0, torch.arange(7))
@@ -44,8 +48,8 @@ def test_probabilities_are_the_softmax_of_the_network_in_eval(splits, tmp_path, 
 
 
 def test_what_no_trial_trained_is_computed_once_for_all(splits, tmp_path, monkeypatch):
-    ran, compute = [], feature_cache.compute
-    monkeypatch.setattr(feature_cache, "compute", lambda *args: ran.append(1) or compute(*args))
+    ran, run = [], FrozenPrefix.run
+    monkeypatch.setattr(FrozenPrefix, "run", lambda *args: ran.append(1) or run(*args))
     train, test = splits
     spec = spec_of(PLANS["head"], train)
     # All trials of pretrained weights share the body.
@@ -54,7 +58,7 @@ def test_what_no_trial_trained_is_computed_once_for_all(splits, tmp_path, monkey
     for trial in range(3):
         one = dataclasses.replace(spec, initial=initial, trial=trial)
         checkpoint = train_trial(one, tmp_path, lambda _: None).checkpoint
-        predictions.predict_split(checkpoint, PLANS["head"], test, machine(), tmp_path, FeatureCacheConfig())
+        predictions.predict_split(checkpoint, PLANS["head"], test, machine(), cache_in(tmp_path))
     assert len(ran) == 2  # the training images, the test images
 
 

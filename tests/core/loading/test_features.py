@@ -1,13 +1,15 @@
 import dataclasses
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from safetensors import safe_open
 from tiny import FLIP_AND_CROP, VIEW, machine, normed_net, same, spec_of, split_of, stage, strategy
 from torch import nn
 
-from transferlab.core.loading import feature_cache, features, images
-from transferlab.core.loading.feature_cache import FeatureCacheConfig
+from transferlab.core.loading import features
+from transferlab.core.loading.feature_cache import FeatureCache, FeatureCacheConfig
 from transferlab.core.loading.images import Images
 from transferlab.core.models import forward, freezing
 from transferlab.core.models.backbones.registry import Model
@@ -23,7 +25,11 @@ RESNET = Model(name="timm/test_resnet")
 
 def on_features(net, images, folder, rows="head", model=RESNET, **keeping):
     freezing.apply(net, rows, HEAD)
-    return features.on_features(net, [images], model, folder / "features", FeatureCacheConfig(**keeping))
+    return features.on_features(net, [images], model, cache_in(folder, **keeping))
+
+
+def cache_in(folder, **config):
+    return FeatureCache(folder / "features", FeatureCacheConfig(**config))
 
 
 HEAD_STAGE = {"trainable": "head", "optimizer": SGD(lr=0.5), "epochs": 3}
@@ -51,11 +57,12 @@ def test_cached_training_is_uncached_training(tmp_path, monkeypatch, model, conf
     assert same(cached.checkpoint.tensors, again.checkpoint.tensors)  # from the files of the first run
 
 
-def test_same_bits_as_a_network_that_is_run_on_the_same_batches(tmp_path):
+def test_the_tail_on_features_is_the_whole_network_up_to_rounding(tmp_path):
     net, images = normed_net(), Images(split_of(tmp_path / "store", 9), VIEW, machine())
     kept = on_features(net, images, tmp_path)
     whole = forward.logits(net, images.in_order(), machine())
-    assert torch.equal(forward.logits(kept.tail, kept.sources[0].in_order(), machine()), whole)
+    assert torch.allclose(forward.logits(kept.tail, kept.sources[0].in_order(), machine()), whole, atol=1e-6)
+    assert any(isinstance(layer, nn.BatchNorm2d) for layer in net.modules())  # the network itself is not folded
 
 
 # ---- the key ---------------------------------------------------------------------------------------------------------
@@ -172,17 +179,18 @@ def test_features_beyond_the_limit_are_not_kept_and_the_network_runs_whole(tmp_p
 
 def test_what_was_not_used_for_longest_makes_room(tmp_path):
     images = Images(split_of(tmp_path / "store", 9), VIEW, machine(), FLIP_AND_CROP)
-    limit = {"limit_gb": 2.5 * (9 * 4 * 4 + feature_cache._HEADER_BYTES) / 1e9}  # room for two
 
-    def ask(seed):
-        on_features(normed_net(), dataclasses.replace(images, seed=("views", seed)), tmp_path, **limit)
-        return {file.name for file in (tmp_path / "features").iterdir()}
+    def ask(seed, folder=tmp_path, **limit):
+        on_features(normed_net(), dataclasses.replace(images, seed=("views", seed)), folder, **limit)
+        return {file.name: file.stat().st_size for file in (folder / "features").iterdir()}
 
-    (first,) = ask(1)
-    (second,) = ask(2) - {first}
-    assert ask(1) == {first, second}
-    assert second not in ask(3)
-    assert first in ask(3)
+    (size,) = ask(1, tmp_path / "alone").values()
+    limit = {"limit_gb": 2.5 * size / 1e9}  # room for two
+    (first,) = ask(1, **limit)
+    (second,) = ask(2, **limit).keys() - {first}
+    assert ask(1, **limit).keys() == {first, second}
+    assert second not in ask(3, **limit)
+    assert first in ask(3, **limit)
 
 
 def test_a_flipped_bit_in_a_file_is_noticed_and_the_features_are_computed_again(tmp_path, caplog):
@@ -190,26 +198,50 @@ def test_a_flipped_bit_in_a_file_is_noticed_and_the_features_are_computed_again(
     before = on_features(normed_net(), images, tmp_path).sources[0].views[0].clone()
     (file,) = (tmp_path / "features").iterdir()
     content = bytearray(file.read_bytes())
-    for at in (3, 40, len(content) - 2):
+    for at in (0, 3, 40, 700, len(content) - 2):
         file.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
         caplog.clear()
         assert torch.equal(on_features(normed_net(), images, tmp_path).sources[0].views[0], before)
         assert f"{file} is damaged" in caplog.text
-        assert file.read_bytes()[feature_cache._HEADER_BYTES :] == content[feature_cache._HEADER_BYTES :]
+        assert file.read_bytes()[-before.nbytes :] == content[-before.nbytes :]
+
+
+def test_two_files_that_were_swapped_are_noticed(tmp_path, caplog):
+    images = Images(split_of(tmp_path / "store", 9), VIEW, machine(), FLIP_AND_CROP, ("views", 0), 2)
+    before = [view.clone() for view in on_features(normed_net(), images, tmp_path).sources[0].views]
+    one, other = (tmp_path / "features").iterdir()
+    one.rename(tmp_path / "aside")
+    other.rename(one)
+    (tmp_path / "aside").rename(other)
+    again = on_features(normed_net(), images, tmp_path).sources[0].views
+    assert all(torch.equal(view, expected) for view, expected in zip(again, before, strict=True))
+    assert caplog.text.count("holds other features than its name says") == 2
+
+
+def test_a_file_says_what_its_features_depend_on(tmp_path):
+    images = Images(split_of(tmp_path / "store", 9), VIEW, machine(), FLIP_AND_CROP, ("views", 7), 1)
+    on_features(normed_net(), images, tmp_path)
+    (file,) = (tmp_path / "features").iterdir()
+    with safe_open(file, framework="pt") as stored:
+        key = json.loads(stored.metadata()["key"])
+    assert key["model"] == RESNET.name
+    assert key["machine"] == machine().numerics()
+    assert key["split"] == images.split.fingerprint
+    assert key["draws"]["seed"] == ["views", 7]
+    assert [operation["name"] for operation in key["draws"]["operations"]] == ["random_resized_crop", "random_flip"]
+    assert key["dtype"] == "float32"
 
 
 def test_several_that_make_room_at_a_time_leave_each_other_what_they_need(tmp_path):
-    room_for_two = FeatureCacheConfig(limit_gb=2.5 * (4 * 4 + feature_cache._HEADER_BYTES) / 1e9)
+    def ask(number, cache):
+        stored = cache.get({"number": number}, 1, lambda: iter([torch.full((1, 4), float(number))]))
+        return stored.features.tolist() == [4 * [float(number)]]
 
-    def compute(number):
-        key = [number % 7]
-        stored = feature_cache.cached(
-            tmp_path, key, 1, lambda: iter([torch.full((1, 4), float(number % 7))]), room_for_two
-        )
-        return stored.features.tolist() == [4 * [float(number % 7)]]
-
+    assert ask(0, FeatureCache(tmp_path / "alone", FeatureCacheConfig()))
+    (alone,) = (tmp_path / "alone").iterdir()
+    room_for_two = FeatureCache(tmp_path / "shared", FeatureCacheConfig(limit_gb=2.5 * alone.stat().st_size / 1e9))
     with ThreadPoolExecutor(4) as pool:
-        assert all(pool.map(compute, range(150)))
+        assert all(pool.map(lambda number: ask(number % 7, room_for_two), range(150)))
 
 
 def test_computing_tells_how_far_it_is(tmp_path, monkeypatch):
@@ -219,7 +251,7 @@ def test_computing_tells_how_far_it_is(tmp_path, monkeypatch):
     freezing.apply(net, "head", HEAD)
     for _ in range(2):
         tell = lambda done, of: told.append((done, of))  # noqa: E731
-        features.on_features(net, images, RESNET, tmp_path / "features", FeatureCacheConfig(), tell)
+        features.on_features(net, images, RESNET, cache_in(tmp_path), tell)
     assert told == [(4, 18), (5, 18), (9, 18), (10, 18), (14, 18), (18, 18)]
 
 

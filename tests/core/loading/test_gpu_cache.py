@@ -4,10 +4,12 @@ import torch
 from tiny import FLIP_AND_CROP, VIEW, machine, same, spec_of, split_of, stage, strategy
 
 from transferlab.core.loading import features, gpu_cache
+from transferlab.core.loading.gpu_cache import GpuCache
 from transferlab.core.loading.images import Images, Split
 from transferlab.core.runtime import memory
 from transferlab.core.training.trial import train_trial
-from transferlab.core.transforms.pixels import ResidentImages
+from transferlab.core.transforms import pixels
+from transferlab.core.transforms.pixels import HostImages, ResidentImages
 
 CPU = torch.device("cpu")
 ROWS = np.arange(4)
@@ -18,7 +20,6 @@ PARTS = {"train": np.arange(11), "validation": np.arange(11, 17)}
 def moving(monkeypatch):
     """Images move to the device, here the CPU; what was uploaded, as (store's folder, number of rows)."""
     uploads, of = [], ResidentImages.of
-    monkeypatch.setattr(gpu_cache, "_latest", {})
     monkeypatch.setattr(gpu_cache, "pays", lambda *_: True)
     monkeypatch.setattr(
         ResidentImages,
@@ -28,36 +29,39 @@ def moving(monkeypatch):
     return uploads
 
 
-def test_images_of_a_split_are_uploaded_once(tmp_path, moving):
+def test_the_same_images_are_uploaded_once(tmp_path, moving):
     one, other = (split_of(tmp_path / name, 4).store for name in ("one", "other"))
-    first = gpu_cache.keep("train", one, ROWS, CPU)
-    gpu_cache.keep("validation", one, ROWS[:2], CPU)
-    assert gpu_cache.keep("train", one, ROWS.copy(), CPU) is first
+    cache = GpuCache(CPU)
+    first = cache.keep(one, ROWS)
+    second = cache.keep(one, ROWS[:2])
+    assert cache.keep(one, ROWS.copy()) is first
     assert moving == [(one.folder, 4), (one.folder, 2)]
-    gpu_cache.keep("train", one, ROWS[::-1], CPU)
-    assert len(gpu_cache._latest) == 2
-    gpu_cache.keep("train", other, ROWS, CPU)
+    assert cache.nbytes == first.flat_P3.nbytes + second.flat_P3.nbytes
+    cache.keep(one, ROWS[::-1])
+    cache.keep(other, ROWS)
     assert moving[2:] == [(one.folder, 4), (other.folder, 4)]
-    assert list(gpu_cache._latest) == ["train"]  # what is of another store is let go
 
 
-def test_all_trials_and_stages_share_an_upload_and_end_with_the_same_bits(tmp_path, moving, monkeypatch):
+def test_all_stages_share_an_upload_and_end_with_the_same_bits(tmp_path, moving, monkeypatch):
     monkeypatch.setattr(features, "MOST_RENDERED_BYTES", 0)
     both = split_of(tmp_path / "store", 17)
     splits = [Split(name, both.store, rows, both.labels[rows]) for name, rows in PARTS.items()]
     plan = strategy(small=stage(size=24, augmentation=FLIP_AND_CROP), full=stage(augmentation=FLIP_AND_CROP, views=2))
-
-    def trained(trial):
-        return train_trial(spec_of(plan, *splits, trial=trial), tmp_path / "features", lambda _: None)
-
-    on_device = [trained(trial) for trial in range(2)]
+    on_device = train_trial(spec_of(plan, *splits), tmp_path / "features", lambda _: None)
     assert moving == [(both.store.folder, 11), (both.store.folder, 6)]
     monkeypatch.setattr(gpu_cache, "pays", lambda *_: False)
-    gpu_cache._latest.clear()
-    for result, trial in zip(on_device, range(2), strict=True):
-        on_host = trained(trial)
-        assert [row["loss"] for row in result.steps] == [row["loss"] for row in on_host.steps]
-        assert same(result.checkpoint.tensors, on_host.checkpoint.tensors)
+    on_host = train_trial(spec_of(plan, *splits), tmp_path / "features", lambda _: None)
+    assert [row["loss"] for row in on_device.steps] == [row["loss"] for row in on_host.steps]
+    assert same(on_device.checkpoint.tensors, on_host.checkpoint.tensors)
+
+
+def test_many_images_are_uploaded_in_parts(tmp_path, monkeypatch):
+    store = split_of(tmp_path, 9).store
+    whole = ResidentImages.of(store, ROWS, CPU)
+    monkeypatch.setattr(pixels, "UPLOAD_BYTES", 2 * 36 * 43 * 3)
+    in_parts = ResidentImages.of(store, ROWS, CPU)
+    assert torch.equal(in_parts.flat_P3, whole.flat_P3)
+    assert torch.equal(in_parts.canvas(), HostImages(store.batch(ROWS), CPU).canvas())
 
 
 def test_images_whose_features_are_kept_are_not_uploaded(tmp_path, moving):
@@ -68,7 +72,7 @@ def test_images_whose_features_are_kept_are_not_uploaded(tmp_path, moving):
 
 def test_on_a_cpu_images_stay_where_they_are(tmp_path):
     images = Images(split_of(tmp_path, 4), VIEW, machine())
-    images.settle()
+    images.move_to(GpuCache(CPU))
     assert not images.on_device
 
 

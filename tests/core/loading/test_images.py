@@ -8,11 +8,13 @@ from tiny import FLIP_AND_CROP, VIEW, machine, photographs, split_of, store_of
 
 from transferlab.core.loading import features
 from transferlab.core.loading.features import Features, rendered
+from transferlab.core.loading.gpu_cache import GpuCache
 from transferlab.core.loading.images import Images, Split
 from transferlab.core.models import forward
 from transferlab.core.transforms.augment import ColorJitter
 from transferlab.core.transforms.geometry import RandomRotation
 
+CPU = torch.device("cpu")
 N = 7
 ALL = (*FLIP_AND_CROP, RandomRotation(degrees=10), ColorJitter(brightness=0.3, hue=0.1))
 
@@ -40,13 +42,13 @@ def test_an_images_view_does_not_depend_on_batch_size_or_order(split):
 
 def test_a_few_held_out_images_are_rendered_once_and_many_when_they_are_needed(split, monkeypatch):
     held_out = Images(split, VIEW, machine())
-    few, rows = rendered(held_out), torch.tensor([4, 0, 6])
+    few, rows = rendered(held_out, GpuCache(CPU)), torch.tensor([4, 0, 6])
     assert isinstance(few, Features)
     batch = few.batch(5, rows)
     assert torch.equal(batch, held_out.batch(5, rows))
     assert batch.is_contiguous(memory_format=machine().memory_format)
     monkeypatch.setattr(features, "MOST_RENDERED_BYTES", N * 3 * 32 * 32 * 4 - 1)
-    assert rendered(held_out) is held_out
+    assert rendered(held_out, GpuCache(CPU)) is held_out
 
 
 def test_epochs_may_be_asked_for_in_any_order(split):

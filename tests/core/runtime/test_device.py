@@ -23,6 +23,7 @@ def test_the_threads_asked_for_are_set_and_told(threads):
     described = {
         "device": "cpu",
         "device_name": machine.device_name,
+        "precision": "float32",
         "threads": threads,
         "devices": 1,
         "parallel_trials": 1,

@@ -121,7 +121,6 @@ def test_the_stage_trains_with_what_was_decided(tmp_path, monkeypatch):
 def test_graphs_are_for_images_that_are_on_the_device(tmp_path, monkeypatch, moves):
     asked = []
     monkeypatch.setattr(compilation, "mode", lambda *args: asked.append(args[1:]))
-    monkeypatch.setattr(gpu_cache, "_latest", {})
     monkeypatch.setattr(gpu_cache, "pays", lambda *_: moves)
     plan = stage(size=24)
     spec = spec_of(strategy(tune=plan), split_of(tmp_path / "train", 11))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from transferlab.core.loading import features
-from transferlab.core.loading.feature_cache import FeatureCacheConfig
+from transferlab.core.loading.feature_cache import FeatureCache
 from transferlab.core.loading.images import Images, Split
 from transferlab.core.models import factory, forward, freezing
 from transferlab.core.models.checkpoint import Checkpoint
@@ -24,18 +23,17 @@ def predict_split(
     strategy: Strategy,
     split: Split,
     machine: Machine,
-    folder: Path,
-    keeping: FeatureCacheConfig,
+    feature_cache: FeatureCache,
 ) -> NDArray[np.float64]:
     """Class probabilities (N, K) of a trial for the images of a split.
 
     A prefix that no stage of the strategy trained is the same in all trials: its features are computed once and kept in
-    `folder`.
+    `feature_cache`.
     """
     model = factory.load(checkpoint, machine)
     images = Images(split, factory.view_in(checkpoint), machine)
     is_trained = _freeze_what_no_stage_trains(model, strategy, checkpoint.header["head"])
-    kept = features.on_features(model, [images], strategy.model, folder, keeping) if is_trained else None
+    kept = features.on_features(model, [images], strategy.model, feature_cache) if is_trained else None
     if kept is None:
         logits_NK = forward.logits(model, images.in_order(), machine)
     else:

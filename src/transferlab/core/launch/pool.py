@@ -20,8 +20,8 @@ from typing import cast
 
 from transferlab.core.launch import pool_worker
 from transferlab.core.launch.channel import Failure, RankError, deaf_to_ctrl_c, how_ended, read, relay, send
-from transferlab.core.loading import gpu_cache
 from transferlab.core.runtime.device import resolve
+from transferlab.core.runtime.memory import leave_memory_to_others
 from transferlab.core.runtime.progress import ProgressCallback
 from transferlab.core.training.engine import DivergedError
 from transferlab.core.training.spec import TrialResult, TrialSpec
@@ -54,7 +54,7 @@ def train(
             with suppress(OSError):  # its process has died: reading finds out
                 send(end, (busy[end], folder, states))
 
-    gpu_cache.give_back()
+    leave_memory_to_others()
     with _processes(count) as processes:
         logger.info("%s: %d trials at a time, threads of each: %d", specs[0].name, count, threads)
         for end in processes:

@@ -1,11 +1,11 @@
-"""Cached outputs of a frozen prefix, as batches for the rest of the network."""
+"""Computes the outputs of a frozen prefix once, and serves them as batches for the rest of the network."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import timm
 import torch
@@ -13,13 +13,14 @@ import torchvision
 from torch import Tensor, nn
 
 import transferlab
-from transferlab.core.loading import feature_cache
-from transferlab.core.loading.feature_cache import FeatureCacheConfig
+from transferlab.core.loading.feature_cache import FeatureCache, Stored
+from transferlab.core.loading.gpu_cache import GpuCache
 from transferlab.core.loading.images import Images
 from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.folding import folded
 from transferlab.core.models.forward import evaluation_batch
 from transferlab.core.models.prefix import Cut, Tail, cut
-from transferlab.core.runtime.device import upload
+from transferlab.core.runtime.device import Machine, upload
 from transferlab.core.runtime.memory import has_room
 
 logger = logging.getLogger(__name__)
@@ -28,12 +29,12 @@ MOST_RENDERED_BYTES = 256 << 20  # of held-out images that are kept as floats: 4
 
 @dataclass(frozen=True)
 class Features:
-    """What a frozen prefix made of the views of `Images`: one (N, F...) tensor per view.
+    """Holds the outputs of a frozen prefix for the views of `Images`: one (N, F...) tensor per view.
 
     Attributes:
-        views: the features, on the device where there is room, else on the CPU.
-        device: where batches are wanted.
-        seconds: what computing them took, whenever that was.
+        views: the features, on the device if there is room, else on the CPU.
+        device: the device that batches are for.
+        seconds: the time that computing them took, whenever that was.
     """
 
     views: tuple[Tensor, ...]
@@ -47,22 +48,22 @@ class Features:
 
     @property
     def evaluation_batch(self) -> int:
-        """How many go through the tail in one pass without gradients."""
+        """How many images go through the tail in one pass without gradients."""
         return evaluation_batch(self.device, *self.views[0].shape[1:])
 
     @property
     def on_device(self) -> bool:
-        """Whether batches are cut from what is in the device's memory."""
+        """Whether batches are cut from features in the device's memory."""
         return self.views[0].device.type == self.device.type
 
     def batch(self, epoch: int, rows: Tensor) -> Tensor:
-        """The tail's input for some images in an epoch, float32."""
+        """Return the tail's input for some images in an epoch, float32."""
         view = self.views[epoch % len(self.views)]
         x_BF = view[upload(rows, view.device)]
         return (x_BF if self.on_device else upload(x_BF, self.device)).float()
 
     def in_order(self, number: int = 0) -> Iterator[Tensor]:
-        """All images of one view, in order, in batches for evaluation."""
+        """Yield all images of one view, in order, in batches for evaluation."""
         for rows in torch.split(torch.arange(len(self.views[number])), self.evaluation_batch):
             yield self.batch(number, rows)
 
@@ -70,17 +71,17 @@ class Features:
 StageInput = Images | Features
 
 
-def rendered(images: Images) -> StageInput:
-    """Held-out images as the network sees them, rendered once for all epochs; where they are many, as they are."""
+def rendered(images: Images, gpu_cache: GpuCache) -> StageInput:
+    """Render held-out images once for all epochs; if they are many, only move them to where they are rendered."""
     if len(images.split) * 3 * images.view.size**2 * 4 <= MOST_RENDERED_BYTES:
         return Features((torch.cat(list(images.in_order())),), images.machine.device)
-    images.settle()
+    images.move_to(gpu_cache)
     return images
 
 
 @dataclass(frozen=True)
 class OnFeatures:
-    """What is left to run of a network, and the features it runs on, for each of some splits."""
+    """The rest of a network, and the features that it runs on for each split."""
 
     tail: Tail
     sources: list[Features]
@@ -90,72 +91,85 @@ def on_features(
     network: nn.Module,
     splits: Sequence[Images],
     model: Model,
-    folder: Path,
-    keeping: FeatureCacheConfig,
+    feature_cache: FeatureCache,
     tell: Callable[[int, int], None] = lambda done, of: None,
 ) -> OnFeatures | None:
-    """Put the frozen prefix of a network that has its policy behind it, where it has one and the features have room.
+    """Replace a network's frozen prefix by its features; None if it has no such prefix or they take too much space.
 
     Args:
-        network: as its stage trains it.
-        splits: with finitely many views each.
-        model: what the network is.
-        folder: where features are kept.
-        keeping: how, and how many.
+        network: with the policy of its stage.
+        splits: each with finitely many views.
+        model: the network's name and weights.
+        feature_cache: keeps the features.
         tell: called with (images done, of all) while features are computed.
     """
     at = cut(network, splits[0].batch(0, torch.arange(1)))
     if at is None:
         return None
     count = sum(len(images.split) * (images.views or 0) for images in splits)
-    needed = keeping.bytes_of(count, at.shape)
-    if needed > keeping.limit_gb * 1e9:
+    config = feature_cache.config
+    needed = config.bytes_of(count, at.shape)
+    if needed > config.limit_gb * 1e9:
         logger.info(
             "features of %d views of images would take %.3g GB, more than training.features.limit_gb (%g): "
             "the frozen layers run in every step",
             count,
             needed / 1e9,
-            keeping.limit_gb,
+            config.limit_gb,
         )
         return None
-    device, done = splits[0].machine.device, 0
-
-    def computed(images: int) -> None:
-        nonlocal done
-        done += images
-        tell(done, count)
-
+    device, prefix = splits[0].machine.device, FrozenPrefix(at, model, lambda done: tell(done, count))
     home = device if has_room(device, needed) else torch.device("cpu")
     sources = []
     for images in splits:
-        numbers = range(images.views or 0)
-        views = [_features(images, number, at, model, folder, keeping, computed) for number in numbers]
+        views = [prefix.features(images, number, feature_cache) for number in range(images.views or 0)]
         seconds = sum(view.seconds for view in views)
         sources.append(Features(tuple(view.features.to(home) for view in views), device, seconds))
     return OnFeatures(at.tail, sources)
 
 
-def _features(
-    images: Images,
-    number: int,
-    at: Cut,
-    model: Model,
-    folder: Path,
-    keeping: FeatureCacheConfig,
-    computed: Callable[[int], None],
-) -> feature_cache.Stored:
-    """The features of one view, from the cache in `folder` or computed.
+class FrozenPrefix:
+    """The frozen beginning of a network, which turns views of images into features.
 
-    The key holds all that they depend on, to the bit: architecture, weights and place of the cut, view, draws, images,
-    machine (precision, device, threads) and versions.
+    BatchNorm is folded into convolutions, so features equal what the network computes up to rounding.
     """
-    machine, versions = images.machine, [m.__version__ for m in (transferlab, torch, torchvision, timm)]
-    draws_key = (images.operations, images.seed, number) if images.operations else ()
-    key = (model.name, at, images.view, draws_key, images.split.fingerprint, machine.numerics(), versions)
 
-    def make() -> Iterator[Tensor]:
-        for x_BF in feature_cache.compute(at, images.in_order(number), machine):
-            computed(len(x_BF))
-            yield x_BF
+    def __init__(self, at: Cut, model: Model, tell: Callable[[int], None] = lambda done: None) -> None:
+        self._at, self._model, self._tell = at, model, tell
+        self._done = 0
+        self._folded: nn.Module | None = None
 
-    return feature_cache.cached(folder, key, len(images.split), make, keeping)
+    def features(self, images: Images, number: int, feature_cache: FeatureCache) -> Stored:
+        """Return the features of one view, from the cache or computed."""
+        return feature_cache.get(self._key(images, number), len(images.split), lambda: self._computed(images, number))
+
+    def _computed(self, images: Images, number: int) -> Iterator[Tensor]:
+        for x_BCHW in images.in_order(number):
+            for x_BF in self.run(x_BCHW, images.machine):
+                self._done += len(x_BF)
+                self._tell(self._done)
+                yield x_BF
+
+    def run(self, x_BCHW: Tensor, machine: Machine) -> Iterator[Tensor]:
+        """Yield the features (B, F...) of a batch, pass by pass, float32 on the CPU."""
+        if self._folded is None:
+            self._folded = folded(self._at.prefix, x_BCHW[:1])
+        used = machine.for_network(self._at.prefix)
+        for part in torch.split(x_BCHW, machine.micro_batch or len(x_BCHW)):
+            with torch.inference_mode(), used.autocast():
+                x_BF: Tensor = self._folded(part.to(memory_format=used.memory_format))
+            yield x_BF.float().cpu()
+
+    def _key(self, images: Images, number: int) -> dict[str, Any]:
+        """Name all that features depend on, to the bit, as plain values."""
+        operations = [asdict(operation) for operation in images.operations]
+        return {
+            "model": self._model.name,
+            "prefix": {"node": self._at.node, "shape": list(self._at.shape), "sha256": self._at.prefix_sha256},
+            "batch_norm": "folded",
+            "view": asdict(images.view),
+            "draws": {"operations": operations, "seed": list(images.seed), "view": number} if operations else None,
+            "split": images.split.fingerprint,
+            "machine": images.machine.for_network(self._at.prefix).numerics(),
+            "versions": {module.__name__: module.__version__ for module in (transferlab, torch, torchvision, timm)},
+        }

@@ -1,8 +1,4 @@
-"""Which images live in a GPU's memory: those of the splits that stages train on and watch, where they have room.
-
-A process keeps the images of the latest train, validation and test split of one store, so that they are uploaded once
-for all epochs, stages, trials and strategies that use the same rows of it.
-"""
+"""Keeps the images that stages train on and watch in a GPU's memory, where they have room."""
 
 from __future__ import annotations
 
@@ -13,41 +9,38 @@ import torch
 from numpy.typing import NDArray
 
 from transferlab.core.data.store import ImageStore
-from transferlab.core.runtime.memory import give_back_freed_memory, has_room
+from transferlab.core.runtime.memory import has_room
 from transferlab.core.transforms.pixels import ResidentImages
 
-Key = tuple[Path, bytes, torch.device]
-_latest: dict[str, tuple[Key, ResidentImages]] = {}  # by the name of the split
 
+class GpuCache:
+    """Uploads rows of image stores to a device, once for all epochs and stages that use the same rows.
 
-def keep(split: str, store: ImageStore, rows: NDArray[np.int64], device: torch.device) -> ResidentImages | None:
-    """The images of a split, uploaded or still there; None where they had better stay on the host."""
-    for name, ((folder, _, where), _) in list(_latest.items()):
-        if (folder, where) != (store.folder, device):
-            del _latest[name]
-    key = (store.folder, rows.tobytes(), device)
-    if split in _latest and _latest[split][0] == key:
-        return _latest[split][1]
-    _latest.pop(split, None)
-    held = sum(images.flat_P3.nbytes for _, images in _latest.values())
-    if not pays(device, 3 * int(store.shapes_N2[rows].prod(axis=1).sum()), held):
-        return None
-    images = ResidentImages.of(store, rows, device)
-    _latest[split] = key, images
-    return images
+    Whoever trains owns one; the device's memory is free again when the cache is gone.
+    """
 
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._kept: dict[tuple[Path, bytes], ResidentImages] = {}
 
-def give_back() -> None:
-    """Leave memory to other processes: images in that of a GPU, and what torch and malloc keep of what was freed."""
-    _latest.clear()
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.empty_cache()
-    give_back_freed_memory()
+    @property
+    def nbytes(self) -> int:
+        """Size of all images on the device."""
+        return sum(images.flat_P3.nbytes for images in self._kept.values())
+
+    def keep(self, store: ImageStore, rows: NDArray[np.int64]) -> ResidentImages | None:
+        """Return the images on the device, uploaded now or before; None if they had better stay on the host."""
+        key = (store.folder, rows.tobytes())
+        if key not in self._kept:
+            if not pays(self._device, 3 * int(store.shapes_N2[rows].prod(axis=1).sum()), self.nbytes):
+                return None
+            self._kept[key] = ResidentImages.of(store, rows, self._device)
+        return self._kept[key]
 
 
 def pays(device: torch.device, needed: int, held: int) -> bool:
-    """Whether so many bytes of pixels should move: to CUDA, if with those held they fill less than half of the room.
+    """Return whether to upload `needed` bytes of pixels: to CUDA, if with those `held` they fill less than half of it.
 
-    On the CPU they are at hand, and MPS shares its memory.
+    On a CPU they are at hand, and MPS shares the CPU's memory.
     """
     return device.type == "cuda" and has_room(device, needed, held)

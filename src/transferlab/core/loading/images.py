@@ -1,7 +1,4 @@
-"""What a stage trains on: a split of the image store as batches, or the features of its views.
-
-Both give `batch(epoch, rows)`: the input of the network, or of its tail, for some images in some epoch.
-"""
+"""Renders a split of the image store as batches: the views that a network sees."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transferlab.core.data.store import ImageStore
-from transferlab.core.loading import gpu_cache
+from transferlab.core.loading.gpu_cache import GpuCache
 from transferlab.core.models.forward import evaluation_batch
 from transferlab.core.runtime.device import Machine
 from transferlab.core.runtime.seeding import generator
@@ -29,12 +26,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Split:
-    """The images of a split: rows of the store and their labels, (N,) int64 each; picklable.
+    """Names the images of a split: rows of the store and their labels, (N,) int64 each; picklable.
 
     Attributes:
         name: train, validation or test.
-        store: all images, at the view's resize.
-        rows: of the store.
+        store: holds all images, resized as the view asks.
+        rows: the images' places in the store.
         labels: class numbers.
     """
 
@@ -48,7 +45,7 @@ class Split:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what the images are: their pixel hashes, in order, and what decoded and resized them."""
+        """SHA-256 of the images: their pixel hashes, in order, and what decoded and resized them."""
         header = self.store.header
         parts = [header["decoder"], str(header["resize"]), *(header["pixel_sha256"][row] for row in self.rows)]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
@@ -59,12 +56,12 @@ class Images:
     """Views of a split, rendered batch by batch on the device.
 
     Attributes:
-        split: which images.
+        split: the images.
         view: how the network sees them.
-        machine: where.
-        operations: the augmentation; none for held-out images.
-        seed: key of the draws.
-        views: K distinct views drawn from the key alone, or None: a new one for each epoch.
+        machine: renders them.
+        operations: the augmentation; empty for held-out images.
+        seed: the key of the random draws.
+        views: K distinct views that depend on the seed alone, or None for a new view in each epoch.
     """
 
     split: Split
@@ -76,26 +73,26 @@ class Images:
     _drawn: tuple[int, Draws] | None = field(default=None, repr=False)
     _resident: ResidentImages | None = field(default=None, repr=False)
 
-    def settle(self) -> None:
-        """Have the pixels live on the device if that pays; worth it where they are used more often than once."""
-        self._resident = gpu_cache.keep(self.split.name, self.split.store, self.split.rows, self.machine.device)
+    def move_to(self, cache: GpuCache) -> None:
+        """Read pixels from the device's memory from now on, if uploading pays; call it if they are used repeatedly."""
+        self._resident = cache.keep(self.split.store, self.split.rows)
 
     @property
     def on_device(self) -> bool:
-        """Whether batches are cut from what is in the device's memory."""
+        """Whether batches are cut from images in the device's memory."""
         return self._resident is not None
 
     def view_number(self, epoch: int) -> int:
-        """Which of the distinct views an epoch (from 0) uses."""
+        """Return which of the distinct views an epoch (from 0) uses."""
         return epoch if self.views is None else epoch % self.views
 
     @property
     def evaluation_batch(self) -> int:
-        """How many go through the network in one pass without gradients."""
+        """How many images go through the network in one pass without gradients."""
         return evaluation_batch(self.machine.device, 3, self.view.size, self.view.size)
 
     def draws(self, number: int) -> Draws:
-        """The drawn parameters of a view, a row per image of the split."""
+        """Draw the parameters of a view, a row per image of the split."""
         if self._drawn is None or self._drawn[0] != number:
             shapes_N2 = self.split.store.shapes_N2[self.split.rows]
             rng = generator(*self.seed, "view", number)
@@ -103,11 +100,11 @@ class Images:
         return self._drawn[1]
 
     def pixels(self, number: int) -> Tensor:
-        """All images of one view before normalisation, (N, 3, S, S) in [0, 1]: what a figure shows."""
+        """Render all images of one view without normalisation, (N, 3, S, S) in [0, 1], for a figure."""
         return self.view.pixels(self._images(torch.arange(len(self.split))), self.draws(number))
 
     def batch(self, epoch: int, rows: Tensor) -> Tensor:
-        """Normalised x_B3SS of some images (positions within the split, int64 on the CPU) in an epoch."""
+        """Render normalised x_B3SS of some images (positions within the split, int64 on the CPU) in an epoch."""
         draws = self.draws(self.view_number(epoch)).take(rows)
         return self.view.render(self._images(rows), draws).to(memory_format=self.machine.memory_format)
 
@@ -117,6 +114,6 @@ class Images:
         return HostImages(self.split.store.batch(self.split.rows[rows.numpy()]), self.machine.device)
 
     def in_order(self, number: int = 0) -> Iterator[Tensor]:
-        """All images of one view, in order, in batches for evaluation."""
+        """Yield all images of one view, in order, in batches for evaluation."""
         for rows in torch.split(torch.arange(len(self.split)), self.evaluation_batch):
             yield self.batch(number, rows)

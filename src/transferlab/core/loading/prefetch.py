@@ -1,4 +1,4 @@
-"""The next batch, made while the device works on this one."""
+"""Prepares the next batch while the device works on the current one."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ R = TypeVar("R")
 
 
 def pays(device: torch.device) -> bool:
-    """Whether the host would else be idle while the device works: not on a CPU, which is both."""
+    """Return whether the host would be idle while the device works; a CPU is both, so never there."""
     return device.type == "cuda"
 
 
-def ahead(make: Callable[[T], R], wanted: Iterable[T], device: torch.device) -> Generator[R]:
-    """What `make` makes of each thing wanted, in order, one ahead of the one in use, in a thread.
+def ahead(make: Callable[[T], R], items: Iterable[T], device: torch.device) -> Generator[R]:
+    """Yield `make(item)` for each item, in order, and compute the next one in a thread meanwhile.
 
-    An exception of `make` is raised where its result is due. Closing the generator waits for the thread's end. `make`
-    must draw nothing from torch's global generators, which belong to the step; on CUDA thread and caller use the same
-    stream, so that work on the device has one order.
+    An exception of `make` is raised when its result is due. Closing the generator waits for the thread to end. `make`
+    must not draw from torch's global generators, which belong to the training step. On CUDA the thread and the caller
+    use the same stream, so the device does their work in one order.
 
     Args:
         make: called in the thread, one call at a time.
-        wanted: its arguments.
-        device: which the thread uses; of several GPUs, with its number.
+        items: its arguments.
+        device: the device that the thread uses; with several GPUs, including its number.
     """
     with ThreadPoolExecutor(1, "prefetch", _use, (device,)) as thread:
         due: Future[R] | None = None
-        for one in wanted:
-            following = thread.submit(make, one)
+        for item in items:
+            following = thread.submit(make, item)
             if due is not None:
                 yield due.result()
             due = following
@@ -41,6 +41,6 @@ def ahead(make: Callable[[T], R], wanted: Iterable[T], device: torch.device) -> 
 
 
 def _use(device: torch.device) -> None:
-    """Threads begin with the first GPU, whichever the process uses."""
+    """Select the process's GPU: a new thread begins with the first one."""
     if device.type == "cuda":
         torch.cuda.set_device(device)

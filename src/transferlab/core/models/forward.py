@@ -34,9 +34,10 @@ def logits(network: nn.Module, inputs: Iterator[Tensor], machine: Machine) -> Te
     Images are rendered in full precision: in half of it their coordinates would be off by a pixel.
     """
     network.eval()
+    used = machine.for_network(network)
     done = []
     for x in inputs:
         for part in torch.split(x, machine.micro_batch or len(x)):
-            with torch.inference_mode(), machine.autocast():
+            with torch.inference_mode(), used.autocast():
                 done.append(network(part).float())
     return torch.cat(done)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import platform
 import re
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from transferlab.core.errors import MendableError
+from transferlab.core.runtime import precision
 from transferlab.core.runtime.memory import keep_freed_memory
 from transferlab.core.validation import check
 
@@ -32,7 +34,8 @@ class Compute:
     Attributes:
         device: `auto` takes CUDA, then MPS, then the CPU.
         precision: of the forward passes. `auto` is mixed precision on CUDA (bfloat16 where the chip has it, else
-            float16 with loss scaling) and float32 elsewhere.
+            float16 with loss scaling), bfloat16 on a CPU that has units for it (Intel's AMX) but for heads that are
+            linear layers alone, and float32 elsewhere.
         threads: CPU threads of a process. Null keeps torch's own choice; with `parallel_trials`, each trial gets an
             equal share of it. The same number of threads gives the same bits.
         devices: how many GPUs (on a CPU: processes) train one trial, each on its share of every batch. The numbers
@@ -85,7 +88,9 @@ class Machine:
         dtype: of the forward passes.
         device_name: of the GPU or the processor.
         threads: CPU threads of this process.
-        devices: see `Compute`, and so on.
+        devices: as in `Compute`, and so are the attributes below.
+        linear_dtype: of forward passes of networks that have linear layers alone, such as a head on cached features;
+            None where that is `dtype` too.
     """
 
     device: torch.device
@@ -96,6 +101,7 @@ class Machine:
     parallel_trials: int = 1
     micro_batch: int | None = None
     compile: Compile = "auto"
+    linear_dtype: torch.dtype | None = None
 
     def numerics(self) -> dict[str, str | int]:
         """Return what the last bits of a forward pass depend on, as plain values that keys and fingerprints hash.
@@ -106,7 +112,7 @@ class Machine:
         return {
             "device": self.device.type,
             "device_name": self.device_name,
-            "precision": str(self.dtype).removeprefix("torch."),
+            "precision": self.precision,
             "threads": self.threads,
         }
 
@@ -115,9 +121,24 @@ class Machine:
         """Channels last where convolutions are faster with it (twice as fast on the CPUs measured)."""
         return torch.contiguous_format if self.device.type == "mps" else torch.channels_last
 
-    def autocast(self) -> torch.autocast:
+    @property
+    def precision(self) -> str:
+        """The precision of forward passes, in words."""
+        of_all, of_linear = (
+            str(dtype).removeprefix("torch.") for dtype in (self.dtype, self.linear_dtype or self.dtype)
+        )
+        return of_all if of_all == of_linear else f"{of_all} ({of_linear} in linear heads)"
+
+    def for_network(self, network: nn.Module) -> Machine:
+        """Return this machine with the precision that a network, or a part of one, computes in."""
+        dtype = self.dtype
+        if self.linear_dtype is not None and precision.has_linear_layers_alone(network):
+            dtype = self.linear_dtype
+        return replace(self, dtype=dtype, linear_dtype=None)
+
+    def autocast(self) -> AbstractContextManager[None]:
         """Return the context of a forward pass in this precision."""
-        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+        return precision.autocast(self.device, self.dtype)
 
     def synchronize(self) -> None:
         """Wait until the device has finished; call it before reading a clock."""
@@ -136,7 +157,7 @@ class Machine:
         """Return the columns of the cost table."""
         kind, name = self.device.type, self.device_name
         several = {"devices": self.devices, "parallel_trials": self.parallel_trials}
-        return {"device": kind, "device_name": name, "threads": self.threads, **several}
+        return {"device": kind, "device_name": name, "precision": self.precision, "threads": self.threads, **several}
 
 
 def resolve(compute: Compute) -> Machine:
@@ -156,15 +177,18 @@ def resolve(compute: Compute) -> Machine:
                 f"training.compute.{name}: {wanted}, but this machine has {there} {kind} "
                 f"device{'s' if there > 1 else ''}; use at most {there}"
             )
+    dtype = _dtype(compute.precision, kind)
+    is_chosen_for_cpu = compute.precision == "auto" and kind == "cpu" and dtype != torch.float32
     return Machine(
         torch.device(kind),
-        _dtype(compute.precision, kind),
+        dtype,
         _name(kind),
         compute.threads or torch.get_num_threads(),
         compute.devices,
         compute.parallel_trials,
         compute.micro_batch,
         compute.compile,
+        torch.float32 if is_chosen_for_cpu else None,
     )
 
 
@@ -184,9 +208,11 @@ def _count(kind: str) -> float:
     return {"cuda": torch.cuda.device_count(), "mps": 1, "cpu": math.inf}[kind]
 
 
-def _dtype(precision: Precision, kind: str) -> torch.dtype:
-    if precision != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+def _dtype(wanted: Precision, kind: str) -> torch.dtype:
+    if wanted != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
+    if kind == "cpu" and precision.cpu_has_bfloat16_units():
+        return torch.bfloat16
     if kind != "cuda":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16

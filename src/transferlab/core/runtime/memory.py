@@ -1,4 +1,4 @@
-"""How memory on the CPU is allocated."""
+"""Controls how memory is allocated, tells whether there is enough, and measures the peak."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _NEVER = -1
 
 @cache
 def _glibc() -> ctypes.CDLL | None:
-    """The C library, where it is glibc."""
+    """Load the C library where it is glibc."""
     return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc's malloc keep what is freed for what comes next; whether this process has such a malloc.
+    """Make glibc's malloc keep freed memory for later use; return whether this process has such a malloc.
 
-    By default it gives a large tensor's memory back at once, and the next step has the kernel map and zero every page
-    anew. Fine-tuning EfficientNet-Lite0 at 224 px in batches of 4 spent a quarter of its time so, forward passes over
-    batches of 64 half of it. The price: a process keeps what it needed at its peak, and that is 1.1 to 1.4 times as
-    much, since free memory lies in pieces. See mallopt(3).
+    By default malloc returns a large tensor's memory to the system at once, and in the next step the kernel maps and
+    zeroes every page again. That took a quarter of the time of fine-tuning EfficientNet-Lite0 at 224 px in batches of
+    4, and half the time of forward passes over batches of 64. The price: a process keeps what it needed at its peak,
+    and its peak is 1.1 to 1.4 times as high, because free memory is fragmented. See mallopt(3).
     """
     if libc := _glibc():
         libc.mallopt(_M_MMAP_MAX, 0)
@@ -39,25 +39,32 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_freed_memory() -> None:
-    """Give the system what is free now; see malloc_trim(3)."""
+    """Return malloc's free memory to the system; see malloc_trim(3)."""
     if libc := _glibc():
         libc.malloc_trim(0)
 
 
+def leave_memory_to_others() -> None:
+    """Return the free memory that torch and malloc hold, on a GPU and on the host, for other processes to use."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+    give_back_freed_memory()
+
+
 class DeviceMemoryError(MendableError):
-    """The device has too little memory."""
+    """Raised when the device has too little memory."""
 
 
 @contextmanager
 def memory_explained(what: str, micro_batch: int | None) -> Iterator[None]:
-    """Say what the device had too little memory for, and what to do.
+    """Turn torch's out-of-memory error into one that says what to do.
 
     Args:
-        what: strategy, trial, stage, batch size: begins the message.
-        micro_batch: what to try; None where a pass has one image already.
+        what: strategy, trial, stage and batch size; the message begins with it.
+        micro_batch: the value to try next; None if a pass holds one image already.
 
     Raises:
-        DeviceMemoryError: in place of torch's OutOfMemoryError.
+        DeviceMemoryError: instead of torch's OutOfMemoryError.
     """
     try:
         yield
@@ -70,12 +77,12 @@ def memory_explained(what: str, micro_batch: int | None) -> Iterator[None]:
 
 
 def has_room(device: torch.device, needed: int, held: int = 0) -> bool:
-    """Whether a GPU has room for so many bytes beside what training needs: half of what is free.
+    """Return whether a GPU has room for `needed` bytes beside what training needs, for which half of it is left.
 
     Args:
-        device: any but CUDA always has room.
-        needed: how many.
-        held: bytes that are there already for the same purpose; half is to do for them all.
+        device: any device but CUDA always has room.
+        needed: how many bytes.
+        held: bytes already on the device for the same purpose; all of them together may fill half.
     """
     if device.type != "cuda":
         return True
@@ -85,9 +92,9 @@ def has_room(device: torch.device, needed: int, held: int = 0) -> bool:
 
 
 class PeakMemory:
-    """The most memory in use, in MiB, over the moments it was looked at: on CUDA the allocator's own peak.
+    """Measures the most memory in use: on CUDA the allocator's own peak, on a CPU the most seen by `look`.
 
-    On a CPU it begins with giving back what earlier work has freed, which else would count.
+    On a CPU it first returns what earlier work has freed, which would count otherwise.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -99,12 +106,12 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(device)
 
     def look(self) -> None:
-        """Take the resident memory of this process into account (about 20 microseconds; nothing on CUDA)."""
+        """Sample the resident memory of this process (about 20 microseconds; nothing on CUDA)."""
         if self._device.type != "cuda":
             self.peak = max(self.peak, self._process.memory_info().rss)
 
     @property
     def mebibytes(self) -> float:
-        """The peak so far."""
+        """The peak so far, in MiB."""
         peak = torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else self.peak
         return peak / 2**20

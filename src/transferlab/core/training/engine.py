@@ -73,6 +73,7 @@ class StageTraining:
     compiled: compilation.Mode | None = None
 
     def __post_init__(self) -> None:
+        self.machine = self.machine.for_network(self.network)
         self._scaler = torch.amp.GradScaler(self.machine.device.type, enabled=self.machine.dtype == torch.float16)
         self._trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         self._parallel = distributed.parallel(compilation.compiled(self.network, self.compiled))

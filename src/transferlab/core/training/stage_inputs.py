@@ -9,6 +9,8 @@ from pathlib import Path
 from torch import nn
 
 from transferlab.core.loading import features
+from transferlab.core.loading.feature_cache import FeatureCache
+from transferlab.core.loading.gpu_cache import GpuCache
 from transferlab.core.loading.images import Images
 from transferlab.core.runtime.device import Machine
 from transferlab.core.runtime.progress import Progress, ProgressCallback
@@ -26,7 +28,8 @@ class Inputs:
     """
 
     def __init__(self, spec: TrialSpec, view: View, machine: Machine, folder: Path, report: ProgressCallback) -> None:
-        self._spec, self._view, self._machine, self._folder, self._report = spec, view, machine, folder, report
+        self._spec, self._view, self._machine, self._report = spec, view, machine, report
+        self._feature_cache, self._gpu_cache = FeatureCache(folder, spec.keeping), GpuCache(machine.device)
         self.seconds: dict[str, float] = {}
         self.nbytes = 0
 
@@ -49,8 +52,8 @@ class Inputs:
             kept = self._on_features(network, name, [train, held_out] if held_out else [train], epoch)
             if kept is not None:
                 return kept.tail, kept.sources[0], kept.sources[1] if held_out else None
-        train.settle()
-        return network, train, features.rendered(held_out) if held_out else None
+        train.move_to(self._gpu_cache)
+        return network, train, features.rendered(held_out, self._gpu_cache) if held_out else None
 
     def held_out(self) -> Images | None:
         """The images of the curve, where there is one, as the network sees them."""
@@ -60,8 +63,8 @@ class Inputs:
         self, network: nn.Module, name: str, splits: Sequence[Images], epoch: int
     ) -> features.OnFeatures | None:
         """The stage's tail and features, where the prefix is frozen."""
-        model, keeping, tell = self._spec.strategy.model, self._spec.keeping, partial(self._tell, name, epoch + 1)
-        kept = features.on_features(network, splits, model, self._folder, keeping, tell)
+        model, tell = self._spec.strategy.model, partial(self._tell, name, epoch + 1)
+        kept = features.on_features(network, splits, model, self._feature_cache, tell)
         if kept is not None:
             self.seconds[name] = sum(source.seconds for source in kept.sources)
             self.nbytes = max(self.nbytes, sum(source.nbytes for source in kept.sources))

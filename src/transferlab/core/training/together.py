@@ -24,7 +24,7 @@ from transferlab.core.loading.features import Features, StageInput
 from transferlab.core.models.checkpoint import on_cpu
 from transferlab.core.models.prefix import Tail
 from transferlab.core.runtime import interrupt, seeding
-from transferlab.core.runtime.device import apply, resolve, upload
+from transferlab.core.runtime.device import Machine, apply, resolve, upload
 from transferlab.core.runtime.progress import Progress, ProgressCallback
 from transferlab.core.strategies import optimizers
 from transferlab.core.strategies.schedules import Plateau, Position
@@ -80,7 +80,7 @@ def train(
         heads.append(_take(trial.network, names))
         trial.share(first)
         trials.append(trial)
-    return _Together(trials, Heads(tail.in_training, heads), scales, source, held_out, states).run()
+    return _Together(trials, Heads(tail.in_training, heads, first.machine), scales, source, held_out, states).run()
 
 
 def _take(network: nn.Module, names: Sequence[str]) -> dict[str, Tensor]:
@@ -103,8 +103,8 @@ def _figures(logits_NK: Tensor, labels_N: Tensor) -> tuple[float, float]:
 class Heads:
     """The linear tails of T trials as one: parameters (T, ...), of which a slice is a trial's own."""
 
-    def __init__(self, tail: fx.GraphModule, states: Sequence[Mapping[str, Tensor]]) -> None:
-        self._tail = tail
+    def __init__(self, tail: fx.GraphModule, states: Sequence[Mapping[str, Tensor]], machine: Machine) -> None:
+        self._tail, self.machine = tail, machine.for_network(tail)
         self.parameters = {
             name: nn.Parameter(torch.stack([state[name] for state in states]), requires_grad=alone.requires_grad)
             for name, alone in tail.named_parameters()
@@ -217,7 +217,7 @@ class _Together:
 
     def _step(self, x_TBF: Tensor, y_TB: Tensor) -> tuple[Tensor, Tensor]:
         """One step of every trial; the mean losses (T,) and numbers of hits (T,) stay on the device."""
-        with self.first.machine.autocast():
+        with self.heads.machine.autocast():
             logits_TBK = self.heads.logits(x_TBF, own=True)
             loss_TB = functional.cross_entropy(
                 logits_TBK.flatten(0, 1), y_TB.flatten(), reduction="none", label_smoothing=self.stage.label_smoothing
@@ -235,7 +235,7 @@ class _Together:
         split = self.first.spec.held_out
         if self.held_out is None or split is None:
             return None
-        labels_N, machine = torch.from_numpy(split.labels), self.first.machine
+        labels_N, machine = torch.from_numpy(split.labels), self.heads.machine
         started = time.perf_counter()
         with torch.inference_mode(), machine.autocast():
             logits = [self.heads.logits(x_BF, own=False).float().cpu() for x_BF in self.held_out.in_order()]

@@ -18,6 +18,7 @@ from transferlab.core.data.store import ImageStore
 from transferlab.core.runtime.device import upload
 
 ImageArray = NDArray[np.uint8]
+UPLOAD_BYTES = 64 << 20  # of pixels in one copy to a device: the host may have less memory than the device
 
 
 class Pixels(Protocol):
@@ -89,8 +90,10 @@ class ResidentImages:
         ends_N = shape_N2.prod(axis=1).cumsum()
         flat_P3 = torch.empty(int(ends_N[-1]), 3, dtype=torch.uint8, device=device)
         starts_N = np.concatenate([[0], ends_N[:-1]])
-        for row, start, end in zip(rows, starts_N, ends_N, strict=True):  # one at a time: the host may have less memory
-            flat_P3[start:end] = torch.from_numpy(store[row].reshape(-1, 3).copy())
+        part_N = 3 * ends_N // UPLOAD_BYTES
+        for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(part_N)) + 1):
+            pixels_P3 = np.concatenate([store[row].reshape(-1, 3) for row in rows[part]])
+            flat_P3[starts_N[part[0]] : ends_N[part[-1]]] = torch.from_numpy(pixels_P3)
         return cls(flat_P3, starts_N, shape_N2)
 
     def take(self, rows: Tensor) -> ResidentImages:

@@ -17,6 +17,7 @@ from transferlab.core.evaluation import metrics
 from transferlab.core.evaluation import predictions as predictions_module
 from transferlab.core.evaluation.predictions import predict_split
 from transferlab.core.launch.trials import train_trials
+from transferlab.core.loading.feature_cache import FeatureCache
 from transferlab.core.loading.images import Split
 from transferlab.core.models import factory
 from transferlab.core.models.checkpoint import Checkpoint
@@ -123,6 +124,7 @@ def evaluate_trials(
     settings = parse.read(Strategy, strategy)
     common = parse.read(schema.Training, training, "training")
     machine = apply(resolve(common.compute))
+    cache = FeatureCache(feature_cache, common.features)
     smaller = machine.smaller_micro_batch(EVALUATION_BATCH)
     subsets = parse.read(schema.Dataset, dataset, "dataset").subsets
     where = {"experiment": experiment, "strategy": name}
@@ -132,7 +134,7 @@ def evaluate_trials(
         classes = checkpoint.header["classes"]
         split = split_of(index, store_for(factory.view_in(checkpoint), image_store), "test")
         with memory_explained(f"strategies.{name}: evaluation of trial {trial + 1}", smaller):
-            p_NK = predict_split(checkpoint, settings, split, machine, feature_cache, common.features)
+            p_NK = predict_split(checkpoint, settings, split, machine, cache)
         paths = list(index["path"].iloc[split.rows])
         key = {**where, "trial": trial}
         of_test: dict[str, Any] = {**key, "split": "test", "selection": checkpoint.header["selection"], **origin}

@@ -1,0 +1,76 @@
+import pytest
+import timm
+import torch
+from torch import nn
+
+from transferlab.core.models.folding import folded
+
+X = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def randomised(network):
+    """With statistics and weights that differ from a new BatchNorm's, in evaluation mode."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 2)
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(0, 0.1)
+    return network.eval()
+
+
+def norms(network):
+    return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "left"), [("efficientnet_lite0", 0), ("test_resnet", 0), ("mobilenetv3_small_050", 0), ("densenet121", 62)]
+)
+def test_batch_norm_is_folded_and_the_outputs_stay(name, left):
+    network = randomised(timm.create_model(name))
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    with torch.inference_mode():
+        expected = network(X)
+        result = folded(network, X)
+        assert (result(X) - expected).abs().max() < 1e-4 * expected.std()
+    assert norms(result) == left
+    assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
+
+
+class Twice(nn.Module):
+    """Uses what comes out of its convolution a second time, beside BatchNorm."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        x = self.convolution(x)
+        return self.norm(x) + x
+
+
+class Shared(nn.Module):
+    """Runs one convolution before two layers of BatchNorm."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.one, self.other = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.one(self.convolution(x)) - self.other(self.convolution(x))
+
+
+@pytest.mark.parametrize("kind", [Twice, Shared])
+def test_what_cannot_be_folded_stays(kind):
+    network = randomised(kind())
+    result = folded(network, X)
+    assert norms(result) == norms(network)
+    with torch.inference_mode():
+        assert torch.equal(result(X), network(X))
+
+
+def test_a_batch_norm_without_statistics_of_its_own_stays():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)).eval()
+    assert norms(folded(network, X)) == 1
