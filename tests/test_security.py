@@ -23,7 +23,7 @@ MAY_RUN_CODE = {
 }
 
 # What these unpickle comes through a pipe from a process that the program itself has started.
-BETWEEN_OUR_PROCESSES = {"channel.py"}
+BETWEEN_OUR_PROCESSES = {"channel.py", "inbox.py"}
 
 
 def calls_that_may_run_code(source: str) -> list[str]:

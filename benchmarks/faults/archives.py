@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks.faults.row import NOTHING, Row, crashed, row, said
 from transferlab.core.data.archives.extract import ExtractError, extract
+from transferlab.core.data.download import Downloads
 from transferlab.core.data.sources import ArchiveSource, SourceError
 
 Named = tuple[str, bytes]  # a file's name and content
@@ -146,7 +147,7 @@ def acquired(name: str, content: bytes) -> tuple[str, str]:
         file.write_bytes(content)
         source = ArchiveSource(url=str(file), sha256="0" * 64, filename="x.zip")
         try:
-            source.acquire(Path(folder, "downloads"))
+            source.acquire(Downloads(Path(folder, "downloads")))
         except SourceError as error:
             return f"refused: {_gist(said(error), name)}", NOTHING
         except Exception as error:  # what no user could understand

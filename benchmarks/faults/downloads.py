@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks.faults.row import NOTHING, Row, crashed, is_told, row
 from transferlab.core.data import download
+from transferlab.core.data.download import Downloads
 
 CONTENT = np.random.default_rng(0).bytes(2_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -81,7 +82,7 @@ def _fetched(server: Server | None) -> tuple[str, str]:
     logging.getLogger("transferlab.core.data.download").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as name, serving(server or Server()) as url:
         try:
-            file = download.fetch(url if server else f"http://127.0.0.1:9/{FILE}", [SHA256], FILE, Path(name))
+            file = Downloads(Path(name)).fetch(url if server else f"http://127.0.0.1:9/{FILE}", [SHA256], FILE)
         except Exception as error:
             if not is_told(error):
                 return crashed(error)

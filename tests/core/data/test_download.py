@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from transferlab.core.data import download
-from transferlab.core.data.download import SourceError, fetch
+from transferlab.core.data.download import Downloads, SourceError
 
 CONTENT = bytes(range(256)) * 4000
 PIECE = 1 << 17
@@ -64,6 +64,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def fetch(url, hashes, filename, folder, mirror=()):
+    return Downloads(folder, mirror).fetch(url, hashes, filename)
+
+
 @pytest.fixture
 def serve(monkeypatch):
     monkeypatch.setattr(download, "FIRST_WAIT_SECONDS", 0.001)
@@ -97,6 +101,17 @@ def test_a_broken_download_goes_on_where_it_broke(serve, tmp_path):
     assert fetch(f"{server.url}/photos.zip", [SHA256], "photos.zip", tmp_path).read_bytes() == CONTENT
     assert len(server.starts) == 3
     assert 0 < server.starts[1] < server.starts[2]
+
+
+@pytest.mark.parametrize("knows_ranges", [True, False])
+def test_progress_is_reported_in_bytes(serve, tmp_path, knows_ranges):
+    told = []
+    downloads = Downloads(tmp_path, report=lambda done, total: told.append((done, total)))
+    downloads.fetch(f"{serve(breaks=1, knows_ranges=knows_ranges).url}/photos.zip", [SHA256], "photos.zip")
+    assert told[-1] == (len(CONTENT), len(CONTENT))
+    assert {total for _, total in told} == {len(CONTENT)}
+    done = [done for done, _ in told]
+    assert (done == sorted(done)) is knows_ranges  # what a server without ranges sends again is counted again
 
 
 def test_a_slow_download_is_waited_for(serve, tmp_path):

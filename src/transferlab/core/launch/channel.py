@@ -7,14 +7,11 @@ end ends itself.
 from __future__ import annotations
 
 import logging
-import os
 import pickle
-import queue
 import signal
 import threading
 import time
 import traceback
-from contextlib import suppress
 from dataclasses import dataclass
 from logging.handlers import QueueHandler
 from multiprocessing import resource_tracker
@@ -22,6 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from transferlab.core.errors import MendableError
+from transferlab.core.runtime.inbox import Inbox
 from transferlab.core.runtime.progress import Progress, ProgressCallback
 
 
@@ -45,12 +43,11 @@ class Post:
     def __init__(self, end: Connection) -> None:
         self._end = end
         self._sending = threading.Lock()  # other threads may log
-        self._received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        threading.Thread(target=self._receive, daemon=True).start()
+        self._inbox = Inbox(end)
 
     def receive(self) -> Any:
         """The next message, as soon as there is one."""
-        return pickle.loads(self._received.get())  # noqa: S301 - of the process that started this one
+        return self._inbox.receive()
 
     def put_nowait(self, message: object) -> None:
         """Send a message; named as a log handler wants it of a queue."""
@@ -60,12 +57,6 @@ class Post:
     def take_log(self) -> None:
         """Log through the pipe, whatever the modules that were imported have set up."""
         log_with(QueueHandler(self))  # type: ignore[arg-type]
-
-    def _receive(self) -> None:
-        with suppress(EOFError, OSError):
-            while True:
-                self._received.put(self._end.recv_bytes())
-        os._exit(1)
 
 
 def send(end: Connection, message: object) -> None:

@@ -12,6 +12,7 @@ from transferlab.config import parse, schema
 from transferlab.console import progress
 from transferlab.core.data import sources, subsets
 from transferlab.core.data.archives.extract import extract
+from transferlab.core.data.download import Downloads
 from transferlab.core.data.duplicates import across_splits, duplicates
 from transferlab.core.data.listing.layout import list_images as list_files
 from transferlab.core.data.split import EXCLUDED, assign, exclude, part
@@ -28,7 +29,8 @@ Parameters = dict[str, Any]
 def acquire(dataset: Parameters, downloads: Path) -> dict[str, str]:
     """Fetch the source: a verified archive file, or a folder that is there already."""
     settings = parse.read(schema.Dataset, dataset, "dataset")
-    found = sources.acquire(settings.source, downloads, settings.mirror)
+    with progress.downloading() as report:
+        found = sources.acquire(settings.source, Downloads(downloads, settings.mirror, report))
     if found.note:
         logger.warning("%s", found.note)
     return {"path": str(found.path), "subfolder": found.subfolder or ".", "note": found.note}

@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -34,9 +35,9 @@ def make(folder, widths):
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_files_that_kill_their_process_fail_alone_and_order_stays(tmp_path):
     widths = [5] * 150
-    widths[3] = widths[100] = widths[101] = 13
+    widths[3] = widths[100] = 13
     outcomes = list(decode_all(make(tmp_path, widths), [KilledBySize()], workers=2))
-    assert [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Failed)] == [3, 100, 101]
+    assert [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Failed)] == [3, 100]
     assert "killed the process" in outcomes[3].reason
     good = {i: outcome for i, outcome in enumerate(outcomes) if isinstance(outcome, Decoded)}
     assert all(outcome.images[0][0, 0, 0] == i for i, outcome in good.items())
@@ -63,20 +64,73 @@ def test_the_pixel_hash_knows_the_shape():
     assert pixel_sha256(pixels) == pixel_sha256(np.zeros((2, 8, 6), np.uint8)[..., ::2])
 
 
+@dataclass(frozen=True)
+class HangsBySize(Resize):
+    """Stands for a decoder that never ends on some file: images 13 pixels wide."""
+
+    def __call__(self, image):
+        while image.width == 13:
+            pass
+        return super().__call__(image)
+
+
+def test_a_file_whose_decoding_never_ends_fails_alone_and_order_stays(tmp_path):
+    widths = [5] * 70
+    widths[3] = widths[69] = 13
+    outcomes = list(decode_all(make(tmp_path, widths), [HangsBySize()], workers=2, patience=2))
+    assert {i: outcome.reason for i, outcome in enumerate(outcomes) if isinstance(outcome, Failed)} == {
+        3: "Decoding it did not end: it was given up after 2 seconds.",
+        69: "Decoding it did not end: it was given up after 2 seconds.",
+    }
+    assert all(outcome.images[0][0, 0, 0] == i for i, outcome in enumerate(outcomes) if isinstance(outcome, Decoded))
+    assert children() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes of POSIX")
+def test_a_file_that_cannot_be_read_to_its_end_fails_alone(tmp_path):
+    files = make(tmp_path, [5, 5, 5])
+    files[1].unlink()
+    os.mkfifo(files[1])
+    first, never, last = decode_all(files, [Resize()], workers=1, patience=2)
+    assert never == Failed("Decoding it did not end: it was given up after 2 seconds.")
+    assert (first.width, last.width) == (5, 5)
+
+
+def test_an_iteration_that_is_given_up_ends_its_processes(tmp_path):
+    files = make(tmp_path, [5] * 100 + [13] + [5] * 400)
+    outcomes = decode_all(files, [HangsBySize()], workers=2)
+    next(outcomes)
+    assert children()
+    outcomes.close()
+    assert children() == []
+
+
+def children():
+    """The processes that this one has started, and that live."""
+    return [process for process in multiprocessing.active_children() if process.is_alive()]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_workers_end_with_a_killed_parent(tmp_path):
+    os.mkfifo(tmp_path / "never.png")
     script = """
-import os, signal
+import multiprocessing, os, signal, sys, threading, time
 from pathlib import Path
-from transferlab.core.data.decoding.pool import _pool
+from transferlab.core.data.decoding.pool import decode_all
+from transferlab.core.data.store import Resize
 
 if __name__ == "__main__":
-    pool = _pool(1)
-    print(pool.submit(os.getpid).result(), flush=True)
+    outcomes = decode_all([Path(sys.argv[1])], [Resize()], workers=1)
+    threading.Thread(target=next, args=(outcomes,), daemon=True).start()
+    while not multiprocessing.active_children():
+        time.sleep(0.05)
+    (worker,) = multiprocessing.active_children()
+    print(worker.pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
     (tmp_path / "script.py").write_text(script)
-    parent = subprocess.run([sys.executable, tmp_path / "script.py"], stdout=subprocess.PIPE, check=False)
+    command = [sys.executable, tmp_path / "script.py", tmp_path / "never.png"]
+    parent = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     worker = int(parent.stdout)
     for _ in range(100):
         if not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from transferlab.core.data.download import Downloads
 from transferlab.core.data.sources import Acquired, ArchiveSource, FolderSource, PackageSource, SourceError, acquire
 from transferlab.core.validation import FieldProblems
 
@@ -13,23 +14,25 @@ def test_a_package_gives_its_folder_without_being_imported(tmp_path, monkeypatch
     (package / "data").mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    assert acquire(PackageSource(package="photos_of_things", folder="data"), tmp_path).path == package / "data"
+    assert (
+        acquire(PackageSource(package="photos_of_things", folder="data"), Downloads(tmp_path)).path == package / "data"
+    )
     with pytest.raises(SourceError, match="no folder 'pictures'"):
-        acquire(PackageSource(package="photos_of_things", folder="pictures"), tmp_path)
+        acquire(PackageSource(package="photos_of_things", folder="pictures"), Downloads(tmp_path))
 
 
 def test_a_missing_package_names_what_to_install(tmp_path):
     with pytest.raises(SourceError, match="pip install no-such-photos"):
-        acquire(PackageSource(package="no_such_photos"), tmp_path)
+        acquire(PackageSource(package="no_such_photos"), Downloads(tmp_path))
 
 
 def test_a_folder_is_used_where_it_is(tmp_path):
-    assert acquire(FolderSource(path=str(tmp_path)), tmp_path) == Acquired(tmp_path)
+    assert acquire(FolderSource(path=str(tmp_path)), Downloads(tmp_path)) == Acquired(tmp_path)
     with pytest.raises(SourceError, match="does not exist"):
-        acquire(FolderSource(path=str(tmp_path / "gone")), tmp_path)
+        acquire(FolderSource(path=str(tmp_path / "gone")), Downloads(tmp_path))
     (tmp_path / "file").write_text("")
     with pytest.raises(SourceError, match="is a file"):
-        acquire(FolderSource(path=str(tmp_path / "file")), tmp_path)
+        acquire(FolderSource(path=str(tmp_path / "file")), Downloads(tmp_path))
 
 
 def test_an_archive_may_have_several_packings(tmp_path):
@@ -37,7 +40,7 @@ def test_an_archive_may_have_several_packings(tmp_path):
         archive.writestr("a.txt", "a")
     content = hashlib.sha256((tmp_path / "photos.zip").read_bytes()).hexdigest()
     source = ArchiveSource(url="http://nowhere.invalid/photos.zip", sha256=("0" * 64, content.upper()))
-    assert acquire(source, tmp_path / "downloads", [str(tmp_path)]) == Acquired(tmp_path / "photos.zip")
+    assert acquire(source, Downloads(tmp_path / "downloads", [str(tmp_path)])) == Acquired(tmp_path / "photos.zip")
     assert ArchiveSource(url="http://x/a%20b.zip?x=1", sha256="0" * 64).file == "a b.zip"
 
 
@@ -55,5 +58,5 @@ def test_every_wrong_field_is_named():
 
 def test_the_solar_cells_package_is_where_it_says():
     pytest.importorskip("elpv_dataset")
-    folder = acquire(PackageSource(package="elpv_dataset", folder="data"), Path("unused")).path
+    folder = acquire(PackageSource(package="elpv_dataset", folder="data"), Downloads(Path("unused"))).path
     assert (folder / "labels.csv").is_file()

@@ -9,7 +9,7 @@ import torchvision
 from PIL import Image
 
 from transferlab.core.data.archives.extract import extract
-from transferlab.core.data.download import SourceError
+from transferlab.core.data.download import Downloads, SourceError
 from transferlab.core.data.sources import Acquired, Copies, TorchvisionSource, acquire, torchvision_set
 from transferlab.core.validation import FieldProblems
 
@@ -47,7 +47,7 @@ def cifar(tmp_path, monkeypatch):
 
 def test_every_image_is_written_once_without_loss(cifar, tmp_path):
     source = TorchvisionSource(dataset="CIFAR10")
-    found = acquire(source, tmp_path / "downloads", [str(tmp_path / "mirror")])
+    found = acquire(source, Downloads(tmp_path / "downloads", [str(tmp_path / "mirror")]))
     assert found == Acquired(tmp_path / "downloads" / "CIFAR10-png")
     assert len(list((found.path / "train").rglob("*.png"))) == 30
     for part, image_NHWC in cifar.items():
@@ -56,7 +56,7 @@ def test_every_image_is_written_once_without_loss(cifar, tmp_path):
             file = found.path / split / CLASSES[i % 2] / f"{number:05d}.png"
             assert np.array_equal(np.asarray(Image.open(file)), image_HWC)
     (tmp_path / "mirror" / "cifar-10-python.tar.gz").unlink()
-    assert acquire(source, tmp_path / "downloads") == found
+    assert acquire(source, Downloads(tmp_path / "downloads")) == found
 
 
 def test_copies_are_taken_where_a_mirror_has_them(cifar, tmp_path):
@@ -67,21 +67,21 @@ def test_copies_are_taken_where_a_mirror_has_them(cifar, tmp_path):
     content = hashlib.sha256((tmp_path / "mirror" / "copies.tar").read_bytes()).hexdigest()
     copies = Copies(filename="copies.tar", sha256=content, subfolder="images", note="They are copies.")
     source = TorchvisionSource(dataset="CIFAR10", copies=copies)
-    found = acquire(source, tmp_path / "downloads", [str(tmp_path / "mirror")])
+    found = acquire(source, Downloads(tmp_path / "downloads", [str(tmp_path / "mirror")]))
     assert found == Acquired(tmp_path / "mirror" / "copies.tar", "images", "They are copies.")
     assert (extract(found.path, tmp_path / "extracted", found.subfolder) / "train").is_dir()
 
 
 def test_a_mirror_without_copies_gives_the_original(cifar, tmp_path):
     source = TorchvisionSource(dataset="CIFAR10", copies=Copies(filename="copies.tar", sha256="0" * 64))
-    found = acquire(source, tmp_path / "downloads", [str(tmp_path / "mirror")])
+    found = acquire(source, Downloads(tmp_path / "downloads", [str(tmp_path / "mirror")]))
     assert (found.path.name, found.note) == ("CIFAR10-png", "")
 
 
 def test_without_network_or_mirror_the_archive_is_named(cifar, tmp_path, monkeypatch):
     monkeypatch.setattr("transferlab.core.data.download.FIRST_WAIT_SECONDS", 0.001)
     with pytest.raises(SourceError) as caught:
-        acquire(TorchvisionSource(dataset="CIFAR10"), tmp_path / "downloads")
+        acquire(TorchvisionSource(dataset="CIFAR10"), Downloads(tmp_path / "downloads"))
     for part in ("http://127.0.0.1:9/cifar-10-python.tar.gz", str(tmp_path / "downloads"), "dataset.mirror"):
         assert part in str(caught.value)
     assert not (tmp_path / "downloads" / "CIFAR10-png").exists()

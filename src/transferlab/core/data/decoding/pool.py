@@ -1,30 +1,37 @@
-"""Decode many files in processes that may die: a file that kills its process is quarantined, and no other."""
+"""Decode many files in processes that may die or hang: the file that is at fault is quarantined, and no other.
+
+Each process is driven by a thread of its own through a pipe of its own, so that ending one disturbs no other.
+`concurrent.futures` gives up all its processes when one dies and has no timeouts; pebble has both, but its processes
+share one pipe behind a lock, and it starts workers again for ever where none can live.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import os
 import signal
 import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transferlab.core.data.decoding.decode import UnusableImageError, decode_rgb
 from transferlab.core.data.store import Resize
+from transferlab.core.runtime.inbox import Inbox
 
 CHUNK_FILES = 64
 CHUNK_BYTES = 1 << 20  # of files: one large photograph, or many small ones, per message between processes
 CHUNKS_PER_WORKER = 3  # in flight: enough to keep workers busy, few enough to bound the memory
+PATIENCE_SECONDS = 120.0  # the largest image that is accepted takes a tenth of it, as JPEG 2000
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Failed:
-    """A file that gives no image, and the sentence that says why. Without a hash it killed its process."""
+    """A file that gives no image, and the sentence that says why. Without a hash it killed or kept its process."""
 
     reason: str
     file_sha256: str | None = None
@@ -49,30 +56,38 @@ class Failed:
 Outcome = Decoded | Failed
 
 
-def decode_all(files: Sequence[Path], resizes: Sequence[Resize], workers: int) -> Iterator[Outcome]:
-    """The outcome of every file, in order; at most a few chunks of images are in memory at a time.
+def decode_all(
+    files: Sequence[Path], resizes: Sequence[Resize], workers: int, patience: float = PATIENCE_SECONDS
+) -> Iterator[Outcome]:
+    """Yield the outcome of every file, in order; at most a few chunks of images are in memory at a time.
+
+    The processes end with the iteration, whether it is finished, closed or interrupted.
 
     Args:
         files: what to decode.
         resizes: each image is decoded once and resized in all these ways.
-        workers: processes; 0 decodes in this one, which a malicious file can then kill.
+        workers: processes; 0 decodes in this one, which a malicious file can then kill or keep for ever.
+        patience: seconds after which a file whose decoding does not end is given up; it may get twice as many.
+
+    Raises:
+        RuntimeError: no process can start.
     """
     if workers == 0:
-        for file in files:
-            yield decode_one(file, resizes)
+        yield from (decode_one(file, resizes) for file in files)
         return
-    chunks = _chunks(files)
-    pending: deque[list[Path]] = deque()
-    while True:
-        try:
-            with _pool(workers) as pool:
-                yield from _stream(pool, chunks, pending, resizes, CHUNKS_PER_WORKER * workers)
-            return
-        except BrokenProcessPool:
-            _check_that_workers_start()
-            suspects = [file for chunk in pending for file in chunk]
-            pending.clear()
-        yield from _one_at_a_time(suspects, resizes)
+    with _Team(workers, resizes, patience) as team:
+        chunks = _chunks(files)
+        pending: deque[Future[list[Outcome | _Died]]] = deque()
+        while True:
+            for chunk in islice(chunks, CHUNKS_PER_WORKER * workers - len(pending)):
+                pending.append(team.submit(chunk))
+            if not pending:
+                return
+            for outcome in pending.popleft().result():
+                if isinstance(outcome, _Died):
+                    wait(pending)  # alone, it may have the memory that it lacked beside others
+                    (outcome,) = team.submit([outcome.file]).result()
+                yield Failed("Decoding it killed the process that did it.") if isinstance(outcome, _Died) else outcome
 
 
 def decode_one(file: Path, resizes: Sequence[Resize]) -> Outcome:
@@ -97,80 +112,134 @@ def pixel_sha256(image_HWC: NDArray[np.uint8]) -> str:
     return digest.hexdigest()
 
 
-def _stream(
-    pool: ProcessPoolExecutor,
-    chunks: Iterator[list[Path]],
-    pending: deque[list[Path]],
-    resizes: Sequence[Resize],
-    in_flight: int,
-) -> Iterator[Outcome]:
-    """Outcomes in order, with a bounded number of chunks submitted and not yet taken.
+@dataclass(frozen=True)
+class _Died:
+    """The file at which a process died: that, or too little memory for all processes, killed it."""
 
-    `pending` is the caller's: when the pool breaks it holds every chunk whose outcomes were not given out.
-    """
-    futures: deque[Future[list[Outcome]]] = deque()
-    while True:
-        for chunk in islice(chunks, in_flight - len(pending)):
-            pending.append(chunk)
-            futures.append(pool.submit(_decode_chunk, chunk, resizes))
-        if not pending:
-            return
-        outcomes = futures.popleft().result()
-        pending.popleft()
-        yield from outcomes
+    file: Path
 
 
-def _decode_chunk(files: Sequence[Path], resizes: Sequence[Resize]) -> list[Outcome]:
-    return [decode_one(file, resizes) for file in files]
+class _LostError(Exception):
+    """A process has died, or hangs, at one file of its chunk."""
+
+    def __init__(self, place: int, is_hanging: bool) -> None:
+        self.place, self.is_hanging = place, is_hanging
 
 
-def _one_at_a_time(files: Sequence[Path], resizes: Sequence[Resize]) -> Iterator[Outcome]:
-    """Outcomes in order, with one file at a time in one process, so that a death names its file."""
-    left = deque(files)
-    while left:
+class _Worker:
+    """A process that decodes chunks of files."""
+
+    def __init__(self, resizes: Sequence[Resize]) -> None:
+        # Never forked from this process: its threads (torch's, BLAS's) could hold locks for ever.
+        context: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+        self._end, theirs = context.Pipe()
+        self._place = context.RawValue("q")  # of the file in its chunk that is being decoded
+        self._process = context.Process(target=_work, args=(theirs, self._place, resizes), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def wait_until_ready(self) -> None:
+        """Wait until the process can decode.
+
+        Raises:
+            RuntimeError: it has died before: a machine or a script on which no process lives, whatever the file.
+        """
         try:
-            with _pool(1) as pool:
-                while left:
-                    outcome = pool.submit(decode_one, left[0], resizes).result()
-                    left.popleft()
-                    yield outcome
-        except BrokenProcessPool:
-            left.popleft()
-            yield Failed("Decoding it killed the process that did it.")
+            self._end.recv()
+        except (EOFError, OSError) as error:
+            raise RuntimeError(
+                "the processes that decode images cannot start; a script that calls this must do so under "
+                "`if __name__ == '__main__':`, or decode in its own process (workers: 0)"
+            ) from error
+
+    def decode(self, chunk: Sequence[Path], patience: float) -> list[Outcome]:
+        """Return the outcome of every file of a chunk.
+
+        Raises:
+            _LostError: the process has died, or has been at one file for as long as `patience`.
+        """
+        last = -1
+        self._place.value = 0
+        try:
+            self._end.send(chunk)
+            while not self._end.poll(patience):
+                if self._place.value == last:
+                    raise _LostError(last, is_hanging=True)
+                last = self._place.value
+            outcomes: list[Outcome] = self._end.recv()
+        except (EOFError, OSError):
+            raise _LostError(self._place.value, is_hanging=False) from None
+        return outcomes
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self._process.kill()
+        self._process.join()
 
 
-def _check_that_workers_start() -> None:
-    """Tell a file that kills its worker from a machine or a script on which no worker lives, whatever the file.
+class _Team:
+    """Threads that each drive a worker, and replace it when it is lost. A context that ends them all."""
 
-    Raises:
-        RuntimeError: a worker with nothing to do has died too.
-    """
-    try:
-        with _pool(1) as pool:
-            pool.submit(os.getpid).result()
-    except BrokenProcessPool as error:
-        raise RuntimeError(
-            "the processes that decode images cannot start; a script that calls this must do so under "
-            "`if __name__ == '__main__':`, or decode in its own process (workers: 0)"
-        ) from error
+    def __init__(self, size: int, resizes: Sequence[Resize], patience: float) -> None:
+        self._resizes, self._patience = resizes, patience
+        self._threads = ThreadPoolExecutor(size)
+        self._own = threading.local()
+        self._workers: list[_Worker] = []
+        self._is_over = False
+
+    def __enter__(self) -> _Team:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over = True
+        self._end_workers()  # their threads then find the pipes closed
+        self._threads.shutdown(cancel_futures=True)
+        self._end_workers()  # one may have been started meanwhile
+
+    def submit(self, chunk: Sequence[Path]) -> Future[list[Outcome | _Died]]:
+        """Have a chunk decoded."""
+        return self._threads.submit(self._decode, chunk)
+
+    def _decode(self, chunk: Sequence[Path]) -> list[Outcome | _Died]:
+        """Return what came of each file; what a lost worker had made of others is made again."""
+        if not chunk:
+            return []
+        try:
+            return [*self._worker().decode(chunk, self._patience)]
+        except _LostError as lost:
+            self._own.worker.end()
+            del self._own.worker
+            if self._is_over:
+                raise
+            given_up = Failed(f"Decoding it did not end: it was given up after {self._patience:g} seconds.")
+            outcome = given_up if lost.is_hanging else _Died(chunk[lost.place])
+            others = self._decode([*chunk[: lost.place], *chunk[lost.place + 1 :]])
+            return [*others[: lost.place], outcome, *others[lost.place :]]
+
+    def _worker(self) -> _Worker:
+        """Return this thread's own worker."""
+        if not hasattr(self._own, "worker"):
+            self._own.worker = _Worker(self._resizes)
+            self._workers.append(self._own.worker)
+            self._own.worker.wait_until_ready()
+        worker: _Worker = self._own.worker
+        return worker
+
+    def _end_workers(self) -> None:
+        for worker in list(self._workers):
+            worker.end()
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    """A fresh pool. Never forked from this process: its threads (torch's, BLAS's) could hold locks for ever."""
-    method = "spawn" if sys.platform == "win32" else "forkserver"
-    return ProcessPoolExecutor(workers, multiprocessing.get_context(method), initializer=_die_with_parent)
-
-
-def _die_with_parent() -> None:
-    """End this process when the one that started it is gone: a killed run would leave idle workers behind for ever."""
-
-    def wait_and_exit() -> None:
-        if parent := multiprocessing.parent_process():
-            parent.join()
-            os._exit(1)
-
+def _work(end: Connection, place: Any, resizes: Sequence[Resize]) -> None:
+    """Decode the chunks that come, until the pipe closes; `place` tells the other process how far."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; what it ends is the parent's matter
-    threading.Thread(target=wait_and_exit, daemon=True).start()
+    inbox = Inbox(end)
+    end.send("ready")
+    while True:
+        outcomes = []
+        for place.value, file in enumerate(inbox.receive()):
+            outcomes.append(decode_one(file, resizes))
+        end.send(outcomes)
 
 
 def _chunks(files: Iterable[Path]) -> Iterator[list[Path]]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
-from transferlab.core.data.download import SourceError
+from transferlab.core.data.download import Downloads, SourceError
 from transferlab.core.data.sources.archive import ArchiveSource
 from transferlab.core.data.sources.base import Acquired
 from transferlab.core.data.sources.folder import FolderSource
@@ -27,15 +24,14 @@ __all__ = [
 ]
 
 
-def acquire(source: Source, downloads: Path, mirror: Sequence[str] = ()) -> Acquired:
+def acquire(source: Source, downloads: Downloads) -> Acquired:
     """Fetch what `source` names: a verified archive file, or a folder.
 
     Args:
         source: the typed source.
-        downloads: the folder that keeps downloaded archives.
-        mirror: folders or base URLs to look in, by file name, before the source's own url.
+        downloads: where downloaded archives are kept, and which mirrors come before the source's own URL.
 
     Raises:
         SourceError: it cannot be had; the message says what was tried and what to do.
     """
-    return source.acquire(Path(downloads), mirror)
+    return source.acquire(downloads)

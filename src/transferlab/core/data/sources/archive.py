@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 from urllib.parse import unquote, urlparse
 
 from transferlab.core.data.archives.extract import SUFFIXES
-from transferlab.core.data.download import fetch
+from transferlab.core.data.download import Downloads
 from transferlab.core.data.sources.base import Acquired
 from transferlab.core.validation import check
 
@@ -52,19 +51,19 @@ class ArchiveSource:
 
     @property
     def file(self) -> str:
-        """The archive's file name."""
+        """Return the archive's file name."""
         return self.filename or PurePosixPath(unquote(urlparse(self.url).path)).name
 
     @property
     def hashes(self) -> tuple[str, ...]:
-        """The accepted SHA-256 values, in lower case."""
+        """Return the accepted SHA-256 values, in lower case."""
         several = (self.sha256,) if isinstance(self.sha256, str) else tuple(self.sha256)
         return tuple(value.lower() for value in several)
 
-    def acquire(self, downloads: Path, mirror: Sequence[str] = ()) -> Acquired:
-        """The verified archive file: from `downloads`, else a mirror, else the url.
+    def acquire(self, downloads: Downloads) -> Acquired:
+        """Return the verified archive file: from `downloads`, else a mirror, else the url.
 
         Raises:
             SourceError: it is nowhere to be had, or its content is not what `sha256` says.
         """
-        return Acquired(fetch(self.url, self.hashes, self.file, downloads, mirror), self.subfolder)
+        return Acquired(downloads.fetch(self.url, self.hashes, self.file), self.subfolder)

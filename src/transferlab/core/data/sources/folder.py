@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from transferlab.core.data.download import SourceError
+from transferlab.core.data.download import Downloads, SourceError
 from transferlab.core.data.sources.base import Acquired
 from transferlab.core.validation import check
 
@@ -28,8 +27,8 @@ class FolderSource:
         """Check the fields."""
         check((bool(self.path.strip()), "path", self.path, "must name a folder"))
 
-    def acquire(self, downloads: Path, mirror: Sequence[str] = ()) -> Acquired:
-        """The folder itself.
+    def acquire(self, downloads: Downloads) -> Acquired:
+        """Return the folder itself.
 
         Raises:
             SourceError: there is no such folder.

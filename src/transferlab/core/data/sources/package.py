@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from transferlab.core.data.download import SourceError
+from transferlab.core.data.download import Downloads, SourceError
 from transferlab.core.data.sources.base import Acquired
 from transferlab.core.validation import check
 
@@ -37,8 +36,8 @@ class PackageSource:
             (inside, "folder", self.folder, "must be a relative path inside the package"),
         )
 
-    def acquire(self, downloads: Path, mirror: Sequence[str] = ()) -> Acquired:
-        """The data folder; nothing is downloaded or copied.
+    def acquire(self, downloads: Downloads) -> Acquired:
+        """Return the data folder; nothing is downloaded or copied.
 
         Raises:
             SourceError: the package is not installed, or has no such folder.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +11,7 @@ from typing import Literal
 import torchvision
 
 from transferlab.core.data.archives.extract import extract
-from transferlab.core.data.download import fetch, fetch_from_mirror
+from transferlab.core.data.download import Downloads
 from transferlab.core.data.sources.base import Acquired
 from transferlab.core.files.folders import whole_folder
 from transferlab.core.validation import check
@@ -64,24 +63,24 @@ class TorchvisionSource:
     dataset: Literal["CIFAR10", "CIFAR100"]
     copies: Copies | None = None
 
-    def acquire(self, downloads: Path, mirror: Sequence[str] = ()) -> Acquired:
-        """The copies, where a mirror has them; else `train/<class>/<number>.png` and `test/...` below `downloads`.
+    def acquire(self, downloads: Downloads) -> Acquired:
+        """Return the copies if a mirror has them, else `train/<class>/<number>.png` and `test/...` below `downloads`.
 
         Raises:
             SourceError: torchvision's archive is nowhere to be had, or its content is another.
             ExtractError: the archive cannot be unpacked.
         """
         if self.copies is not None:
-            archive = fetch_from_mirror(self.copies.filename, [self.copies.sha256], downloads, mirror)
+            archive = downloads.fetch_from_mirror(self.copies.filename, [self.copies.sha256])
             if archive is not None:
                 return Acquired(archive, self.copies.subfolder, self.copies.note)
         name = f"{self.dataset}-png"
-        if not (downloads / name).is_dir():
+        if not (downloads.folder / name).is_dir():
             kind = getattr(torchvision.datasets, self.dataset)
-            archive = fetch(kind.url, [ARCHIVE_SHA256[self.dataset]], kind.filename, downloads, mirror)
-            with whole_folder(downloads, lambda: name) as folder:
+            archive = downloads.fetch(kind.url, [ARCHIVE_SHA256[self.dataset]], kind.filename)
+            with whole_folder(downloads.folder, lambda: name) as folder:
                 _export(self.dataset, archive, folder)
-        return Acquired(downloads / name)
+        return Acquired(downloads.folder / name)
 
 
 def _export(dataset: str, archive: Path, folder: Path) -> None:
