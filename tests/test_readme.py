@@ -48,11 +48,6 @@ def test_the_first_command_is_the_whole_run():
     assert "uv run kedro run --pipeline=transfer" in README
 
 
-def test_links_lead_to_files_of_the_project():
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if not link.startswith("http")]
-    assert links
-    assert not [link for link in links if not (PROJECT / link).is_file()]
-
 
 @pytest.mark.parametrize("option", ["--nodes", "--from-nodes", "--namespaces"])
 def test_the_nodes_of_the_commands_exist(whole, option):
