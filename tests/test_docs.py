@@ -4,9 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
-
-from transferlab.config import parse, schema
 
 PROJECT = Path(__file__).parents[1]
 PAGES = [
@@ -63,10 +60,3 @@ def test_a_page_begins_with_what_it_is_for(page):
     title, first = re.split(r"\n\n+", page.read_text(encoding="utf-8"))[:2]
     assert title.startswith("# ")
     assert first.startswith(("This page", "Made by"))
-
-
-def test_the_table_of_labels_in_the_docs_is_read():
-    blocks = re.findall(r"```yaml\n(.*?)```", (PROJECT / "docs" / "your_images.md").read_text(encoding="utf-8"), re.DOTALL)
-    (example,) = [block for block in blocks if "label_table" in block]
-    dataset = parse.read(schema.Dataset, yaml.safe_load(example)["dataset"], "dataset")
-    assert (dataset.layout.path, dataset.layout.label, dataset.layout.split) == ("file", "species", "part")
