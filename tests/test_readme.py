@@ -1,4 +1,4 @@
-"""The README says what is there: its links, its commands' names and its example."""
+"""The README says what is there: its commands' names and its example; so does the example of a table of labels."""
 
 import re
 import shlex
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from transferlab.config import parse, schema
 from transferlab.config.loader import ExperimentConfigLoader
-from transferlab.config.parse import read_experiment
 from transferlab.pipelines.data.pipeline import create_pipeline as data_pipeline
 from transferlab.pipelines.report.pipeline import create_pipeline as report_pipeline
 from transferlab.pipelines.transfer.pipeline import create_pipeline as strategies_pipeline
@@ -48,12 +48,6 @@ def test_the_first_command_is_the_whole_run():
     assert "uv run kedro run --pipeline=transfer" in README
 
 
-def test_links_lead_to_files_of_the_project():
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if not link.startswith("http")]
-    assert links
-    assert not [link for link in links if not (PROJECT / link).is_file()]
-
-
 @pytest.mark.parametrize("option", ["--nodes", "--from-nodes", "--namespaces"])
 def test_the_nodes_of_the_commands_exist(whole, option):
     known = {node.namespace if option == "--namespaces" else node.name for node in whole.nodes}
@@ -76,5 +70,14 @@ def test_the_parameters_of_the_commands_lead_somewhere(parameters):
 def test_the_example_is_a_whole_experiment():
     (example,) = [block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "strategies:" in block]
     resolved = OmegaConf.to_container(OmegaConf.create(example), resolve=True)
-    experiment = read_experiment(resolved, "my_images", deep=True)
+    experiment = parse.read_experiment(resolved, "my_images", deep=True)
     assert set(experiment.strategies) >= {"scratch", "feature_extraction", "fine_tuning", "staged"}
+
+
+def test_the_table_of_labels_in_the_docs_is_read():
+    blocks = re.findall(
+        r"```yaml\n(.*?)```", (PROJECT / "docs" / "your_images.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    (example,) = [block for block in blocks if "label_table" in block]
+    dataset = parse.read(schema.Dataset, OmegaConf.to_container(OmegaConf.create(example))["dataset"], "dataset")
+    assert (dataset.layout.path, dataset.layout.label, dataset.layout.split) == ("file", "species", "part")

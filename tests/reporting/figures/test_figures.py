@@ -1,6 +1,7 @@
 """Figures are drawn from real tables and their texts and data are read back."""
 
 import io
+import re
 import warnings
 
 import matplotlib as mpl
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -75,6 +77,17 @@ def test_the_curve_is_the_mean_over_trials_and_the_band_holds_them(example):
     assert any(np.allclose(line.get_xdata(), 3) for line in ax.get_lines()), "the stage boundary is after epoch 3"
 
 
+def test_without_any_held_out_curve_the_train_error_is_drawn(example):
+    train = example.history[example.history["split"] == "train"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure, own = curves.all_errors(train), curves.strategy_errors(train, "scratch")
+    assert "Train error of every strategy per epoch\n" in texts(figure) + "\n"
+    assert "There is no held-out curve" in texts(figure).replace("\n", " ")
+    assert len(figure.axes[0].get_lines()) == 4
+    assert "held out" not in texts(own)
+
+
 def test_without_validation_the_held_out_curve_is_test_and_says_so(example):
     history = example.history.replace({"split": {"validation": "test"}})
     assert "test (held out; nothing is decided by it)" in texts(curves.strategy_errors(history, "scratch"))
@@ -92,13 +105,54 @@ def test_a_rate_that_falls_to_zero_does_not_stretch_the_logarithmic_axis(example
 
 
 @pytest.mark.parametrize("k", [2, 25, 26, 100])
-def test_a_confusion_matrix_of_any_size_sums_its_trials(make_example, k):
+def test_a_confusion_matrix_of_any_size_is_of_shares(make_example, k):
     table = make_example([f"class {i}" for i in range(k)], {"fine_tuning": 0.9}, trials=2, per_class=2)
     figure = evaluation.confusion_matrix(table.confusion, "fine_tuning", table.facts["classes"])
-    assert f"n = {4 * k} predictions" in texts(figure)
+    assert f"n = {2 * k} test images, mean over 2 trials" in texts(figure).replace("\n", " ")
     share_KK = figure.axes[0].get_images()[0].get_array()
     assert share_KK.shape == (k, k)
     np.testing.assert_allclose(share_KK.sum(axis=1), 1)
+
+
+def test_a_small_confusion_matrix_fills_the_figure_and_says_how_trials_differ():
+    counts = [
+        (0, "a", "a", 9),
+        (0, "a", "b", 1),
+        (1, "a", "a", 7),
+        (1, "a", "b", 3),
+        (0, "b", "b", 5),
+        (1, "b", "b", 5),
+    ]
+    table = pd.DataFrame(counts, columns=["trial", "truth", "prediction", "count"]).assign(strategy="s")
+    figure = evaluation.confusion_matrix(table, "s")
+    assert "80.0%\n[70.0, 90.0]" in texts(figure)
+    assert "20.0%\n[10.0, 30.0]" in texts(figure)
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_position().width > 0.8
+
+
+BEES = [
+    "Bombus terrestris", "Bombus lapidarius", "Bombus pascuorum", "Bombus hypnorum", "Andrena fulva (tawny mining bee)",
+    "Andrena haemorrhoa (early mining bee)", "Osmia bicornis", "Osmia cornuta", "Halictus rubicundus",
+    "Anthophora plumipes (hairy-footed flower bee)", "Megachile centuncularis (patchwork leafcutter bee)",
+    "Megachile willughbiella (Willughby's leafcutter bee)",
+]  # fmt: skip
+
+
+def test_names_of_twelve_bees_never_collide(make_example):
+    bees = make_example(BEES, {"fine_tuning": 0.9}, per_class=4)
+    ax = evaluation.confusion_matrix(bees.confusion, "fine_tuning", BEES).axes[0]
+    renderer = FigureCanvasAgg(ax.figure).get_renderer()
+    ax.figure.draw(renderer)
+    for axis in (ax.xaxis, ax.yaxis):
+        shown = [tick.label1 for tick in axis.get_major_ticks()]
+        assert len({text.get_text() for text in shown}) == 12
+    across = sorted(text.get_window_extent(renderer).y0 for text in ax.get_yticklabels())
+    high = max(text.get_window_extent(renderer).height for text in ax.get_yticklabels())
+    assert np.diff(across).min() >= 0.9 * high, "rows of names do not overlap"
+    places = sorted(text.get_window_extent(renderer).x1 for text in ax.get_xticklabels())
+    line = 8.5 / 72 * ax.figure.dpi
+    assert np.diff(places).min() * np.sin(np.radians(40)) >= line, "turned names do not overlap"
 
 
 def test_a_confusion_matrix_refuses_a_class_that_the_list_lacks(example):
@@ -123,9 +177,41 @@ def test_accuracy_against_cost_needs_a_cost_of_every_strategy(example):
 
 def test_the_cost_of_trials_at_a_time_is_said_to_be_that(example):
     shared = example.cost.assign(parallel_trials=2)
-    said = "Of trials that trained at a time: seconds beside the others"
-    assert said in texts(cost.accuracy_against_cost(example.comparison, shared))
-    assert said not in texts(cost.accuracy_against_cost(example.comparison, example.cost))
+    said = "Several trials trained at a time"
+    assert said in texts(cost.accuracy_against_cost(example.comparison, shared)).replace("\n", " ")
+    assert said not in texts(cost.accuracy_against_cost(example.comparison, example.cost)).replace("\n", " ")
+
+
+def test_a_strategy_far_behind_leaves_room_for_the_others(example):
+    table = example.comparison.query("metric == 'accuracy'").assign(low=np.nan, high=np.nan)
+    means = dict(zip(table["strategy"], [0.6, 0.97, 0.98, 0.985], strict=True))
+    ax = cost.accuracy_against_cost(table.assign(mean=table["strategy"].map(means)), example.cost).axes[0]
+    heights = {mean: (ax.transScale + ax.transLimits).transform((1, 100 * mean))[1] for mean in means.values()}
+    assert heights[0.98] - heights[0.97] > 0.1, "a point of accuracy can be seen"
+    assert 0 < heights[0.6] < heights[0.97] < heights[0.985] < 1
+    near = table.assign(mean=table["strategy"].map(dict(zip(means, [0.8, 0.82, 0.83, 0.84], strict=True))))
+    assert cost.accuracy_against_cost(near, example.cost).axes[0].get_yscale() == "linear"
+
+
+def test_an_accuracy_of_100_percent_can_be_drawn(example):
+    table = example.comparison.query("metric == 'accuracy'")
+    table = table.assign(mean=table["mean"].where(table["strategy"] == "scratch", 1.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = cost.accuracy_against_cost(table, example.cost)
+    assert figure.axes[0].get_ylim()[1] < 100
+
+
+def test_ticks_of_time_are_round(example):
+    for seconds in (0.07, 0.9, 7, 45, 100, 800, 5000, 30_000):
+        even = example.cost.assign(seconds=seconds, feature_seconds=0.0)
+        ax = cost.accuracy_against_cost(example.comparison, even).axes[0]
+        low, high = ax.get_xlim()
+        shown = [tick.label1.get_text() for tick in ax.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+        assert 3 <= len(shown) <= 6, shown
+        assert all(re.fullmatch(r"[\d.]+ (s|min|h)|1 min 30 s|\d h 30 min|[\d.]+ min 30 s", text) for text in shown), (
+            shown
+        )
 
 
 def test_features_count_towards_the_cost_of_a_trial(example):
@@ -152,10 +238,23 @@ def test_a_forest_plot_draws_each_pair_once_and_marks_what_is_told_apart(example
     mirrored = rows.rename(columns={"strategy": "versus", "versus": "strategy"})
     both = pd.concat([rows, mirrored])
     ax = paired_differences.paired_differences(both).axes[0]
-    assert len(ax.get_yticks()) == 6
+    assert len([line for line in ax.get_lines() if line.get_marker() == "o"]) == 6
     hollow = [line.get_markerfacecolor() == "white" for line in ax.get_lines() if line.get_marker() == "o"]
     told_apart = (rows["low_images"] > 0) | (rows["high_images"] < 0)
     assert hollow == (~told_apart).tolist()
+
+
+def test_differences_far_away_are_arrows_and_leave_room_for_the_others(example):
+    rows = example.differences.query("metric == 'accuracy'").assign(difference=0.01, low=0.0, high=0.02)
+    rows = rows.assign(low_images=-0.01, high_images=0.03)
+    far = {"difference": 0.5, "low": 0.49, "high": 0.51, "low_images": 0.45, "high_images": 0.55}
+    rows.loc[rows.index[0], list(far)] = list(far.values())
+    figure = paired_differences.paired_differences(rows)
+    ax = figure.axes[0]
+    assert ax.get_xlim()[1] < 5
+    assert [line.get_marker() for line in ax.get_lines() if line.get_marker() in "o<>"] == [">", *"ooooo"]
+    assert "+50.0 points [+45.0, +55.0]" in texts(figure)
+    assert "Arrow: beyond the axis" in texts(figure)
 
 
 def test_one_trial_has_no_interval_and_the_forest_says_so(make_example):
@@ -165,15 +264,19 @@ def test_one_trial_has_no_interval_and_the_forest_says_so(make_example):
 
 def test_samples_may_differ_in_size_and_have_one_channel(example):
     images = [*example.images[:3], example.images[0][..., :1]]
-    figure = samples.labelled_batch(images, ["a", "b", "<b>", "$x"])
+    paths = [f"train/{name}/IMG_{name}.jpg" for name in "abcd"]
+    figure = samples.labelled_batch(images, ["a", "b", "<b>", "$x"], paths)
     assert "$x" in texts(figure)
+    assert "IMG_c.jpg" in texts(figure)
     views = [np.stack([image] * 3) for image in images]
-    assert "3 augmented views" in texts(samples.augmented_views(images, views, list("abcd")))
+    figure = samples.augmented_views(images, views, list("abcd"), paths)
+    assert "3 augmented views" in texts(figure)
+    assert "IMG_d.jpg" in texts(figure)
 
 
 def test_samples_need_as_many_names_as_images(example):
     with pytest.raises(ValueError, match="'images': 12, 'classes': 1"):
-        samples.labelled_batch(example.images, ["a"])
+        samples.labelled_batch(example.images, ["a"], ["a.jpg"])
 
 
 def test_examples_are_the_surest_mistakes_then_right_ones(example):
@@ -184,6 +287,8 @@ def test_examples_are_the_surest_mistakes_then_right_ones(example):
     wrong = own[own["truth"] != own["prediction"]]
     assert chosen["confidence"].iloc[0] == wrong.filter(regex="^p_").max(axis=1).max()
     shown = texts(samples.prediction_grid(example.images, chosen))
+    assert "(trial 1 of 3)" in shown.replace("\n", " ")
+    assert "<b>.jpg" in shown
     assert (shown.count("✗ "), shown.count("✓ ")) == (6 + 1, 6), "one cross is in the note"
 
 
@@ -196,11 +301,30 @@ def test_examples_of_a_strategy_without_mistakes_are_all_right(example):
 
 @pytest.mark.parametrize(
     ("name", "drawn"),
-    [("$\\frac{1}{0}$", "$\\frac{1}{0}$"), ("line\nbreak\x00", "line break"), ("x" * 40, "x" * 27 + "…"),
+    [("$\\frac{1}{0}$", "$\\frac{1}{0}$"), ("line\nbreak\x00", "line break"), ("x" * 40, "x" * 14 + "…" + "x" * 13),
      ("\U0010fffd", "")],
 )  # fmt: skip
 def test_any_name_becomes_a_label(name, drawn):
     assert style.label(name) == drawn
+
+
+@given(st.lists(st.text("ab ", min_size=1, max_size=60).map(str.strip), min_size=1, max_size=6, unique=True))
+def test_different_names_get_different_labels(names):
+    plain = {" ".join(name.split()) for name in names}
+    assert len(set(style.labels(names, 8))) == len(plain)
+
+
+@given(st.text(max_size=80), st.integers(2, 30))
+def test_a_label_is_never_longer_than_asked(text, longest):
+    drawable = "".join(c for c in text if c.isascii())
+    assert len(style.label(drawable, longest)) <= longest
+
+
+def test_a_long_name_is_whole_on_two_lines_or_cut_in_the_middle():
+    assert style.wrapped("Andrena fulva (tawny mining bee)", 22) == "Andrena fulva (tawny\nmining bee)"
+    first, second = style.wrapped("Megachile willughbiella (Willughby's leafcutter bee)", 16).split("\n")
+    assert first.startswith("Megachile")
+    assert second.endswith("bee)")
 
 
 def test_characters_that_no_font_has_are_spelled_out(monkeypatch):

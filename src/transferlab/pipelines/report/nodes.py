@@ -94,7 +94,7 @@ def draw_batch(index: pd.DataFrame, image_store: Stores) -> Figure:
     """A labelled batch of training images, as they are stored."""
     rows = _spread(index, BATCH)
     store = largest(image_store.values())
-    return samples.labelled_batch(store.batch(rows), list(index["class"].iloc[rows]))
+    return samples.labelled_batch(store.batch(rows), list(index["class"].iloc[rows]), list(index["path"].iloc[rows]))
 
 
 def draw_augmented(
@@ -112,7 +112,8 @@ def draw_augmented(
     images = Images(split, view, _CPU, operations, (parse.read(schema.Training, training, "training").seed,), VIEWS)
     views_VBHW3 = [_uint8(images.pixels(number)) for number in range(VIEWS)]
     views = [np.stack([of_view[place] for of_view in views_VBHW3]) for place in range(len(rows))]
-    return samples.augmented_views(store.batch(rows), views, list(index["class"].iloc[rows]))
+    shown = index.iloc[rows]
+    return samples.augmented_views(store.batch(rows), views, list(shown["class"]), list(shown["path"]))
 
 
 def _uint8(x_B3HW: torch.Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:

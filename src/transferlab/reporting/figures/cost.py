@@ -1,4 +1,4 @@
-"""What accuracy costs: every strategy's accuracy over the time of a trial, beside published figures."""
+"""Draws what accuracy costs: each strategy's accuracy over the time of a trial, beside published figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullLocator
 from scipy.optimize import isotonic_regression
 
 from transferlab.reporting.figures import style
@@ -18,6 +18,11 @@ from transferlab.reporting.verdict import seconds_alone
 from transferlab.reporting.wording import capital, count, duration, title
 
 _TIMES = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10_800, 36_000, 108_000, 360_000]  # s
+_TIME_STEPS = [
+    0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 18_000, 36_000,
+]  # s  # fmt: skip
+_ERRORS = [0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 50, 70, 100]  # percent: ticks of a logarithmic axis
+_LOG_ABOVE = 3  # times between the largest and the smallest error, from which a linear axis hides the small ones
 _LABEL_GAP = 0.052  # of the axes' height: one line of text
 
 
@@ -30,6 +35,9 @@ def accuracy_against_cost(
 ) -> Figure:
     """Draw each strategy's mean accuracy over what a trial costs, with error bars, beside published figures.
 
+    The accuracy axis is logarithmic in the error if errors differ much, so that one strategy that is far behind leaves
+    room for the differences between the others.
+
     Args:
         comparison: the comparison table; its accuracy rows are drawn.
         cost: the cost table; a strategy's cost is that of one trial, alone: the mean over its trials.
@@ -40,7 +48,7 @@ def accuracy_against_cost(
         ValueError: there is no accuracy row, or a strategy has no cost.
     """
     points = _points(comparison, cost)
-    figure = style.new_figure(height=4.8)
+    figure = style.new_figure(height=4.6)
     ax = figure.subplots()
     look = style.looks(points["strategy"])
     labels = [_draw_point(ax, row, look[row["strategy"]]) for row in points.to_dict("records")]
@@ -55,14 +63,12 @@ def accuracy_against_cost(
         text = f"{style.label(given['label'], 30)} {100 * given['value']:.1f}%"
         labels.append((text, (None, 100 * given["value"]), style.GREY))
     _cost_axis(ax, float(points["fastest"].min()), float(points["slowest"].max()))
-    ax.set_ylabel("test accuracy (%)")
-    ax.margins(y=0.12)
-    low, high = ax.get_ylim()
-    ax.set_ylim(max(0, low), min(100.5, high))
+    is_log = _accuracy_axis(ax, points, [100 * given["value"] for given in (*published, *reference_lines)])
     style.light_grid(ax)
     _label_in_margin(ax, labels)
     beside = "parallel_trials" in cost and bool((cost["parallel_trials"] > 1).any())
     note = _cost_note(points, published, reference_lines, beside)
+    note += " The accuracy axis is logarithmic in the error." if is_log else ""
     style.heading(figure, "Accuracy against cost: up and to the left is better", note)
     return figure
 
@@ -89,6 +95,31 @@ def _draw_point(ax: Axes, row: Mapping[Any, Any], look: style.Look) -> tuple[str
     return f"{title(row['strategy'])} {y:.1f}%", (x, y), look.colour
 
 
+def _accuracy_axis(ax: Axes, points: pd.DataFrame, lines: Sequence[float]) -> bool:
+    """Scale the accuracy axis, and return whether it is logarithmic in the error."""
+    smallest = 50 / float(points["test_images"].max())  # percent: half an image, where an accuracy of 100% is drawn
+    ends = np.clip(100 * points[["mean", "low", "high"]].to_numpy(dtype=float), 0, 100)
+    errors = 100 - np.append(ends[np.isfinite(ends)], lines)
+    low, high = max(smallest, float(errors.min())), max(smallest, float(errors.max()))
+    ax.set_ylabel("test accuracy (%)")
+    drawn = np.maximum(smallest, 100 - np.append(100 * points["mean"].to_numpy(dtype=float), lines))
+    if drawn.max() / drawn.min() <= _LOG_ABOVE:
+        room = 0.12 * max(high - low, 1.0)
+        ax.set_ylim(max(0, 100 - high - room), min(100.5, 100 - low + room))
+        return False
+
+    def up(accuracy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return -np.log(np.maximum(100 - accuracy, smallest))
+
+    ax.set_yscale("function", functions=(up, lambda height: 100 - np.exp(-height)))
+    ax.set_ylim(100 - min(100, high * 1.12), 100 - max(smallest, low / 1.12))
+    ticks = [error for error in _ERRORS if low / 1.12 <= error <= high * 1.12]
+    ax.yaxis.set_major_locator(FixedLocator([100 - error for error in ticks]))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda accuracy, _: f"{accuracy:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
+    return True
+
+
 def _cost_axis(ax: Axes, least: float, most: float) -> None:
     if least > 0 and most / least > 10:
         ax.set_xscale("log")
@@ -97,15 +128,17 @@ def _cost_axis(ax: Axes, least: float, most: float) -> None:
         ax.xaxis.set_minor_locator(NullLocator())
     else:
         ax.set_xlim(0, most * 1.15 or 1)
+        step = next((step for step in _TIME_STEPS if most * 1.15 / step <= 5), _TIME_STEPS[-1])
+        ax.xaxis.set_major_locator(MultipleLocator(step))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: duration(seconds)))
     ax.set_xlabel("time of one trial, alone (mean over trials)")
 
 
 def _label_in_margin(ax: Axes, labels: list[tuple[str, tuple[float | None, float], str]]) -> None:
     """Write every label to the right of the axes, spread so that none overlap, with a hairline to what it names."""
-    low, high = ax.get_ylim()
     ordered = sorted(labels, key=lambda item: item[1][1])
-    wanted = np.array([(y - low) / (high - low) for _, (_, y), _ in ordered])
+    to_axes = ax.transScale + ax.transLimits
+    wanted = np.clip([to_axes.transform((ax.get_xlim()[1], y))[1] for _, (_, y), _ in ordered], 0, 1)
     for (text, (x, y), colour), place in zip(ordered, spread(wanted, _LABEL_GAP), strict=True):
         from_x, coordinates = (1.0, ax.get_yaxis_transform()) if x is None else (x, ax.transData)
         ax.annotate(
@@ -117,7 +150,7 @@ def _label_in_margin(ax: Axes, labels: list[tuple[str, tuple[float | None, float
 
 
 def spread(wanted: npt.NDArray[np.float64], gap: float) -> npt.NDArray[np.float64]:
-    """Move sorted places apart until neighbours are `gap` from each other, as little as needed, all between 0 and 1.
+    """Move sorted places as little as needed until neighbours are `gap` apart, all between 0 and 1.
 
     Args:
         wanted: sorted places, float array of shape (N,).
@@ -135,9 +168,9 @@ def spread(wanted: npt.NDArray[np.float64], gap: float) -> npt.NDArray[np.float6
 def _cost_note(points: pd.DataFrame, published: Sequence[Any], reference_lines: Sequence[Any], beside: bool) -> str:
     trials = sorted(set(points["trials"]))
     n = count(trials[0], "trial") if len(trials) == 1 else f"{trials[0]} to {count(trials[-1], 'trial')}"
-    bars = "Upright bars: 95% interval over trials" if trials[-1] > 1 else "No interval: one trial ranks nothing"
-    note = f"n = {n}, {count(points['test_images'].max(), 'test image')}. {bars}; level bars: fastest to slowest trial."
-    note += " Alone: its training and the features of layers that stay frozen."
-    note += " Of trials that trained at a time: seconds beside the others." if beside else ""
+    bars = "Vertical bars: 95% interval over trials" if trials[-1] > 1 else "No interval: one trial ranks nothing"
+    note = f"n = {n}, {count(points['test_images'].max(), 'test image')}. {bars}; horizontal: fastest to slowest trial."
+    note += " Alone: its training and the features of frozen layers."
+    note += " Several trials trained at a time: the seconds are those beside the others." if beside else ""
     lines = ["dashed: published figures"] * bool(published) + ["dotted: reference figures"] * bool(reference_lines)
     return f"{note} {capital(', '.join(lines))}." if lines else note

@@ -1,4 +1,4 @@
-"""Error per epoch: train and held-out of one strategy, and the held-out error of all strategies together."""
+"""Draws the error per epoch: of one strategy on train and held-out images, and of all strategies together."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from transferlab.reporting.figures import style
-from transferlab.reporting.wording import count, title
+from transferlab.reporting.wording import count, enumerate_words, title
 
 _BAND = "Line: mean over the trials that reached the epoch; band: lowest to highest trial."
-_HELD_OUT = {"validation": "validation (held out)", "test": "test (held out; nothing is decided by it)"}
-_LOG_ABOVE = 8  # times between the largest and the smallest mean error, from which a straight axis hides the small one
+_NAMES = {
+    "validation": "validation (held out)",
+    "test": "test (held out; nothing is decided by it)",
+    "train": "train (while training, on augmented images)",
+}
+_LOG_ABOVE = 4  # times between the largest and the smallest mean error, from which a linear axis hides the small ones
 
 
 @style.styled
@@ -28,17 +32,15 @@ def strategy_errors(history: pd.DataFrame, strategy: str) -> Figure:
         ValueError: the history has no row of this strategy.
     """
     own = _errors(history[history["strategy"] == strategy], f"of strategy {strategy!r}")
-    held_out = held_out_split(own)
+    held_out = curve_split(own)
     figure = style.new_figure(height=4.4)
     ax = figure.subplots()
-    for split, colour, dashes, name in (
-        (held_out, style.HELD_OUT, "-", _HELD_OUT[held_out]),
-        ("train", style.TRAIN, (0, (5, 2)), "train (measured while training, on augmented images)"),
-    ):
-        _band(ax, own[own["split"] == split], style.Look(colour, "o", dashes), name)
-    _error_axis(ax, own[own["split"].isin([held_out, "train"])])
+    looks = {held_out: style.Look(style.HELD_OUT, "o", "-"), "train": style.Look(style.TRAIN, "o", (0, (5, 2)))}
+    for split, look in looks.items():
+        _band(ax, own[own["split"] == split], look, _NAMES[split])
+    _error_axis(ax, own[own["split"].isin(looks)])
     _mark_stages(ax, own)
-    ax.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.05), ncols=2)
+    ax.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.05))
     trials = count(own["trial"].nunique(), "trial")
     style.heading(figure, f"Error of {title(strategy)} per epoch", f"n = {trials}. {_BAND}")
     return figure
@@ -46,32 +48,38 @@ def strategy_errors(history: pd.DataFrame, strategy: str) -> Figure:
 
 @style.styled
 def all_errors(history: pd.DataFrame) -> Figure:
-    """Draw the held-out error of every strategy per epoch in one figure.
+    """Draw the held-out error of every strategy per epoch in one figure; without a held-out curve, the train error.
 
     Raises:
         ValueError: the history is empty.
     """
     errors = _errors(history, "")
     by_strategy = {
-        str(name): own[own["split"] == held_out_split(own)] for name, own in errors.groupby("strategy", sort=False)
+        str(name): own[own["split"] == curve_split(own)] for name, own in errors.groupby("strategy", sort=False)
     }
     figure = style.new_figure(height=4.8)
     ax = figure.subplots()
     look = style.looks(by_strategy)
     for name, own in by_strategy.items():
-        trials = count(own["trial"].nunique(), "trial")
-        _band(ax, own, look[name], f"{title(name)} ({trials})")
+        _band(ax, own, look[name], title(name))
     shown = pd.concat(list(by_strategy.values()))
     _error_axis(ax, shown)
-    ax.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3)
-    splits = " and ".join(sorted(shown["split"].unique()))
-    style.heading(figure, f"Held-out error of every strategy per epoch ({splits} images)", _BAND)
+    ax.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2)
+    splits = sorted(shown["split"].unique())
+    what = "Train" if splits == ["train"] else "Held-out"
+    numbers = sorted({own["trial"].nunique() for own in by_strategy.values()})
+    trials = count(numbers[-1], "trial") if len(numbers) == 1 else f"{numbers[0]} to {count(numbers[-1], 'trial')}"
+    note = f"n = {trials}. {_BAND}"
+    note += " There is no held-out curve: no validation split, and no test_curve." if "train" in splits else ""
+    images = "" if splits == ["train"] else f" ({enumerate_words(splits)} images)"
+    style.heading(figure, f"{what} error of every strategy per epoch{images}", note)
     return figure
 
 
-def held_out_split(history: pd.DataFrame) -> str:
-    """The split that the held-out curve is of: validation, or test where no validation split exists."""
-    return "validation" if (history["split"] == "validation").any() else "test"
+def curve_split(history: pd.DataFrame) -> str:
+    """Return the split whose curve is drawn: validation, else test, else train where nothing was held out."""
+    recorded = set(history["split"])
+    return next((split for split in ("validation", "test") if split in recorded), "train")
 
 
 def _errors(history: pd.DataFrame, which: str) -> pd.DataFrame:
@@ -106,7 +114,7 @@ def _error_axis(ax: Axes, rows: pd.DataFrame) -> None:
 
 
 def _log_above_one_percent(ax: Axes, lowest: float, highest: float) -> None:
-    """Straight to 1% (an error can be 0), logarithmic above: 40% and 3% are both readable."""
+    """Make the axis linear up to 1%, since an error can be 0, and logarithmic above: 40% and 3% are both readable."""
     ax.set_yscale("symlog", linthresh=1)
     ticks = [t for t in (0, 0.5, 1, 2, 5, 10, 20, 50, 100) if 0.6 * lowest <= t <= 2 * highest or t == 0 >= lowest]
     ax.set_ylim(max(0.0, 0.8 * lowest if lowest > 1 else 0), min(108, 1.15 * highest))
@@ -115,7 +123,7 @@ def _log_above_one_percent(ax: Axes, lowest: float, highest: float) -> None:
 
 
 def _mark_stages(ax: Axes, own: pd.DataFrame) -> None:
-    """A line where a stage ends (trials may differ), and each stage's name above its epochs."""
+    """Draw a line where a stage ends (trials may differ), and write each stage's name above its epochs."""
     trained = own[own["epoch"] > 0]
     ends = trained.groupby(["stage", "trial"], sort=False)["epoch"].max()
     stages = list(dict.fromkeys(trained["stage"]))

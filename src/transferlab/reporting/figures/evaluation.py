@@ -1,4 +1,7 @@
-"""How one strategy errs: its confusion matrix and whether its confidence can be believed."""
+"""Draws how one strategy errs: its confusion matrix and its reliability diagram.
+
+Shapes: T trials, K classes.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,24 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import PercentFormatter
 
 from transferlab.reporting.figures import style
 from transferlab.reporting.wording import count, title
 
-_COUNTS_UP_TO = 25  # classes; in smaller cells no count can be read
-_NAMES_ON_TOP_UP_TO = 40
+_SHARES_UP_TO = 25  # classes; in smaller cells no share can be read
+_WRAPPED_UP_TO = 14  # classes; in lower rows there is room for one line of a name
+_RANGES_UP_TO = 4  # classes; in smaller cells there is no room for the range over trials
+_NAMES_BELOW_UP_TO = 40
 _ENTRIES_PER_INCH = 3.4  # of the list of confusions, each two lines of text
 
 
 @style.styled
 def confusion_matrix(confusion: pd.DataFrame, strategy: str, classes: Sequence[str] | None = None) -> Figure:
-    """Draw the confusion matrix of one strategy, summed over its trials.
+    """Draw the confusion matrix of one strategy as shares of the true class, mean over trials.
 
-    Colour is the share of a true class's images; the text is the count. With more than 25 classes no count fits into a
-    cell, and the most frequent confusions are listed instead.
+    With more than 25 classes no share fits into a cell, and the most frequent confusions are listed instead.
 
     Args:
         confusion: the confusion table.
@@ -39,80 +44,110 @@ def confusion_matrix(confusion: pd.DataFrame, strategy: str, classes: Sequence[s
     if own.empty:
         raise ValueError(f"the confusion table has no row of strategy {strategy!r}: nothing to draw")
     names = list(classes) if classes is not None else list(dict.fromkeys([*own["truth"], *own["prediction"]]))
-    counts_KK = _matrix(own, names)
-    many = len(names) > _COUNTS_UP_TO
-    height = max(7.2, 1.8 + 0.12 * len(names)) if many else min(7.2, max(4.2, 2.4 + 0.4 * len(names)))
+    counts_TKK = _counts(own, names)
+    share_TKK = counts_TKK / np.maximum(counts_TKK.sum(axis=2, keepdims=True), 1)
+    many = len(names) > _SHARES_UP_TO
+    height = max(6.6, 1.8 + 0.12 * len(names)) if many else 2.2 + max(1.6, 0.34 * len(names))
     figure = style.new_figure(height=height)
-    matrix_ax, *list_ax = figure.subplots(1, 2, width_ratios=[2.5, 1]) if many else [figure.subplots()]
-    _draw_matrix(matrix_ax, counts_KK, names)
+    matrix_ax, *list_ax = figure.subplots(1, 2, width_ratios=[1.9, 1]) if many else [figure.subplots()]
+    _draw_matrix(matrix_ax, share_TKK, names)
     if many:
-        _list_confusions(list_ax[0], counts_KK, names, most=min(25, int((height - 2) * _ENTRIES_PER_INCH)))
-    trials = own["trial"].nunique()
+        most = min(25, int((height - 2) * _ENTRIES_PER_INCH))
+        _list_confusions(list_ax[0], share_TKK.mean(axis=0), names, most)
+    trials, images = len(counts_TKK), counts_TKK.sum() // len(counts_TKK)
+    ranges = " In brackets: lowest to highest trial." if trials > 1 and len(names) <= _RANGES_UP_TO else ""
     style.heading(
         figure,
         f"Which classes {title(strategy)} confuses",
-        f"n = {count(counts_KK.sum(), 'prediction')} of test images: {count(trials, 'trial')}, summed. Colour: share "
-        f"of the true class (a row); {'the most frequent confusions are listed' if many else 'text: count'}.",
+        f"n = {count(images, 'test image')}, mean over {count(trials, 'trial')}. Each row is a true class: "
+        f"which share of its images is called what.{ranges}",
     )
     return figure
 
 
-def _matrix(own: pd.DataFrame, names: list[str]) -> npt.NDArray[np.int64]:
+def _counts(own: pd.DataFrame, names: list[str]) -> npt.NDArray[np.int64]:
+    """Count images by trial, true class and predicted class."""
     unknown = (set(own["truth"]) | set(own["prediction"])) - set(names)
     if unknown:
         raise ValueError(f"the confusion table names classes that are not in the list of classes: {sorted(unknown)}")
-    table = own.pivot_table(index="truth", columns="prediction", values="count", aggfunc="sum", fill_value=0)
-    counts_KK: npt.NDArray[np.int64] = table.reindex(index=names, columns=names, fill_value=0).to_numpy(dtype=np.int64)
-    return counts_KK
+    place = {name: k for k, name in enumerate(names)}
+    trials = own["trial"].astype("category")
+    counts_TKK = np.zeros((len(trials.cat.categories), len(names), len(names)), dtype=np.int64)
+    where = trials.cat.codes.to_numpy(), own["truth"].map(place).to_numpy(), own["prediction"].map(place).to_numpy()
+    np.add.at(counts_TKK, where, own["count"].to_numpy(dtype=np.int64))
+    return counts_TKK
 
 
-def _draw_matrix(ax: Axes, counts_KK: npt.NDArray[np.int64], names: list[str]) -> None:
-    share_KK = counts_KK / np.maximum(counts_KK.sum(axis=1, keepdims=True), 1)
-    many = len(names) > _COUNTS_UP_TO
+def _draw_matrix(ax: Axes, share_TKK: npt.NDArray[np.float64], names: list[str]) -> None:
+    many, numbered = len(names) > _SHARES_UP_TO, len(names) > _NAMES_BELOW_UP_TO
     # The square root keeps a confusion of 3% visible beside a diagonal of 90%.
-    drawn = ax.imshow(share_KK, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1), aspect="auto" if many else "equal")
-    bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.5, aspect=25, pad=0.02, format=PercentFormatter(1.0))
-    bar.set_ticks([0, 0.05, 0.2, 0.5, 1])
-    bar.set_label("share of the true class")
-    bar.outline.set_visible(False)
+    drawn = ax.imshow(share_TKK.mean(axis=0), cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1), aspect="auto")
     ax.set(xlabel="predicted class", ylabel="true class")
-    size = 8.5 if not many else max(5.5, 8.5 - len(names) / 30)
-    numbered = len(names) > _NAMES_ON_TOP_UP_TO
-    shown = [style.label(name, 18 if many else 24) for name in names]
-    rows = [f"{name}  {i}" for i, name in enumerate(shown)] if numbered else shown
-    ax.set_yticks(range(len(names)), rows, fontsize=size)
+    size = 8.5 if not many else max(5.0, 8.0 - len(names) / 30)
+    shown = style.labels(names, 16 if many else 22)
+    rows = [style.wrapped(name, 22) for name in names] if len(names) <= _WRAPPED_UP_TO else shown
+    ax.set_yticks(
+        range(len(names)), [f"{name}  {i}" for i, name in enumerate(shown)] if numbered else rows, fontsize=size
+    )
     if numbered:
         places = range(0, len(names), 5)
         ax.set_xticks(places, [str(i) for i in places], fontsize=7)
         ax.set_xlabel("predicted class (its number at the left)")
+    elif len(names) <= _RANGES_UP_TO:
+        ax.set_xticks(range(len(names)), [style.wrapped(name, 60 // len(names)) for name in names], fontsize=size)
     else:
-        turn = {"rotation": 90} if many else {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+        turn = (
+            {"rotation": 90}
+            if len(names) > _WRAPPED_UP_TO
+            else {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+        )
         ax.set_xticks(range(len(names)), shown, fontsize=size, **turn)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
-    if not many:
-        _write_counts(ax, counts_KK, share_KK)
+    if many:
+        _share_bar(ax, drawn)
+    else:
+        _write_shares(ax, share_TKK)
 
 
-def _write_counts(ax: Axes, counts_KK: npt.NDArray[np.int64], share_KK: npt.NDArray[np.float64]) -> None:
-    size = 9.5 if len(counts_KK) <= 12 else 6.5
-    for i, j in np.argwhere(counts_KK > 0):
-        colour = "white" if share_KK[i, j] > 0.4 else style.INK
-        ax.text(j, i, f"{counts_KK[i, j]:,}", ha="center", va="center", fontsize=size, color=colour)
+def _share_bar(ax: Axes, drawn: AxesImage) -> None:
+    bar = ax.figure.colorbar(
+        drawn, ax=ax, location="top", shrink=0.6, aspect=35, pad=0.02, format=PercentFormatter(1.0)
+    )
+    bar.set_ticks([0, 0.05, 0.2, 0.5, 1])
+    bar.set_label("share of the true class", fontsize=8)
+    bar.outline.set_visible(False)
 
 
-def _list_confusions(ax: Axes, counts_KK: npt.NDArray[np.int64], names: list[str], most: int) -> None:
+def _write_shares(ax: Axes, share_TKK: npt.NDArray[np.float64]) -> None:
+    mean_KK, low_KK, high_KK = share_TKK.mean(axis=0), share_TKK.min(axis=0), share_TKK.max(axis=0)
+    size = 10 if len(mean_KK) <= _RANGES_UP_TO else 8 if len(mean_KK) <= 12 else 5.5
+    for i, j in np.argwhere(mean_KK > 0):
+        colour = "white" if mean_KK[i, j] > 0.4 else style.INK
+        text = _percent(mean_KK[i, j], len(mean_KK) <= 12)
+        if len(mean_KK) <= _RANGES_UP_TO:
+            text = f"{100 * mean_KK[i, j]:.1f}%"
+            text += f"\n[{100 * low_KK[i, j]:.1f}, {100 * high_KK[i, j]:.1f}]" if len(share_TKK) > 1 else ""
+        ax.text(j, i, text, ha="center", va="center", fontsize=size, color=colour)
+
+
+def _percent(share: float, unit: bool) -> str:
+    text = "<1" if share < 0.01 else f"{100 * share:.0f}"
+    return f"{text}%" if unit else text
+
+
+def _list_confusions(ax: Axes, share_KK: npt.NDArray[np.float64], names: list[str], most: int) -> None:
     ax.set_axis_off()
     ax.set_title("Most frequent\nconfusions", fontsize=9)
-    wrong_KK = counts_KK * (1 - np.eye(len(names), dtype=np.int64))
-    order = np.argsort(wrong_KK, axis=None, kind="stable")[::-1][:most]
+    wrong_KK = share_KK * (1 - np.eye(len(names)))
+    order = np.argsort(-wrong_KK, axis=None, kind="stable")[:most]
     lines = []
     for i, j in zip(*np.unravel_index(order, wrong_KK.shape), strict=True):
         if wrong_KK[i, j]:
-            share = wrong_KK[i, j] / counts_KK[i].sum()
-            truth, prediction = style.label(names[i], 22), style.label(names[j], 17)
-            lines.append(f"{truth}\n  → {prediction}: {wrong_KK[i, j]:,} ({share:.0%})")
-    ax.text(0, 1, "\n".join(lines) or "none", transform=ax.transAxes, va="top", fontsize=7.5, linespacing=1.35)
+            lines.append(
+                f"{style.label(names[i], 20)}\n  → {style.label(names[j], 14)}: {_percent(wrong_KK[i, j], True)}"
+            )
+    ax.text(0, 1, "\n".join(lines) or "none", transform=ax.transAxes, va="top", fontsize=7, linespacing=1.35)
 
 
 @style.styled
@@ -136,7 +171,7 @@ def reliability(predictions: pd.DataFrame, strategy: str, bins: int = 10) -> Fig
     right = (own["truth"] == own["prediction"]).to_numpy()
     binned = pd.DataFrame({"confidence": confidence, "right": right, "trial": own["trial"].to_numpy()})
     binned["bin"] = np.minimum((confidence * bins).astype(int), bins - 1)
-    figure = style.new_figure(height=5.0)
+    figure = style.new_figure(height=4.8)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
     _calibration(above, binned)
     below.hist(confidence, bins=np.linspace(0, 1, bins + 1), color=style.HELD_OUT, edgecolor="white")
@@ -146,8 +181,8 @@ def reliability(predictions: pd.DataFrame, strategy: str, bins: int = 10) -> Fig
     style.heading(
         figure,
         f"Can {title(strategy)}'s confidence be believed?",
-        f"n = {count(images, 'test image')}, {count(trials, 'trial')}, {bins} bins. Below the diagonal: surer than "
-        "right. Bars: lowest to highest trial. A small dot: few predictions, little to go by.",
+        f"n = {count(images, 'test image')}, {count(trials, 'trial')}, {bins} bins. Below the diagonal: too sure. "
+        "Bars: lowest to highest trial. Small dot: few predictions, so little to go by.",
     )
     return figure
 
@@ -156,7 +191,7 @@ def _calibration(ax: Axes, binned: pd.DataFrame) -> None:
     pooled = binned.groupby("bin").agg(confidence=("confidence", "mean"), right=("right", "mean"), n=("right", "size"))
     per_trial = binned.groupby(["bin", "trial"])["right"].mean().groupby("bin").agg(["min", "max"])
     ax.plot([0, 1], [0, 1], color=style.GREY, linewidth=1, linestyle=(0, (4, 3)))
-    ax.text(0.86, 0.77, "as sure as right", color=style.GREY, fontsize=8)
+    ax.text(0.84, 0.74, "as sure as right", color=style.GREY, fontsize=8, ha="left")
     ax.vlines(pooled["confidence"], per_trial["min"], per_trial["max"], color=style.HELD_OUT, linewidth=1.2)
     size = 12 + 130 * pooled["n"] / pooled["n"].sum()
     ax.scatter(pooled["confidence"], pooled["right"], s=size, color=style.HELD_OUT, zorder=3, clip_on=False)

@@ -1,4 +1,4 @@
-"""Photographs: a labelled batch as it comes, the same photographs augmented, and test photographs with predictions.
+"""Draws photographs: a labelled batch, the same photographs augmented, and test photographs with predictions.
 
 Shapes: H height, W width, C channels (1 or 3), V views of one photograph. All images are uint8.
 """
@@ -19,55 +19,60 @@ from transferlab.reporting.wording import count, title
 
 Image = npt.NDArray[np.uint8]
 RIGHT, WRONG = "#1a7f5a", "#c0392b"
+_LETTERS = 22  # of 8.5 points below a photograph, four in a row
+_FILE_SIZE = 6.5  # points
 
 
 @style.styled
-def labelled_batch(images: Sequence[Image], classes: Sequence[str], columns: int = 6) -> Figure:
-    """Draw photographs as they come, each with its class; they may differ in size.
+def labelled_batch(images: Sequence[Image], classes: Sequence[str], paths: Sequence[str], columns: int = 4) -> Figure:
+    """Draw photographs as they are stored, each with its class and file name; they may differ in size.
 
     Args:
         images: uint8 arrays of shape (H, W, C).
         classes: the class name of each.
+        paths: the path of each; its last part is shown.
         columns: photographs in a row.
 
     Raises:
-        ValueError: there are no images, or not one class name per image.
+        ValueError: there are no images, or not one class name and one path per image.
     """
-    _same_length(images=images, classes=classes)
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
-    figure = style.new_figure(height=0.8 + rows * (style.WIDTH_INCHES / columns + 0.2))
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for i, (image_HWC, name) in enumerate(zip(images, classes, strict=True)):
-        _show(axes[i], image_HWC)
-        axes[i].set_title(_fit(name, columns), fontsize=8.5, fontweight="normal", loc="center", pad=4)
-    _blank(axes[len(images) :])
+    _same_length(images=images, classes=classes, paths=paths)
+    figure, axes = _grid(len(images), columns, text_inches=0.42)
+    for ax, image_HWC, name, path in zip(axes, images, classes, paths, strict=False):
+        _show(ax, image_HWC)
+        ax.set_title(style.wrapped(name, _LETTERS), fontsize=8.5, fontweight="normal", loc="left", pad=3)
+        ax.set_xlabel(_file(path), fontsize=_FILE_SIZE, color=style.GREY, loc="left", labelpad=2)
     style.heading(figure, f"{count(len(images), 'photograph')} of the data with their classes, not augmented")
     return figure
 
 
 @style.styled
-def augmented_views(images: Sequence[Image], views: Sequence[npt.NDArray[np.uint8]], classes: Sequence[str]) -> Figure:
+def augmented_views(
+    images: Sequence[Image], views: Sequence[npt.NDArray[np.uint8]], classes: Sequence[str], paths: Sequence[str]
+) -> Figure:
     """Draw each photograph beside augmented views of it, as training sees them.
 
     Args:
         images: uint8 arrays of shape (H, W, C), not augmented.
         views: for each image a uint8 array of shape (V, H, W, C); V is the same for all.
         classes: the class name of each image.
+        paths: the path of each image; its last part is shown.
 
     Raises:
-        ValueError: there are no images, or the three differ in length.
+        ValueError: there are no images, or the four differ in length.
     """
-    _same_length(images=images, views=views, classes=classes)
+    _same_length(images=images, views=views, classes=classes, paths=paths)
     columns = 1 + max(len(of_one) for of_one in views)
     cell = min(1.3, style.WIDTH_INCHES / (columns + 0.3))
-    figure = style.new_figure(height=1.0 + len(images) * cell)
-    axes = figure.subplots(len(images), columns, squeeze=False, width_ratios=[1.12] + [1] * (columns - 1))
-    for row, image_HWC, views_VHWC, name in zip(axes, images, views, classes, strict=True):
+    figure = style.new_figure(height=1.1 + len(images) * (cell + 0.22))
+    axes = figure.subplots(len(images), columns, squeeze=False)
+    for row, image_HWC, views_VHWC, name, path in zip(axes, images, views, classes, paths, strict=True):
         for ax, shown_HWC in zip(row, [image_HWC, *views_VHWC], strict=False):
             _show(ax, shown_HWC)
         _blank(row[1 + len(views_VHWC) :])
-        row[0].set_ylabel(style.label(name, 16), fontsize=8.5)
+        row[0].set_ylabel(style.wrapped(name, 14), fontsize=8)
+        row[0].set_xlabel(_file(path, 60), fontsize=_FILE_SIZE, color=style.GREY, loc="left", labelpad=2)
+        row[0].xaxis.label.set_in_layout(False)  # it may run on below the views
     axes[0, 0].set_title("as it is", loc="center", fontweight="normal")
     axes[0, 1].set_title("augmented", loc="center", fontweight="normal")
     style.heading(
@@ -78,7 +83,7 @@ def augmented_views(images: Sequence[Image], views: Sequence[npt.NDArray[np.uint
     return figure
 
 
-def pick_examples(predictions: pd.DataFrame, strategy: str, most: int = 18) -> pd.DataFrame:
+def pick_examples(predictions: pd.DataFrame, strategy: str, most: int = 16) -> pd.DataFrame:
     """Choose test images to look at: the surest mistakes of the first trial, then right ones spread over confidence.
 
     Args:
@@ -87,11 +92,13 @@ def pick_examples(predictions: pd.DataFrame, strategy: str, most: int = 18) -> p
         most: images to choose; at most half of them are mistakes while there are enough right ones.
 
     Returns:
-        Rows of predictions with a column `confidence`, the probability of the predicted class.
+        Rows of predictions with two more columns: `confidence`, the probability of the predicted class, and `trials`,
+        the number of trials.
     """
     own = predictions[predictions["strategy"] == strategy]
     first = own[own["trial"] == own["trial"].min()].copy()
     first["confidence"] = first.filter(regex="^p_").max(axis=1)
+    first["trials"] = own["trial"].nunique()
     first = first.sort_values(["confidence", "path"], ascending=False)
     is_right = first["truth"] == first["prediction"]
     wrong, right = first[~is_right], first[is_right]
@@ -102,45 +109,59 @@ def pick_examples(predictions: pd.DataFrame, strategy: str, most: int = 18) -> p
 
 
 @style.styled
-def prediction_grid(images: Sequence[Image], examples: pd.DataFrame, columns: int = 6) -> Figure:
-    """Draw test photographs with truth, prediction and confidence; a mistake has a cross and a thick broken frame.
+def prediction_grid(images: Sequence[Image], examples: pd.DataFrame, columns: int = 4) -> Figure:
+    """Draw test photographs with truth, prediction, confidence and file name; a mistake has a cross and a broken frame.
 
     Args:
         images: uint8 arrays of shape (H, W, C), one per row of `examples`.
-        examples: columns strategy, trial, truth, prediction, confidence (0..1), as `pick_examples` returns them.
+        examples: columns strategy, trial (from 0), trials, path, truth, prediction, confidence (0..1), as
+            `pick_examples` returns them.
         columns: photographs in a row.
 
     Raises:
         ValueError: there are no images, or not one per row.
     """
     _same_length(images=images, examples=examples)
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
-    figure = style.new_figure(height=0.9 + rows * (style.WIDTH_INCHES / columns + 0.5))
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    figure, axes = _grid(len(images), columns, text_inches=0.62)
     for ax, image_HWC, row in zip(axes, images, examples.to_dict("records"), strict=False):
-        _show_prediction(ax, image_HWC, row, columns)
-    _blank(axes[len(images) :])
+        _show_prediction(ax, image_HWC, row)
     first = examples.iloc[0]
     right = int((examples["truth"] == examples["prediction"]).sum())
     style.heading(
         figure,
-        f"What {title(first['strategy'])} says about {count(len(images), 'test photograph')} (trial {first['trial']})",
+        f"What {title(first['strategy'])} says about {count(len(images), 'test photograph')} "
+        f"(trial {first['trial'] + 1} of {first['trials']})",
         f"✗ and a broken frame: wrong ({len(images) - right} shown, the surest mistakes). ✓: right ({right} shown, "
         "from sure to unsure). Percent: confidence. Chosen to be looked at: the shares say nothing about accuracy.",
     )
     return figure
 
 
-def _show_prediction(ax: Axes, image_HWC: Image, row: dict[Any, Any], columns: int) -> None:
+def _show_prediction(ax: Axes, image_HWC: Image, row: dict[Any, Any]) -> None:
     _show(ax, image_HWC)
     is_right = row["truth"] == row["prediction"]
-    said = f"{'✓' if is_right else '✗'} {_fit(row['prediction'], columns, 72)} {row['confidence']:.0%}"
-    below = "" if is_right else f"\nis {_fit(row['truth'], columns, 108)}"
+    said = f"{'✓' if is_right else '✗'} {style.label(row['prediction'], _LETTERS - 7)} {row['confidence']:.0%}"
+    below = "" if is_right else f"\nis {style.label(row['truth'], _LETTERS - 3)}"
     ax.set_xlabel(said + below, fontsize=8, color=RIGHT if is_right else WRONG, loc="left")
+    ax.set_title(_file(row["path"]), fontsize=_FILE_SIZE, color=style.GREY, fontweight="normal", pad=3)
     for spine in ax.spines.values():
         spine.set(visible=True, edgecolor=RIGHT if is_right else WRONG)
         spine.set(linewidth=1.0 if is_right else 2.6, linestyle="-" if is_right else (0, (3, 1.5)))
+
+
+def _grid(cells: int, columns: int, text_inches: float) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure and its axes for photographs in rows, each with `text_inches` of text above and below."""
+    columns = min(columns, cells)
+    rows = -(-cells // columns)
+    figure = style.new_figure(height=0.8 + rows * (min(style.WIDTH_INCHES / columns, 2.4) + text_inches))
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    _blank(axes[cells:])
+    return figure, list(axes[:cells])
+
+
+def _file(path: str, letters: int = 24) -> str:
+    """Return the last part of a path, as it can be drawn."""
+    return style.label(path.rpartition("/")[2], letters)
 
 
 def _show(ax: Axes, image_HWC: Image) -> None:
@@ -156,10 +177,6 @@ def _show(ax: Axes, image_HWC: Image) -> None:
 def _blank(axes: Iterable[Axes]) -> None:
     for ax in axes:
         ax.set_axis_off()
-
-
-def _fit(name: str, columns: int, letters: int = 120) -> str:
-    return style.label(name, max(8, letters // columns))
 
 
 def _same_length(**given: Any) -> None:

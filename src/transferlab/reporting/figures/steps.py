@@ -1,4 +1,4 @@
-"""What happened at every optimizer step: the learning rate and the loss."""
+"""Draws the learning rate and the loss of every optimizer step."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ def learning_rates(steps: pd.DataFrame) -> Figure:
                     linewidth=width, alpha=0.9, label=text)  # fmt: skip
     _value_axis(ax, steps["learning_rate"].to_numpy())
     ax.set(xlabel="optimizer step (over all stages)", ylabel="learning rate")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    ax.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2)
     most = int(steps.groupby("strategy")["trial"].nunique().max())
     style.heading(
         figure,
         "Learning rate of every step",
-        f"A line per trial (up to {count(most, 'trial')}); where schedules agree they overlap. "
-        "Layers with a scale of their own use this rate times their scale. A log axis leaves out the lowest 1%.",
+        f"One line per trial (up to {count(most, 'trial')}); lines of equal schedules overlap. Layers with a scale of "
+        "their own use this rate times their scale. A logarithmic axis leaves out the lowest 1%.",
     )
     return figure
 
 
 @style.styled
 def step_losses(steps: pd.DataFrame) -> Figure:
-    """Draw the training loss of every step: thin as it was, thick smoothed, a panel per strategy.
+    """Draw the training loss of every step, raw (thin) and smoothed (thick), in a panel per strategy.
 
     Args:
         steps: the steps table.
@@ -90,7 +90,7 @@ def _losses(ax: Axes, own: pd.DataFrame, look: style.Look, name: str) -> None:
         smooth.append(one.set_index("step")["loss"].ewm(halflife=half_life).mean())
     mean = pd.concat(smooth, axis=1).mean(axis=1)
     ax.plot(mean.index, mean, color=look.colour, linewidth=1.9)
-    ax.set_title(f"{title(name)} ({count(own['trial'].nunique(), 'trial')})", loc="left")
+    ax.set_title(style.label(title(name), 30), loc="left")
     ax.set(xlabel="optimizer step", ylabel="cross-entropy loss")
     style.light_grid(ax)
 

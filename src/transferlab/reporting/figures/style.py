@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import textwrap
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec
 
@@ -24,7 +24,8 @@ DASHES: tuple[Any, ...] = (
     "-", (0, (6, 2)), (0, (2, 1.2)), (0, (8, 2, 2, 2)), (0, (1, 1)), (0, (4, 1, 1, 1, 1, 1)), "-.",
 )  # fmt: skip
 
-WIDTH_INCHES, DPI = 8.0, 150  # 1200 px: a page's width on a usual screen, and sharp at half of it
+# 1200 px: a page's width on a usual screen. At the 400 px of a phone, 9 points are still 8 px high.
+WIDTH_INCHES, DPI = 6.0, 200
 _FALLBACK_FONTS = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK TC", "Noto Sans CJK KR", "Source Han Sans SC",
     "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "SimHei",
@@ -35,7 +36,7 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True)
 class Look:
-    """How one strategy is drawn everywhere: told apart by colour, marker and dash pattern."""
+    """The colour, marker and dash pattern of one strategy, the same in every figure."""
 
     colour: str
     marker: str
@@ -43,7 +44,7 @@ class Look:
 
 
 def looks(strategies: Iterable[str]) -> dict[str, Look]:
-    """A look per strategy. It depends on the set of names alone, so that figures of any table agree."""
+    """Choose a look for each strategy. It depends on the set of names alone, so figures of any table agree."""
     return {name: _look(i) for i, name in enumerate(sorted(set(strategies)))}
 
 
@@ -54,13 +55,13 @@ def _look(i: int) -> Look:
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Decorate a function that draws a figure: it gets our fonts and sizes and leaves matplotlib's alone."""
+    """Decorate a function that draws a figure with our fonts and sizes, and leave matplotlib's own settings alone."""
 
     @functools.wraps(draw)
     def draw_styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with rc_context(rc=_settings()):
             figure = draw(*args, **kwargs)
-            figure.draw_without_rendering()  # ticks are made at the first draw and would take the user's settings there
+            figure.draw_without_rendering()  # the first draw makes ticks, with the settings of its time
         return figure
 
     return draw_styled
@@ -80,21 +81,21 @@ def _settings() -> Any:
 
 
 def new_figure(height: float, width: float = WIDTH_INCHES) -> Figure:
-    """An empty figure of `width` x `height` inches that lays itself out."""
+    """Return an empty figure of `width` x `height` inches that lays itself out."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def heading(figure: Figure, text: str, note: str = "") -> None:
-    """A left-aligned headline that says what is shown, and a grey line at the foot with n and how to read it."""
-    figure.suptitle(text, x=0.012, ha="left")
+    """Write a headline that says what is shown, and a grey note at the foot with n and how to read the figure."""
+    width = figure.get_figwidth()
+    figure.suptitle(textwrap.fill(text, round(10.6 * width)), x=0.012, ha="left")
     if note:
-        lines = textwrap.fill(note, round(15.5 * figure.get_figwidth()))
-        figure.supxlabel(lines, x=0.012, ha="left", fontsize=8.5, color=GREY)
+        figure.supxlabel(textwrap.fill(note, round(15.5 * width)), x=0.012, ha="left", fontsize=8.5, color=GREY)
 
 
 @functools.cache
 def font_families() -> tuple[str, ...]:
-    """DejaVu Sans (it comes with matplotlib), then every installed font of a short list for other scripts."""
+    """List DejaVu Sans (it comes with matplotlib), then every installed font of a short list for other scripts."""
     installed = set(font_manager.get_font_names())
     return ("DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed))
 
@@ -106,23 +107,52 @@ def _drawable() -> frozenset[int]:
 
 
 def label(text: str, longest: int = 28) -> str:
-    r"""A user's name as it can be drawn: one line, at most `longest` characters, what no font has as `\u732b`."""
+    r"""Return a user's name as it can be drawn: on one line, cut in the middle if it is too long.
+
+    Both ends stay, since names often differ in their last word: `Bombus terrestris` and `Bombus pascuorum`. A character
+    that no font has becomes its escape, such as `\u732b`.
+    """
     one_line = " ".join("".join(" " if unicodedata.category(c).startswith("C") else c for c in text).split())
-    short = one_line if _width(one_line) <= longest else _cut(one_line, longest - 1) + "…"
+    short = one_line if _width(one_line) <= longest else _cut(one_line, longest)
     return "".join(c if ord(c) in _drawable() else c.encode("unicode_escape").decode() for c in short)
 
 
+def labels(names: Sequence[str], longest: int = 28) -> list[str]:
+    """Return a label for each name; names that would look the same get longer labels until they differ."""
+    shown = [label(name, longest) for name in names]
+    widest = max(map(_width, names), default=0)
+    while len(set(shown)) < len(set(names)) and longest < widest:
+        longest += 4
+        shown = [
+            label(name, longest) if shown.count(short) > 1 else short for name, short in zip(names, shown, strict=True)
+        ]
+    return shown
+
+
+def wrapped(text: str, letters: int, lines: int = 2) -> str:
+    """Return a name on at most `lines` lines of `letters` characters each, whole if it fits, else cut in the middle."""
+    whole = textwrap.wrap(label(text, 10_000), letters, break_long_words=False)
+    if len(whole) <= lines and all(_width(line) <= letters for line in whole):
+        return "\n".join(whole)
+    return "\n".join(textwrap.wrap(label(text, letters * lines), letters)[:lines])
+
+
 def _width(text: str) -> int:
-    """Letters' widths in a line, where a Chinese character takes as much as two Latin letters."""
+    """Count a line's letters, where a Chinese character is as wide as two Latin letters."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def _cut(text: str, longest: int) -> str:
-    while _width(text) > longest:
-        text = text[:-1]
-    return text
+    """Replace the middle by an ellipsis; the beginning and the end keep about half of `longest` each."""
+    head, tail = text[: len(text) // 2], text[len(text) // 2 :]
+    while _width(head) + 1 + _width(tail) > longest and (head or tail):
+        if _width(head) > _width(tail):
+            head = head[:-1]
+        else:
+            tail = tail[1:]
+    return f"{head.rstrip()}…{tail.lstrip()}"
 
 
 def light_grid(axes: Axes, axis: Any = "y") -> None:
-    """Hairlines behind the data along one axis."""
+    """Draw hairlines behind the data along one axis."""
     axes.grid(True, axis=axis)
