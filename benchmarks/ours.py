@@ -166,18 +166,25 @@ def network_in_training(strategy: Strategy, data: Data) -> nn.Module:
     """The network on the device, in our memory format, as the strategy's first stage trains it."""
     begin = initial(strategy.model, strategy.input, data)
     model = factory.fresh(begin, 0, machine())
-    freezing.apply(model, next(iter(strategy.stages.values())).trainable, begin.header["head"])
+    freezing.apply(model, next(iter(strategy.stages.values())).trainable, begin.header.head)
     freezing.train_mode(model)
     return model
+
+
+def library_network(model: Model, classes: int, size: int) -> nn.Module:
+    """Build the network as its library makes it, randomly initialised."""
+    family, short = registry.family_of(model.name)
+    network: nn.Module = family.build(short, classes, size)
+    return network
 
 
 def plain_network(strategy: Strategy, data: Data, seed: int) -> tuple[nn.Module, nn.Module]:
     """The network as its library makes it, with the strategy's initial weights, and its head."""
     begin = initial(strategy.model, strategy.input, data, seed)
-    size = begin.header["view"]["size"]
-    model: nn.Module = strategy.model.family.build(strategy.model.short_name, len(data.classes), size)
+    size = begin.header.view.size
+    model: nn.Module = library_network(strategy.model, len(data.classes), size)
     model.load_state_dict(begin.tensors)
-    (head,) = begin.header["head"]
+    (head,) = begin.header.head
     return model.to(machine().device), model.get_submodule(head)
 
 
@@ -199,12 +206,12 @@ def with_weights(model: Model, folder: Path) -> Model:
     """
     if model.weights is not None:
         return model
-    file = folder / f"{model.short_name}.pth"
+    file = folder / f"{model.name.replace('/', '_')}.pth"
     torch.manual_seed(0)
-    torch.save(model.family.build(model.short_name, 1000, 224).state_dict(), file)
+    torch.save(library_network(model, 1000, 224).state_dict(), file)
     return replace(model, weights=str(file))
 
 
 def imagenet_weights(model: Model) -> dict[str, Tensor]:
     """The pretrained tensors with all their classes, under the names of the library's own network."""
-    return registry.pretrained(model, model.family.build(model.short_name, 1000, 224), head=())
+    return registry.pretrained(model, library_network(model, 1000, 224), head=(), size=224)

@@ -21,12 +21,13 @@ from benchmarks.faults.row import NOTHING, UNNOTICED, Row, crashed, is_told, row
 from transferlab.core.data.store import ImageStore
 from transferlab.core.files.hashing import digest
 from transferlab.core.models.backbones import weights
-from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.core.models.checkpoint import Checkpoint, CheckpointHeader
 from transferlab.core.training import state
 from transferlab.core.training.spec import TrialSpec
 from transferlab.core.training.trial import train_trial
 
 TENSORS = {"conv.weight": torch.arange(300.0).reshape(10, 30), "bn.num_batches_tracked": torch.tensor(7)}
+HEADER = CheckpointHeader(model="transferlab/convnet", weights=None, classes=("ant", "bee"), view=VIEW, head=("head",))
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _gist(text: str) -> str:
 
 def _checkpoint(folder: Path, rng: np.random.Generator) -> Stored:
     file = folder / "trial_0.safetensors"
-    file.write_bytes(Checkpoint(TENSORS, {"classes": ["ant", "bee"]}).to_bytes())
+    file.write_bytes(Checkpoint(TENSORS, HEADER).to_bytes())
 
     def read() -> str:
         found = Checkpoint.read(file)

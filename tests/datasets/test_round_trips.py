@@ -1,5 +1,6 @@
 """Every dataset gives back what was saved, and Kedro-Viz a preview of it."""
 
+import dataclasses
 import json
 import pickle
 from pathlib import Path
@@ -8,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from dataset_kinds import KINDS, NEW, TABLE, checkpoint, figure, version
 from kedro.io import DatasetError
 from PIL import Image
 
 from transferlab.core.data.store import ImageStore, Resize, StoreWriter
+from transferlab.core.models.checkpoint import CheckpointError
 from transferlab.datasets.checkpoints import CheckpointDataset, TrialsDataset
 from transferlab.datasets.document import FigureDataset, JSONDataset, PageDataset
 from transferlab.datasets.folders import FolderDataset, UnfinishedTrials
@@ -65,7 +68,7 @@ def test_checkpoints_come_back_trial_by_trial(tmp_path):
         version(TrialsDataset, tmp_path / "checkpoints", NEW),
     )
     single.save(checkpoint())
-    several.save({trial: checkpoint(trial) for trial in (0, 1, 10)})
+    several.save({trial: checkpoint(trial, trial) for trial in (0, 1, 10)})
     assert single.load().header == checkpoint().header
     stored = several.load()
     assert list(stored) == [0, 1, 10], "in the order of numbers"
@@ -149,3 +152,48 @@ def test_metadata_of_the_catalog_is_kept(tmp_path):
     metadata = {"kedro-viz": {"layer": "raw"}}
     for dataset, name, _ in KINDS.values():
         assert dataset(filepath=str(tmp_path / name), metadata=metadata).metadata == metadata
+
+
+@pytest.fixture
+def trials(tmp_path):
+    """Three trials of `scratch`, as the catalog names them."""
+    dataset = TrialsDataset(filepath=str(tmp_path / "checkpoints"), strategy="scratch")
+    dataset.save({trial: checkpoint(trial, trial) for trial in range(3)})
+    return dataset.load()
+
+
+def test_swapped_trials_are_noticed(trials):
+    one, other = trials.folder / "trial_0.safetensors", trials.folder / "trial_1.safetensors"
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"trial_0\.safetensors: it is that of trial 1, not of trial 0; .*train"):
+        dict(trials)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"trial": 7}, "it is that of trial 7, not of trial 2"),
+        ({"trial": None}, "it is that of trial None"),
+        ({"strategy": "tuned"}, "it is that of the strategy 'tuned', not of 'scratch'"),
+    ],
+)
+def test_a_checkpoint_of_another_trial_or_strategy_is_refused(trials, changes, told):
+    stranger = dataclasses.replace(checkpoint(), header=dataclasses.replace(trials[2].header, **changes))
+    (trials.folder / "trial_2.safetensors").write_bytes(stranger.to_bytes())
+    with pytest.raises(CheckpointError, match=rf"trial_2\.safetensors: {told}.*kedro run --nodes=scratch\.train"):
+        dict(trials)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1.5]", '["0"]', "["])
+def test_a_list_of_trials_that_cannot_be_read_is_named(trials, content):
+    (trials.folder / "trials.json").write_text(content)
+    with pytest.raises(DatasetError, match=r"trials\.json .*--nodes=scratch\.train"):
+        len(trials)
+
+
+def test_the_catalog_says_whose_checkpoints_they_are():
+    catalog = yaml.safe_load((Path(__file__).parents[2] / "conf" / "base" / "catalog.yml").read_text())
+    for name in ("{strategy}.checkpoints", "{strategy}.initial_model"):
+        assert catalog[name]["strategy"] == "{strategy}"

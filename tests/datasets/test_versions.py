@@ -87,6 +87,7 @@ SLOW_SAVE = """
 import sys, time
 from pathlib import Path
 from kedro.io import Version
+from tiny import header
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.datasets.checkpoints import TrialsDataset
 from transferlab.datasets.table import TableDataset
@@ -102,7 +103,7 @@ if kind == "table":
     TableDataset(filepath=path, version=Version(None, version)).save(Slow())
 else:
     import torch
-    whole = Checkpoint({"w": torch.zeros(2)}, {})
+    whole = Checkpoint({"w": torch.zeros(2)}, header(trial=0))
     TrialsDataset(filepath=path, version=Version(None, version)).save({0: whole, 1: Slow()})
 """
 
@@ -137,6 +138,7 @@ SAVE_ALL = """
 import json, sys
 import pandas as pd, torch
 from kedro.io import DatasetError, Version
+from tiny import header
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.datasets.checkpoints import TrialsDataset
 from transferlab.datasets.table import TableDataset
@@ -144,7 +146,7 @@ from transferlab.datasets.table import TableDataset
 folder, who = sys.argv[1:]
 kinds = {
     "table.csv": (TableDataset, pd.DataFrame({"who": [who] * 50})),
-    "checkpoints": (TrialsDataset, {0: Checkpoint({"w": torch.zeros(50)}, {"who": who})}),
+    "checkpoints": (TrialsDataset, {0: Checkpoint({"w": torch.zeros(50)}, header(trial=0, strategy=who))}),
 }
 print("ready", flush=True)
 sys.stdin.readline()
@@ -182,13 +184,13 @@ def test_of_two_processes_that_save_the_same_version_one_does_and_the_other_is_t
         if name == "table.csv":
             saved_by = set(version(TableDataset, tmp_path / name, OTHER, load=number).load()["who"])
         else:
-            saved_by = {version(TrialsDataset, tmp_path / name, OTHER, load=number).load()[0].header["who"]}
+            saved_by = {version(TrialsDataset, tmp_path / name, OTHER, load=number).load()[0].header.strategy}
         assert saved_by == set(savers) - {loser}
 
 
 def test_a_trial_that_is_lost_is_missed(tmp_path):
     dataset = version(TrialsDataset, tmp_path / "checkpoints", NEW)
-    dataset.save({0: checkpoint(), 1: checkpoint(), 3: checkpoint()})
+    dataset.save({trial: checkpoint(trial=trial) for trial in (0, 1, 3)})
     stored = dataset.load()
     (stored.folder / "trial_1.safetensors").unlink()
     assert list(stored) == [0, 1, 3]

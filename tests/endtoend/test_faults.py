@@ -109,7 +109,7 @@ def test_what_diverged_trials_had_is_kept_but_is_no_version_and_goes_when_they_f
     assert done.returncode == 0, done.stderr
     assert set(folder.iterdir()) == kept
     assert tiny.versions("06_models/{}/staged/checkpoints") == versions
-    assert [Checkpoint.read(file).header["epoch"] for file in kept] == [1, 1]
+    assert [Checkpoint.read(file).header.epoch for file in kept] == [1, 1]
     tiny.run("--nodes=staged.train")
     assert list(folder.iterdir()) == []
 

@@ -76,8 +76,8 @@ def test_a_strategy_without_stages_is_measured_but_not_trained(tiny):
 
 def test_a_checkpoint_alone_predicts_as_the_run_did(tiny):
     checkpoint = Checkpoint.read(tiny.file("06_models/{}/scratch/checkpoints", 0) / "trial_1.safetensors")
-    assert checkpoint.header["strategy"] == "scratch"
-    assert checkpoint.header["classes"] == ["circle", "square", "stripes"]
+    assert checkpoint.header.strategy == "scratch"
+    assert checkpoint.header.classes == ("circle", "square", "stripes")
     predictions = tiny.table("07_model_output/{}/scratch/predictions.parquet", 0)
     rows = predictions[predictions["trial"] == 1].head(8)
     found = predict(checkpoint, [tiny.root / "images" / path for path in rows["path"]])

@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
+from tiny import header
 
 from transferlab.core.models.backbones import weights
 from transferlab.core.models.backbones.weights import WeightsError
@@ -21,7 +22,7 @@ TENSORS = {"a.weight": torch.rand(2, 3), "a.steps": torch.tensor(7)}
 
 def written(folder):
     """One file of each kind that is read again."""
-    (folder / "checkpoint.safetensors").write_bytes(Checkpoint(TENSORS, {"classes": ["ant", "bee"]}).to_bytes())
+    (folder / "checkpoint.safetensors").write_bytes(Checkpoint(TENSORS, header()).to_bytes())
     (folder / "weights.safetensors").write_bytes(save(TENSORS))
     torch.save(TENSORS, folder / "weights.pth")
     torch.save({"fc": TENSORS}, folder / "legacy.pth", _use_new_zipfile_serialization=False)
@@ -66,7 +67,8 @@ HEADERS = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["dtype", "shape", "data_offsets", "__metadata__", "transferlab", "format", "a"]), inner
+            st.sampled_from(["dtype", "shape", "data_offsets", "__metadata__", "transferlab", "format", "a"]),
+            inner,
         )
     ),
     max_leaves=8,

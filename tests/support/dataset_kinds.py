@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from kedro.io import Version
 from matplotlib.figure import Figure
+from tiny import header
 
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.datasets.checkpoints import CheckpointDataset, TrialsDataset
@@ -23,9 +24,9 @@ TABLE = pd.DataFrame(
 )
 
 
-def checkpoint(value: float = 1.0) -> Checkpoint:
+def checkpoint(value: float = 1.0, trial: int = 0) -> Checkpoint:
     tensors = {"weight": torch.full((2, 3), value), "count": torch.tensor(7)}
-    return Checkpoint(tensors, {"classes": ["NA", "ねこ"], "strategy": "scratch"})
+    return Checkpoint(tensors, header(classes=("NA", "ねこ"), strategy="scratch", trial=trial))
 
 
 def figure() -> Figure:

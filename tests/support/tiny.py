@@ -12,6 +12,7 @@ from transferlab.core.data.store import ImageStore, Resize, StoreWriter
 from transferlab.core.loading.images import Split
 from transferlab.core.models import factory
 from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.checkpoint import CheckpointHeader
 from transferlab.core.runtime.device import Compute, apply, resolve
 from transferlab.core.runtime.seeding import derive
 from transferlab.core.strategies.optimizers import SGD
@@ -91,6 +92,12 @@ def strategy(name="timm/test_resnet", select="last", **stages):
     return Strategy(
         model=Model(name=name), stages=stages or {"tune": stage()}, input=Input(size=32, resize=36), select=select
     )
+
+
+def header(**changes):
+    """What the header of a checkpoint says before training."""
+    plain = CheckpointHeader(model="transferlab/convnet", weights=None, classes=("a", "b"), view=VIEW, head=("head",))
+    return replace(plain, **changes)
 
 
 STATISTICS = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}

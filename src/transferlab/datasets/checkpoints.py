@@ -6,32 +6,43 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from kedro.io import DatasetError
+from kedro.io import DatasetError, Version
 from kedro_datasets._typing import JSONPreview
 
 from transferlab.core.files.folders import whole_folder
-from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.core.models.checkpoint import REMEDY, Checkpoint
 from transferlab.datasets.atomic import WholeDataset, WholeFile
 
 LIST = "trials.json"
 
 
 class CheckpointDataset(WholeFile[Checkpoint, Checkpoint]):
-    """One checkpoint."""
+    """One checkpoint: a strategy's network before training."""
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        strategy: str | None = None,
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(filepath=filepath, version=version, metadata=metadata)
+        self._remedy = _remedy(strategy, "build_model")
 
     def write(self, data: Checkpoint, file: BinaryIO) -> None:
         """Write safetensors with a JSON header."""
         file.write(data.to_bytes())
 
     def read(self, path: Path) -> Checkpoint:
-        """Read it; no code runs."""
-        return Checkpoint.read(path)
+        """Read a checkpoint; no code runs."""
+        return Checkpoint.read(path, self._remedy)
 
     def preview(self) -> JSONPreview:
-        """The header, for Kedro-Viz."""
-        return JSONPreview(json.dumps(self.load().header))
+        """Return the header, for Kedro-Viz."""
+        return JSONPreview(json.dumps(self.load().header.to_json()))
 
 
 @dataclass(frozen=True)
@@ -41,25 +52,66 @@ class StoredTrials(Mapping[int, Checkpoint]):
     Attributes:
         folder: of the version.
         version: under which they were saved; None where the dataset is not versioned.
+        strategy: whose trials they must be; None where any will do.
     """
 
     folder: Path
     version: str | None
+    strategy: str | None = None
 
     def __getitem__(self, trial: int) -> Checkpoint:
-        return Checkpoint.read(self.folder / _file(trial))
+        """Read a trial's checkpoint.
+
+        Raises:
+            CheckpointError: it is lost or damaged, or is that of another trial or strategy.
+        """
+        checkpoint = Checkpoint.read(self.folder / _file(trial), self._remedy)
+        header = checkpoint.header
+        if header.trial != trial:
+            raise checkpoint.unusable(f"it is that of trial {header.trial}, not of trial {trial}")
+        if self.strategy is not None and header.strategy != self.strategy:
+            reason = f"it is that of the strategy '{header.strategy}', not of '{self.strategy}'"
+            raise checkpoint.unusable(reason)
+        return checkpoint
 
     def __iter__(self) -> Iterator[int]:
-        if (self.folder / LIST).is_file():
-            return iter(json.loads((self.folder / LIST).read_text(encoding="utf-8")))
-        return iter(sorted(int(path.stem.removeprefix("trial_")) for path in self.folder.glob("trial_*.safetensors")))
+        """Give the trials in order: those of the list, and of a folder without one, those that are there.
+
+        Raises:
+            DatasetError: the list is damaged.
+        """
+        listed = self.folder / LIST
+        if not listed.is_file():
+            return iter(sorted(int(file.stem[len("trial_") :]) for file in self.folder.glob("trial_*.safetensors")))
+        try:
+            trials = json.loads(listed.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DatasetError(f"{listed} is damaged ({error}): {self._remedy}") from None
+        if not isinstance(trials, list) or not all(type(trial) is int for trial in trials):
+            raise DatasetError(f"{listed} must hold the list of the trials' numbers: {self._remedy}")
+        return iter(trials)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    @property
+    def _remedy(self) -> str:
+        return _remedy(self.strategy, "train")
+
 
 class TrialsDataset(WholeDataset[Mapping[int, Checkpoint], StoredTrials]):
     """A folder with one checkpoint per trial, and a list of them, so that a lost one is missed."""
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        strategy: str | None = None,
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(filepath=filepath, version=version, metadata=metadata)
+        self._strategy = strategy
 
     def save(self, data: Mapping[int, Checkpoint]) -> None:
         """Write all trials, then rename the folder into place.
@@ -76,9 +128,14 @@ class TrialsDataset(WholeDataset[Mapping[int, Checkpoint], StoredTrials]):
                 (folder / LIST).write_text(json.dumps(sorted(data)), encoding="utf-8")
 
     def load(self) -> StoredTrials:
-        """The checkpoints, not yet read."""
-        return StoredTrials(self.load_path, self.resolve_load_version())
+        """Return the checkpoints, not yet read."""
+        return StoredTrials(self.load_path, self.resolve_load_version(), self._strategy)
 
 
 def _file(trial: int) -> str:
     return f"trial_{trial}.safetensors"
+
+
+def _remedy(strategy: str | None, node: str) -> str:
+    """Say what makes a lost or damaged file of a strategy again."""
+    return f"restore a copy of it, or run `kedro run --nodes={strategy}.{node}`" if strategy else REMEDY

@@ -39,7 +39,7 @@ def test_probabilities_are_the_softmax_of_the_network_in_eval(splits, tmp_path, 
     p_NK = predictions.predict_split(checkpoint, plan, test, machine(), cache_in(tmp_path / "test"))
     net = factory.load(checkpoint, machine()).eval()
     with torch.no_grad():
-        x = Images(test, factory.view_in(checkpoint), machine()).batch(0, torch.arange(7))
+        x = Images(test, checkpoint.header.view, machine()).batch(0, torch.arange(7))
         expected = net(x).double().softmax(dim=1)
     assert p_NK.dtype == np.float64
     assert np.allclose(p_NK, expected, atol=1e-6)
@@ -53,7 +53,8 @@ def test_what_no_trial_trained_is_computed_once_for_all(splits, tmp_path, monkey
     train, test = splits
     spec = spec_of(PLANS["head"], train)
     # All trials of pretrained weights share the body.
-    header = {**spec.initial.header, "pretrained": [n for n in spec.initial.tensors if not n.startswith("fc.")]}
+    shared = tuple(name for name in spec.initial.tensors if not name.startswith("fc."))
+    header = dataclasses.replace(spec.initial.header, pretrained=shared)
     initial = dataclasses.replace(spec.initial, header=header)
     for trial in range(3):
         one = dataclasses.replace(spec, initial=initial, trial=trial)

@@ -220,7 +220,7 @@ def test_statistics_that_ranks_gather_alone_are_those_of_rank_0_when_held_out_im
     config = strategy(tune=stage(batch_size=5))
     result = launch(replace(pair, strategy=config), tmp_path, lambda _: None)
     net, held_out = factory.load(result.checkpoint, machine()), pair.held_out
-    images = Images(held_out, factory.view_in(result.checkpoint), machine())
+    images = Images(held_out, result.checkpoint.header.view, machine())
     loss, _ = engine.evaluate(net, images.in_order(), torch.from_numpy(held_out.labels), machine())
     assert result.history[-1]["loss"] == pytest.approx(loss, rel=1e-6)
 

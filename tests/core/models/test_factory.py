@@ -27,7 +27,7 @@ def pretrained(tmp_path_factory):
     """A strategy whose weights come from a file of a network with 7 classes, and that file's tensors."""
     file = tmp_path_factory.mktemp("weights") / "resnet.safetensors"
     torch.manual_seed(0)
-    net = registry.build(Model(name="timm/test_resnet"), 7, 32)
+    net = registry.build("timm/test_resnet", 7, 32)
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_()
@@ -39,7 +39,7 @@ def test_pretrained_networks_share_all_but_the_head(pretrained):
     config, tensors = pretrained
     checkpoint = initial(config)
     body = {name: t for name, t in tensors.items() if not name.startswith("fc.") and "num_batches" not in name}
-    assert checkpoint.header["pretrained"] == sorted(body)
+    assert checkpoint.header.pretrained == tuple(sorted(body))
     assert same({name: checkpoint.tensors[name] for name in body}, body)
     assert checkpoint.tensors["fc.weight"].shape[0] == 3
     one, other = (factory.fresh(checkpoint, seed, machine()).state_dict() for seed in SEEDS)
@@ -54,12 +54,12 @@ def test_the_head_is_new_even_where_the_files_would_fit(pretrained):
     checkpoint = initial(config.model, config.input, classes=[str(k) for k in range(7)])
     assert checkpoint.tensors["fc.weight"].shape == tensors["fc.weight"].shape
     assert not torch.equal(checkpoint.tensors["fc.weight"], tensors["fc.weight"])
-    assert not any(name.startswith("fc.") for name in checkpoint.header["pretrained"])
+    assert not any(name.startswith("fc.") for name in checkpoint.header.pretrained)
 
 
 def test_networks_from_scratch_share_nothing_but_the_seed():
     checkpoint = initial(strategy())
-    assert checkpoint.header["pretrained"] == []
+    assert checkpoint.header.pretrained == ()
     one, other = (factory.fresh(checkpoint, seed, machine()).state_dict() for seed in SEEDS)
     assert not torch.equal(one["conv1.0.weight"], other["conv1.0.weight"])
     assert same(checkpoint.tensors, one)  # what is stored is where trial 0 begins
@@ -72,26 +72,28 @@ def test_initialisation_leaves_the_global_generator_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_loaded_network_has_exactly_the_weights_of_the_checkpoint():
+def test_a_loaded_network_has_exactly_the_weights_of_the_checkpoint_and_is_ready_to_predict():
     checkpoint = initial(strategy(), seed=SEEDS[1])
-    assert same(factory.load(checkpoint, machine()).state_dict(), checkpoint.tensors)
+    network = factory.load(checkpoint, machine())
+    assert same(network.state_dict(), checkpoint.tensors)
+    assert not any(module.training for module in network.modules())
 
 
 def test_pretrained_networks_see_what_their_weights_saw_and_others_what_the_data_is(pretrained):
     config, _ = pretrained
-    seen = factory.view_in(initial(config))
+    seen = initial(config).header.view
     assert seen.mean == registry.preset(config.model).mean
     assert seen.std == registry.preset(config.model).std
-    seen = factory.view_in(initial(strategy()))
+    seen = initial(strategy()).header.view
     assert [list(seen.mean), list(seen.std)] == [STATISTICS["mean"], STATISTICS["std"]]
     assert (seen.size, seen.resize) == (32, 36)
 
 
 def test_a_header_says_what_is_needed_to_predict():
     header = initial(strategy()).header
-    assert header["classes"] == CLASSES
-    assert header["model"] == {"name": "timm/test_resnet", "weights": None}
-    assert header["head"] == ["fc"]
+    assert header.classes == tuple(CLASSES)
+    assert (header.model, header.weights) == ("timm/test_resnet", None)
+    assert header.head == ("fc",)
 
 
 def resnet18(**stages):

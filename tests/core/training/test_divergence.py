@@ -1,6 +1,5 @@
 """What is kept of trials that diverge, really trained; trials trained together are in `test_together`."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -57,8 +56,8 @@ def test_the_last_saved_epoch_is_kept_in_place_of_the_state_and_predicts(splits,
     before = replace(spec, strategy=strategy(calm=CALM))
     (calm,) = train_trials([before], tmp_path, quietly).values()
     assert same(kept.tensors, calm.checkpoint.tensors)
-    header = json.loads(json.dumps(calm.checkpoint.header))
-    assert kept.header == {**header, "selection": divergence.SELECTION}
+    header = calm.checkpoint.header
+    assert kept.header == replace(header, selection=divergence.SELECTION, recipe=PLAN.to_json())
     assert predict_split(kept, PLAN, splits[1], machine(), tmp_path, FeatureCacheConfig()).sum(axis=1) == pytest.approx(
         1.0
     )
@@ -79,7 +78,7 @@ def test_the_others_go_on_as_they_are_and_what_is_kept_stays(splits, tmp_path, s
     for number, result in found.items():
         assert same(result.checkpoint.tensors, healthy[number].checkpoint.tensors)
         assert untimed(result.history) == untimed(healthy[number].history)
-    assert Checkpoint.read(file).header["trial"] == 1
+    assert Checkpoint.read(file).header.trial == 1
 
     train_trials(specs[:1], tmp_path, quietly, states)
     assert file.exists(), "no trial of its number has finished"

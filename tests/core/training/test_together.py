@@ -31,9 +31,10 @@ def specs_of(splits, count=3, select="last", held_out=True, model="timm/test_res
     plan: Strategy = strategy(model, select, head=stage(**{**HEAD, **head}))
     first = spec_of(plan, splits[0], splits[1] if held_out else None)
     # As with pretrained weights: all trials share all but the head.
-    head_of = tuple(f"{module}." for module in first.initial.header["head"])
+    head_of = tuple(f"{module}." for module in first.initial.header.head)
     shared = [name for name in first.initial.tensors if not name.startswith(head_of)]
-    initial = dataclasses.replace(first.initial, header={**first.initial.header, "pretrained": shared})
+    header = dataclasses.replace(first.initial.header, pretrained=tuple(shared))
+    initial = dataclasses.replace(first.initial, header=header)
     return [dataclasses.replace(first, initial=initial, trial=number) for number in range(count)]
 
 
@@ -71,9 +72,8 @@ def test_the_numbers_are_those_of_the_trials_alone(splits, tmp_path, name, selec
             assert [row.keys() for row in rows] == [row.keys() for row in others]
             for row, other in zip(rows, others, strict=True):
                 assert row == pytest.approx(other, abs=1e-5)
-        for header in (alone.checkpoint.header, one.checkpoint.header):
-            header.pop("metrics")
-        assert alone.checkpoint.header == one.checkpoint.header
+        first_header, second_header = alone.checkpoint.header, one.checkpoint.header
+        assert dataclasses.replace(first_header, metrics={}) == dataclasses.replace(second_header, metrics={})
         for tensor, value in alone.checkpoint.tensors.items():
             assert torch.allclose(value, one.checkpoint.tensors[tensor], atol=1e-5), tensor
         assert alone.cost.keys() == one.cost.keys()
@@ -147,7 +147,7 @@ def test_config_that_asks_for_trials_in_processes_of_their_own_changes_nothing(s
 
 def test_bodies_drawn_anew_train_alone(splits, tmp_path):
     specs = specs_of(splits, count=2)
-    drawn = dataclasses.replace(specs[0].initial, header={**specs[0].initial.header, "pretrained": []})
+    drawn = dataclasses.replace(specs[0].initial, header=dataclasses.replace(specs[0].initial.header, pretrained=()))
     assert together.train([dataclasses.replace(s, initial=drawn) for s in specs], tmp_path, quietly, None) is None
 
 
@@ -207,12 +207,12 @@ def test_what_it_had_before_is_kept_until_it_finishes(splits, tmp_path, select, 
     assert "at step 1 of epoch 2" in told
     assert told.endswith(f"usually cures it. What it had after epoch 1 is kept in {file}")
     kept = Checkpoint.read(file)
-    assert (kept.header["trial"], kept.header["epoch"], kept.header["strategy"]) == (1, 1, "tiny")
+    assert (kept.header.trial, kept.header.epoch, kept.header.strategy) == (1, 1, "tiny")
 
     second_of_three_diverges.undo()
     short = train_trials(specs_of(splits, epochs=1), tmp_path, quietly)[1].checkpoint
     assert same(kept.tensors, short.tensors)
-    assert kept.header["metrics"] == short.header["metrics"]
+    assert kept.header.metrics == short.header.metrics
     whole = train_trials(specs, tmp_path, quietly)
     assert list(found) == [0, 2]
     for number, result in found.items():

@@ -258,17 +258,18 @@ def test_best_keeps_the_first_epoch_with_the_highest_validation_accuracy(splits,
     assert same(result.checkpoint.tensors, weights[2])
     assert not same(result.checkpoint.tensors, weights[3])
     header = result.checkpoint.header
-    assert header["epoch"] == 2
-    assert header["selection"] == "best validation accuracy"
-    assert header["metrics"]["validation"]["accuracy"] == 0.75
+    assert header.epoch == 2
+    assert header.selection == "best validation accuracy"
+    assert header.metrics["validation"]["accuracy"] == 0.75
+    assert header.recipe == plan.to_json(), "a checkpoint says how it was trained"
 
 
 def test_best_looks_over_all_stages_and_keeps_the_whole_network(splits, tmp_path):
     result = run(strategy(select="best", **STAGED), splits, tmp_path)
     curve = {row["epoch"]: row["accuracy"] for row in result.history if row["split"] == "validation" and row["epoch"]}
-    assert result.checkpoint.header["epoch"] == max(curve, key=curve.get)
+    assert result.checkpoint.header.epoch == max(curve, key=curve.get)
     net = factory.load(result.checkpoint, machine())
-    images = Images(splits[1], factory.view_in(result.checkpoint), machine())
+    images = Images(splits[1], result.checkpoint.header.view, machine())
     labels = torch.from_numpy(splits[1].labels)
     assert engine.evaluate(net, images.in_order(), labels, machine())[1] == pytest.approx(max(curve.values()))
 
@@ -276,12 +277,12 @@ def test_best_looks_over_all_stages_and_keeps_the_whole_network(splits, tmp_path
 def test_last_keeps_the_last_epoch(splits, tmp_path):
     result = run(strategy(tune=stage(epochs=3)), splits, tmp_path)
     header = result.checkpoint.header
-    assert (header["epoch"], header["selection"]) == (3, "last epoch")
+    assert (header.epoch, header.selection) == (3, "last epoch")
     net = factory.load(result.checkpoint, machine())
-    images = Images(splits[1], factory.view_in(result.checkpoint), machine())
+    images = Images(splits[1], result.checkpoint.header.view, machine())
     loss, _ = engine.evaluate(net, images.in_order(), torch.from_numpy(splits[1].labels), machine())
     assert loss == pytest.approx(result.history[-1]["loss"], rel=1e-5)
-    assert header["metrics"]["validation"]["loss"] == result.history[-1]["loss"]
+    assert header.metrics["validation"]["loss"] == result.history[-1]["loss"]
 
 
 def test_the_plateau_follows_the_validation_losses_of_its_stage(splits, tmp_path, monkeypatch):
@@ -329,7 +330,7 @@ def test_history_and_steps_tell_the_whole_course(splits, tmp_path):
 def test_without_held_out_images_there_is_no_held_out_curve(splits, tmp_path):
     result = run(strategy(), (splits[0], None), tmp_path)
     assert [row["split"] for row in result.history] == ["train", "train"]
-    assert result.checkpoint.header["epoch"] == 2
+    assert result.checkpoint.header.epoch == 2
 
 
 def test_no_stage_at_all_leaves_the_untrained_network(splits, tmp_path):

@@ -31,8 +31,8 @@ def predict_split(
     `feature_cache`.
     """
     model = factory.load(checkpoint, machine)
-    images = Images(split, factory.view_in(checkpoint), machine)
-    is_trained = _freeze_what_no_stage_trains(model, strategy, checkpoint.header["head"])
+    images = Images(split, checkpoint.header.view, machine)
+    is_trained = _freeze_what_no_stage_trains(model, strategy, checkpoint.header.head)
     kept = features.on_features(model, [images], strategy.model, feature_cache) if is_trained else None
     if kept is None:
         logits_NK = forward.logits(model, images.in_order(), machine)

@@ -33,8 +33,8 @@ def predict(checkpoint: Checkpoint, files: Sequence[Path], machine: Machine | No
         UnusableImageError: a file is no image that can be used.
     """
     machine = machine or resolve(Compute())
-    classes = checkpoint.header["classes"]
-    batches = _batches([Path(file) for file in files], factory.view_in(checkpoint), machine)
+    classes = checkpoint.header.classes
+    batches = _batches([Path(file) for file in files], checkpoint.header.view, machine)
     logits_NK = forward.logits(factory.load(checkpoint, machine), batches, machine)
     p_NK = logits_NK.cpu().double().softmax(dim=1).numpy()
     return pd.DataFrame(

@@ -1,11 +1,12 @@
-"""Checkpoints: safetensors with a JSON header, so that loading one runs no code and one alone can predict."""
+"""Checkpoints: safetensors with a JSON header. Loading one runs no code, and one file alone can predict."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,103 @@ from torch import Tensor, nn
 
 from transferlab.core.errors import MendableError
 from transferlab.core.files.hashing import digest
+from transferlab.core.files.typed_json import read_as
+from transferlab.core.transforms.view import View
 
+FORMAT = 1
+LARGEST_SIZE = 1 << 14  # px: no network sees larger images, and a header must not make us allocate for one
 _KEY, _SEAL = "transferlab", "sha256"
-_CURE = "restore a copy of it, or run the node that makes it again"
-
-
-def _seal(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of all that a file says, whatever the order of its tensors."""
-    text = json.dumps({key: value for key, value in header.items() if key != _SEAL}, sort_keys=True)
-    return hashlib.sha256(f"{text} {digest(dict(sorted(tensors.items())))}".encode()).hexdigest()
+REMEDY = "restore a copy of it, or run the node that makes it again"
 
 
 class CheckpointError(MendableError):
-    """A file that is no checkpoint of this project, or a damaged one."""
+    """A file that is no checkpoint of this project, is damaged, or belongs elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointHeader:
+    """What the tensors of a checkpoint mean.
+
+    The network is rebuilt from `model`, the number of `classes` and `view.size`. All else is a record.
+
+    Attributes:
+        model: name of the network, such as `timm/resnet18`.
+        weights: the pretrained weights it began with; None began at random. Never looked up again.
+        classes: names, in the order of the logits.
+        view: how the network sees an image.
+        head: names of the modules that make the logits.
+        pretrained: names of the tensors that came from `weights`, which all trials share.
+        strategy: its name. None, like all that follows, before training.
+        trial: number of the trial, from 0.
+        seed: of the experiment.
+        selection: the rule by which the epoch was chosen.
+        epoch: the epoch that these weights are from, over all stages.
+        metrics: loss and accuracy by split, after that epoch.
+        versions: of the packages that trained it.
+        recipe: the strategy as JSON: model, input and stages. None also in files of format 0.
+        format: of the header, as written to the file.
+    """
+
+    model: str
+    weights: str | None
+    classes: tuple[str, ...]
+    view: View
+    head: tuple[str, ...]
+    pretrained: tuple[str, ...] = ()
+    strategy: str | None = None
+    trial: int | None = None
+    seed: int | None = None
+    selection: str | None = None
+    epoch: int | None = None
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    recipe: dict[str, Any] | None = None
+    format: int = FORMAT
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the header as plain JSON values."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> CheckpointHeader:
+        """Read a header of this format or an older one.
+
+        Raises:
+            ValueError: a key is missing or holds something else than it should; names the key.
+        """
+        version = values.get("format", 0)
+        if version not in range(FORMAT + 1):
+            raise ValueError(f"its format is {version!r}, and this version of transferlab reads up to {FORMAT}")
+        if version == 0:
+            values = _from_format_0(values)
+        header = read_as(cls, values)
+        _check_plausible(header)
+        return header
+
+
+def _from_format_0(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a header as the first version wrote it, with the model's name and weights in one object, in format 1."""
+    model = values.get("model")
+    if not isinstance(model, dict) or "name" not in model:
+        raise ValueError("'model.name' is missing")
+    return {**values, "model": model["name"], "weights": model.get("weights"), "format": FORMAT}
+
+
+def _check_plausible(header: CheckpointHeader) -> None:
+    """Check values that have the right type and still cannot be.
+
+    Raises:
+        ValueError: names the key.
+    """
+    view = header.view
+    for name, pixels in (("size", view.size), ("resize", view.resize)):
+        if not 1 <= pixels <= LARGEST_SIZE:
+            raise ValueError(f"'view.{name}' must be from 1 to {LARGEST_SIZE} px, not {pixels}")
+    if not all(map(math.isfinite, (*view.mean, *view.std))) or min(view.std) <= 0:
+        raise ValueError(f"'view.mean' {view.mean} and 'view.std' {view.std} must be finite, and std positive")
+    if len(set(header.classes)) < max(1, len(header.classes)):
+        raise ValueError(f"'classes' must be distinct names, not {list(header.classes)}")
 
 
 @dataclass(frozen=True)
@@ -37,43 +122,70 @@ class Checkpoint:
 
     Attributes:
         tensors: the network's state dict, on the CPU.
-        header: JSON: strategy, model, classes, view, trial, seed, selection, metrics, versions.
+        header: see `CheckpointHeader`.
+        path: the file it was read from, for messages.
+        remedy: what to do when it cannot be used, for messages.
     """
 
     tensors: dict[str, Tensor]
-    header: dict[str, Any]
+    header: CheckpointHeader
+    path: Path | None = field(default=None, compare=False)
+    remedy: str = field(default=REMEDY, compare=False)
 
     def to_bytes(self) -> bytes:
-        """The file's content."""
+        """Return the content of the file."""
         tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
-        header = json.loads(json.dumps(self.header))  # as it will be read
+        header = self.header.to_json()
         return save(tensors, metadata={_KEY: json.dumps({**header, _SEAL: _seal(header, tensors)}, sort_keys=True)})
 
     @classmethod
-    def read(cls, path: Path) -> Checkpoint:
+    def read(cls, path: Path, remedy: str = REMEDY) -> Checkpoint:
         """Read a checkpoint.
 
+        Args:
+            path: the file.
+            remedy: what to do when it cannot be used, for messages.
+
         Raises:
-            CheckpointError: the file is gone, damaged (a bit has flipped) or not a checkpoint of this project.
+            CheckpointError: the file is gone, damaged (a bit has flipped), not a checkpoint of this project, or its
+                header or weights cannot be used.
         """
         if not path.is_file():
-            raise CheckpointError(f"{path} is gone: {_CURE}")
+            raise CheckpointError(f"{path} is gone: {remedy}")
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-            header = json.loads(metadata[_KEY])
-            if not isinstance(header, dict):
+            values = json.loads(metadata[_KEY])
+            if not isinstance(values, dict):
                 raise ValueError("its header is no JSON object")
-            if header.pop(_SEAL, None) != _seal(header, tensors):
-                raise CheckpointError(f"{path} is damaged (its SHA-256 is another): {_CURE}")
-            return cls(tensors, header)
+            is_whole = values.pop(_SEAL, None) == _seal(values, tensors)
         except (SafetensorError, KeyError, ValueError, RecursionError) as error:
-            raise CheckpointError(f"{path}: not a checkpoint of transferlab ({error})") from error
+            raise CheckpointError(f"{path}: not a checkpoint of transferlab ({error}); {remedy}") from error
+        if not is_whole:
+            raise CheckpointError(f"{path} is damaged (its SHA-256 is another): {remedy}")
+        try:
+            header = CheckpointHeader.from_json(values)
+        except ValueError as error:
+            raise CheckpointError(f"{path}: its header cannot be used: {error}; {remedy}") from error
+        checkpoint = cls(tensors, header, path, remedy)
+        if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+            raise checkpoint.unusable(f"'{broken[0]}' holds NaN or infinite weights")
+        return checkpoint
+
+    def unusable(self, reason: str) -> CheckpointError:
+        """Return the error that says why this checkpoint cannot be used, naming its file."""
+        return CheckpointError(f"{self.path or 'this checkpoint'}: {reason}; {self.remedy}")
+
+
+def _seal(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of all that a file says, whatever the order of its tensors."""
+    text = json.dumps({key: value for key, value in header.items() if key != _SEAL}, sort_keys=True)
+    return hashlib.sha256(f"{text} {digest(dict(sorted(tensors.items())))}".encode()).hexdigest()
 
 
 def on_cpu(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of the state dict, contiguous, on the CPU."""
+    """Return a copy of the state dict, contiguous, on the CPU."""
     return {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, tensor in module.state_dict().items()

@@ -1,29 +1,29 @@
-"""From a strategy to a network: its initial checkpoint, its summary table, and a network from any checkpoint."""
+"""Networks and checkpoints: the initial checkpoint of a model, and the network of any checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from transferlab.core.models.backbones import registry
 from transferlab.core.models.backbones.registry import Model
-from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.core.models.backbones.weights import plain
+from transferlab.core.models.checkpoint import Checkpoint, CheckpointHeader
 from transferlab.core.runtime.device import Machine
 from transferlab.core.runtime.seeding import global_seed
 from transferlab.core.transforms.view import Input, View, resolve
 
 
 def view_of(model: Model, config: Input, statistics: dict[str, Any] | None) -> View:
-    """How a network sees images; `statistics` are the training split's `mean` and `std`."""
+    """Return how a network sees images; `statistics` are the `mean` and `std` of the training split."""
     return resolve(config, registry.preset(model), statistics)
 
 
-def initial(model: Model, config: Input, classes: list[str], statistics: dict[str, Any], seed: int) -> Checkpoint:
-    """The network before any training: pretrained tensors, and the rest initialised from the seed.
+def initial(model: Model, config: Input, classes: Sequence[str], statistics: dict[str, Any], seed: int) -> Checkpoint:
+    """Make the network before any training: pretrained tensors, and the rest initialised from the seed.
 
     The header's `pretrained` names the tensors that all trials share; each trial draws the others from its own seed.
 
@@ -31,37 +31,42 @@ def initial(model: Model, config: Input, classes: list[str], statistics: dict[st
         WeightsError: the weights cannot be had or do not fit.
     """
     view = view_of(model, config, statistics)
-    head = registry.heads(model, view.size)
+    head = registry.heads(model.name, view.size)
     with global_seed(torch.device("cpu"), seed, "initialise"):
-        network = registry.build(model, len(classes), view.size)
-        _begin_head(network, head)
-    shared = registry.pretrained(model, network, head)
-    header = {
-        "model": registry.describe(model),
-        "classes": classes,
-        "view": asdict(view),
-        "head": list(head),
-        "pretrained": sorted(shared),
-    }
+        network = registry.build(model.name, len(classes), view.size)
+        _draw_linear_heads(network, head)
+    shared = registry.pretrained(model, network, head, view.size)
+    header = CheckpointHeader(
+        model=model.name,
+        weights=model.weights,
+        classes=tuple(classes),
+        view=view,
+        head=head,
+        pretrained=tuple(sorted(shared)),
+    )
     return Checkpoint({**network.state_dict(), **shared}, header)
 
 
 def fresh(checkpoint: Checkpoint, seed: int, machine: Machine) -> nn.Module:
-    """A trial's network: the shared pretrained tensors, everything else drawn anew from the trial's seed."""
+    """Build a trial's network: the shared pretrained tensors, and everything else drawn anew from the trial's seed.
+
+    Raises:
+        CheckpointError: the checkpoint does not fit the network that it names.
+    """
+    shared = {name: checkpoint.tensors[name] for name in checkpoint.header.pretrained}
     with global_seed(torch.device("cpu"), seed, "initialise"):
         network = build(checkpoint)
-        _begin_head(network, checkpoint.header["head"])
-    shared = {name: checkpoint.tensors[name] for name in checkpoint.header["pretrained"]}
+        _draw_linear_heads(network, checkpoint.header.head)
     network.load_state_dict(shared, strict=False)
     return network.to(machine.device).to(memory_format=machine.memory_format)
 
 
-def _begin_head(network: nn.Module, head: Sequence[str]) -> None:
-    """Draw linear heads as torch does by default: with 1 / sqrt(features).
+def _draw_linear_heads(network: nn.Module, head: Sequence[str]) -> None:
+    """Draw the linear layers of the head as torch does by default: with 1 / sqrt(features).
 
-    Some of timm's (EfficientNet's) are drawn with 1 / sqrt(classes), made for 1000 of them. With two, the first logits
-    are so large that a published rate of 1e-4 cannot undo them: frozen EfficientNet-Lite0 on hymenoptera gets 0.83
-    instead of 0.95.
+    Some of timm's (EfficientNet's) are drawn with 1 / sqrt(classes), which suits 1000 classes. With two, the first
+    logits are so large that a published rate of 1e-4 cannot undo them: frozen EfficientNet-Lite0 on hymenoptera gets
+    0.83 instead of 0.95.
     """
     for name in head:
         module = network.get_submodule(name)
@@ -70,19 +75,46 @@ def _begin_head(network: nn.Module, head: Sequence[str]) -> None:
 
 
 def load(checkpoint: Checkpoint, machine: Machine) -> nn.Module:
-    """The network with exactly the checkpoint's weights."""
+    """Build the network with exactly the checkpoint's weights, in evaluation mode.
+
+    Raises:
+        CheckpointError: the weights do not fit the network that the header names.
+    """
     network = build(checkpoint)
     network.load_state_dict(checkpoint.tensors)
-    return network.to(machine.device).to(memory_format=machine.memory_format)
-
-
-def view_in(checkpoint: Checkpoint) -> View:
-    """The view that a checkpoint's header holds."""
-    stored = checkpoint.header["view"]
-    return View(**{**stored, "mean": tuple(stored["mean"]), "std": tuple(stored["std"])})
+    return network.to(machine.device).to(memory_format=machine.memory_format).eval()
 
 
 def build(checkpoint: Checkpoint) -> nn.Module:
-    """Build the network that a checkpoint describes, randomly initialised."""
-    model = registry.Model(**checkpoint.header["model"])
-    return registry.build(model, len(checkpoint.header["classes"]), checkpoint.header["view"]["size"])
+    """Build the network that a checkpoint describes, randomly initialised.
+
+    Raises:
+        CheckpointError: there is no such network, or the tensors are not those of this network.
+    """
+    header = checkpoint.header
+    try:
+        network = registry.build(header.model, len(header.classes), header.view.size)
+    except registry.BUILD_ERRORS as error:
+        raise checkpoint.unusable(f"no network '{header.model}' can be built ({plain(error)})") from error
+    if reason := _misfit(checkpoint, network.state_dict()):
+        raise checkpoint.unusable(reason)
+    return network
+
+
+def _misfit(checkpoint: Checkpoint, wanted: Mapping[str, Tensor]) -> str:
+    """Say how a checkpoint differs from the network that its header names; empty when it fits."""
+    header, found = checkpoint.header, checkpoint.tensors
+    what = f"a {header.model} for {len(header.classes)} classes at {header.view.size} px"
+    if missing := sorted(wanted.keys() - found.keys()):
+        return f"it is not {what}: it lacks {', '.join(missing[:3])} ({len(missing)} of {len(wanted)} tensors)"
+    if unknown := sorted(found.keys() - wanted.keys()):
+        return f"it is not {what}: that has no {', '.join(unknown[:3])}"
+    for name, tensor in wanted.items():
+        if tensor.shape != found[name].shape:
+            return f"it is not {what}: '{name}' has shape {tuple(found[name].shape)}, not {tuple(tensor.shape)}"
+    if strangers := sorted({*header.pretrained} - wanted.keys()):
+        return f"its header names tensors that it has not: {', '.join(strangers[:3])}"
+    modules = {name.rpartition(".")[0] for name in wanted}
+    if strangers := sorted({*header.head} - modules):
+        return f"its header names a head that it has not: {', '.join(strangers[:3])}"
+    return ""

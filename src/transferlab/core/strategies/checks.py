@@ -31,8 +31,8 @@ def check(strategy: Strategy) -> None:
         found.append(Problem("input.resize", view.resize, f"must be at least the network's input size, {view.size} px"))
     refuses = f"{strategy.model.name} refuses images of this size"
     try:
-        head = registry.heads(strategy.model, view.size)
-        skeleton = registry.skeleton(strategy.model, 2, view.size).eval()
+        head = registry.heads(strategy.model.name, view.size)
+        skeleton = registry.skeleton(strategy.model.name, 2, view.size).eval()
     except _REFUSALS as error:
         raise FieldProblems([*found, Problem("input.size", view.size, f"{refuses}: {error}")]) from error
     names = list(dict(skeleton.named_parameters()))

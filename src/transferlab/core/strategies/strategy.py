@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from transferlab.core.models import freezing
 from transferlab.core.models.backbones.registry import Model
@@ -104,9 +105,14 @@ class Strategy:
         before = names[: names.index(name)][-1:]
         return any(self.stages[one].optimizer.name == self.stages[name].optimizer.name for one in before)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the strategy as plain JSON values, every default written out: the recipe of a checkpoint."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
+
     @property
     def epochs(self) -> int:
-        """Over all stages."""
+        """Return the number of epochs over all stages."""
         return sum(stage.epochs for stage in self.stages.values())
 
     @property

@@ -12,7 +12,7 @@ from transferlab.core.strategies.strategy import Strategy
 
 
 def summary(strategy: Strategy, checkpoint: Checkpoint) -> pd.DataFrame:
-    """One row per layer that has parameters: layer, type, shape, parameters, and `trainable_<stage>` for each stage.
+    """List the layers that have parameters: layer, type, shape, parameters, and `trainable_<stage>` per stage.
 
     Raises:
         PolicyError: a stage's policy does not fit the network.
@@ -20,7 +20,7 @@ def summary(strategy: Strategy, checkpoint: Checkpoint) -> pd.DataFrame:
     network = build(checkpoint)
     names = list(dict(network.named_parameters()))
     trained = {
-        stage: freezing.scales(config.trainable, names, checkpoint.header["head"])
+        stage: freezing.scales(config.trainable, names, checkpoint.header.head)
         for stage, config in strategy.stages.items()
     }
     table = []

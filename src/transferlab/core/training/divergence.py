@@ -80,5 +80,5 @@ def keep(
 
 def _is_good(checkpoint: Checkpoint) -> bool:
     """Whether all weights are finite, and so is every loss that they were measured with."""
-    losses = [figures["loss"] for figures in checkpoint.header["metrics"].values()]
+    losses = [figures["loss"] for figures in checkpoint.header.metrics.values()]
     return all(map(math.isfinite, losses)) and all(bool(t.isfinite().all()) for t in checkpoint.tensors.values())

@@ -59,16 +59,17 @@ def train_trial(spec: TrialSpec, folder: Path, report: ProgressCallback, states:
 
 def released(spec: TrialSpec, record: Record, tensors: dict[str, Tensor], selection: str) -> Checkpoint:
     """A trial's weights, those of the record's selected epoch, as a checkpoint that says what they are."""
-    header = {
-        **spec.initial.header,
-        "strategy": spec.name,
-        "trial": spec.trial,
-        "seed": spec.seed,
-        "selection": selection,
-        "epoch": record.selected_epoch,
-        "metrics": record.metrics(),
-        "versions": {"transferlab": transferlab.__version__, "torch": torch.__version__},
-    }
+    header = replace(
+        spec.initial.header,
+        strategy=spec.name,
+        trial=spec.trial,
+        seed=spec.seed,
+        selection=selection,
+        epoch=record.selected_epoch,
+        metrics=record.metrics(),
+        versions={"transferlab": transferlab.__version__, "torch": torch.__version__},
+        recipe=spec.strategy.to_json(),
+    )
     return Checkpoint(tensors, header)
 
 
@@ -79,7 +80,7 @@ class Trial:
         self.spec, self.report = spec, report
         self.machine: Machine = resolve(spec.compute)
         self.network = distributed.synchronized(factory.fresh(spec.initial, spec.trial_seed, self.machine))
-        self.view = factory.view_in(spec.initial)
+        self.view = spec.initial.header.view
         self.labels = torch.from_numpy(spec.train.labels).to(self.machine.device)
         self.record = Record(spec.name, spec.trial)
         self.memory = PeakMemory(self.machine.device)
@@ -147,7 +148,7 @@ class Trial:
 
     def apply_policy(self, stage: Stage) -> dict[str, float]:
         """Let the stage's parameters train, and no others; their learning-rate scales."""
-        scales = freezing.apply(self.network, stage.trainable, self.spec.initial.header["head"])
+        scales = freezing.apply(self.network, stage.trainable, self.spec.initial.header.head)
         self.trained = max(self.trained, sum(p.numel() for p in self.network.parameters() if p.requires_grad))
         return scales
 
@@ -194,7 +195,7 @@ class Trial:
     def trains_head_alone(self, stage: Stage) -> bool:
         """Whether the stage trains nothing but the modules that make the logits."""
         names = [name for name, _ in self.network.named_parameters()]
-        return freezing.trains_head_alone(stage.trainable, names, self.spec.initial.header["head"])
+        return freezing.trains_head_alone(stage.trainable, names, self.spec.initial.header.head)
 
     def _is_compiled(self, stage: Stage) -> bool:
         head_alone = stage.distinct_views is not None and self.trains_head_alone(stage)

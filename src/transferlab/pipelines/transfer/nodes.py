@@ -59,7 +59,7 @@ def train(
 ) -> tuple[dict[int, Checkpoint], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Train all trials, or go on with those a killed run left: checkpoints, and the tables history, steps, cost."""
     settings, common = parse.read(Strategy, strategy), parse.read(schema.Training, training, "training")
-    store = store_for(factory.view_in(initial_model), image_store)
+    store = store_for(initial_model.header.view, image_store)
     held_out = "test" if common.test_curve and not settings.decides else "validation"
     if settings.decides and not (index["split"] == "validation").any():
         raise parse.ConfigError(
@@ -131,13 +131,13 @@ def evaluate_trials(
     origin = {"run_id": run_id, "checkpoint_version": checkpoints.version}
     tables: tuple[list[pd.DataFrame], ...] = ([], [], [], [])
     for trial, checkpoint in checkpoints.items():
-        classes = checkpoint.header["classes"]
-        split = split_of(index, store_for(factory.view_in(checkpoint), image_store), "test")
+        classes = checkpoint.header.classes
+        split = split_of(index, store_for(checkpoint.header.view, image_store), "test")
         with memory_explained(f"strategies.{name}: evaluation of trial {trial + 1}", smaller):
             p_NK = predict_split(checkpoint, settings, split, machine, cache)
         paths = list(index["path"].iloc[split.rows])
         key = {**where, "trial": trial}
-        of_test: dict[str, Any] = {**key, "split": "test", "selection": checkpoint.header["selection"], **origin}
+        of_test: dict[str, Any] = {**key, "split": "test", "selection": checkpoint.header.selection, **origin}
         parts = subsets_module.parts(paths, subsets)
         measured = {part: metrics.scores(p_NK[on_N], split.labels[on_N]) for part, on_N in parts.items()}
         rows = [
@@ -146,7 +146,7 @@ def evaluate_trials(
                 {
                     **key,
                     "split": [part for part, scores in measured.items() for _ in scores],
-                    "selection": checkpoint.header["selection"],
+                    "selection": checkpoint.header.selection,
                     **origin,
                     "metric": [metric for scores in measured.values() for metric in scores],
                     "value": [value for scores in measured.values() for value in scores.values()],

@@ -44,9 +44,9 @@ STEPS = Stage(epochs=1, optimizer=SGD(lr=0.1), trainable="head")
 def test_every_family_can_be_built_and_checked(name):
     config = Strategy(model=Model(name=name), stages={"head": STEPS})
     size = factory.view_of(config.model, config.input, None).size
-    assert registry.heads(config.model, size) == HEADS[name]
+    assert registry.heads(name, size) == HEADS[name]
     checks.check(config)
-    skeleton = registry.skeleton(config.model, 5, size)
+    skeleton = registry.skeleton(name, 5, size)
     assert all(tensor.is_meta for tensor in skeleton.state_dict().values())
     trained = freezing.scales("head", [name for name, _ in skeleton.named_parameters()], HEADS[name])
     assert all(registry.in_head(parameter, HEADS[name]) for parameter in trained)
@@ -56,7 +56,7 @@ def test_every_family_can_be_built_and_checked(name):
 
 @pytest.mark.parametrize("name", ["timm/test_resnet", "timm/test_efficientnet", "torchvision/shufflenet_v2_x0_5"])
 def test_batch_norm_moves_at_one_pace(name):
-    net = registry.build(Model(name=name), 2, 64)
+    net = registry.build(name, 2, 64)
     norms = [module for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert {norm.momentum for norm in norms} == {registry.BATCH_NORM_MOMENTUM}
 

@@ -4,7 +4,6 @@ import torch
 from huggingface_hub import constants
 
 from transferlab.core.models.backbones import from_timm, registry
-from transferlab.core.models.backbones.registry import Model
 from transferlab.core.models.backbones.weights import WeightsError
 
 
@@ -28,9 +27,9 @@ def test_networks_with_fixed_positions_are_made_for_the_size(size):
 
 
 def test_both_heads_of_a_distilled_network_are_new_and_the_rest_is_not():
-    model = Model(name="timm/deit_tiny_distilled_patch16_224")
-    net = registry.build(model, 3, 224)
-    assert registry.heads(model, 224) == ("head", "head_dist")
+    name = "timm/deit_tiny_distilled_patch16_224"
+    net = registry.build(name, 3, 224)
+    assert registry.heads(name, 224) == ("head", "head_dist")
     assert net.head.out_features == net.head_dist.out_features == 3
 
 
@@ -38,7 +37,7 @@ def test_without_a_network_it_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(WeightsError) as caught:
-        from_timm.tensors("test_resnet", "r160_in1k")
+        from_timm.tensors("test_resnet", "r160_in1k", 160)
     message = str(caught.value)
     assert "timm/test_resnet.r160_in1k could not be fetched from timm/test_resnet.r160_in1k" in message
     assert "Without internet, fetch that file elsewhere and give its path as model.weights." in message

@@ -36,7 +36,7 @@ def stored(hub, name, rename=lambda key: key):
 
 def test_weights_without_batch_counters_are_taken(hub):
     tensors, model = stored(hub, "resnet18"), Model(name="torchvision/resnet18", weights="IMAGENET1K_V1")
-    found = registry.pretrained(model, registry.build(model, 2, 224), ("fc",))
+    found = registry.pretrained(model, registry.build(model.name, 2, 224), ("fc",), 224)
     assert found.keys() == {n for n in tensors if "num_batches" not in n and not n.startswith("fc.")}
     assert all(torch.equal(tensor, tensors[name]) for name, tensor in found.items())
 
@@ -44,14 +44,14 @@ def test_weights_without_batch_counters_are_taken(hub):
 def test_old_names_are_translated(hub):
     tensors = stored(hub, "densenet121", lambda key: re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", key))
     model = Model(name="torchvision/densenet121", weights="IMAGENET1K_V1")
-    found = registry.pretrained(model, registry.build(model, 2, 224), ("classifier",))
+    found = registry.pretrained(model, registry.build(model.name, 2, 224), ("classifier",), 224)
     name = "features.denseblock1.denselayer1.conv1.weight"
     assert torch.equal(found[name], tensors[name])
 
 
 def test_without_a_network_it_says_what_to_do(hub):
     with pytest.raises(WeightsError) as caught:
-        from_torchvision.tensors("resnet18", "IMAGENET1K_V1")
+        from_torchvision.tensors("resnet18", "IMAGENET1K_V1", 224)
     message = str(caught.value)
     assert "torchvision/resnet18 IMAGENET1K_V1 could not be fetched from https://" in message
     assert "Without internet, fetch that file elsewhere and give its path as model.weights." in message

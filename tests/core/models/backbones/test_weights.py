@@ -160,8 +160,8 @@ def lite0():
 
 
 def test_the_packages_weights_fit_by_order(lite0):
-    ours = registry.build(lite0, 2, 224)
-    shared = registry.pretrained(lite0, ours, ("classifier",))
+    ours = registry.build(lite0.name, 2, 224)
+    shared = registry.pretrained(lite0, ours, ("classifier",), 224)
     theirs = weights.read(LITE0)
     assert len(shared) == len(without_counters(ours.state_dict())) - 2
     assert torch.equal(shared["conv_stem.weight"], theirs["_conv_stem.weight"])
@@ -179,8 +179,8 @@ def photographs(folder):
 
 def test_weights_and_views_are_right_as_the_untouched_network_knows_ants_from_bees(lite0, shared_data):
     torch.set_num_threads(2)
-    network = registry.build(lite0, 1000, 224)
-    network.load_state_dict(registry.pretrained(lite0, network, head=()), strict=False)
+    network = registry.build(lite0.name, 1000, 224)
+    network.load_state_dict(registry.pretrained(lite0, network, head=(), size=224), strict=False)
     view = resolve(Input(), registry.preset(lite0), None)
     assert (view.size, view.resize, view.interpolation) == (224, 256, "bicubic")
     images, bees = zip(*photographs(shared_data), strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -15,17 +17,21 @@ from transferlab.core.validation import did_you_mean
 
 @cache
 def names() -> list[str]:
-    """All models of the installed timm, without weights tags."""
+    """Return all models of the installed timm, without weights tags."""
     found: list[str] = timm.list_models()
     return found
 
 
 def build(name: str, classes: int, size: int) -> nn.Module:
-    """The model without weights."""
-    fixed = timm.get_pretrained_cfg(name)
-    extra: dict[str, Any] = {"img_size": size} if fixed is not None and fixed.fixed_input_size else {}
-    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **extra)
+    """Build the model without weights."""
+    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **_made_for(name, size))
     return network
+
+
+def _made_for(name: str, size: int) -> dict[str, Any]:
+    """Return the arguments that make a network with fixed position embeddings or windows for images of `size` px."""
+    config = timm.get_pretrained_cfg(name)
+    return {"img_size": size} if config is not None and config.fixed_input_size else {}
 
 
 def _tags(name: str) -> list[str]:
@@ -33,7 +39,7 @@ def _tags(name: str) -> list[str]:
 
 
 def preset(name: str, weights: str | None) -> Preset:
-    """The pretrained configuration of the tag; of the default tag when there are no weights.
+    """Return the pretrained configuration of the tag, or of the default tag when there are no weights.
 
     Raises:
         ValueError: timm has no such tag.
@@ -56,8 +62,8 @@ def preset(name: str, weights: str | None) -> Preset:
     )
 
 
-def tensors(name: str, weights: str) -> dict[str, Tensor]:
-    """The weights, from the hub's cache or the network.
+def tensors(name: str, weights: str, size: int) -> dict[str, Tensor]:
+    """Return the weights, from the hub's cache or the network, with positions resampled to images of `size` px.
 
     Raises:
         WeightsError: there is no network and nothing in the cache.
@@ -65,6 +71,16 @@ def tensors(name: str, weights: str) -> dict[str, Tensor]:
     config = timm.get_pretrained_cfg(f"{name}.{weights}", allow_unregistered=False)
     where = config and (config.hf_hub_id or config.url)
     with offline(f"timm/{name}.{weights}", str(where)):
-        network = timm.create_model(f"{name}.{weights}", pretrained=True)
+        network = timm.create_model(f"{name}.{weights}", pretrained=True, **_made_for(name, size))
     loaded: dict[str, Tensor] = network.state_dict()
     return loaded
+
+
+def adapt(network: nn.Module, tensors: dict[str, Tensor]) -> Mapping[str, Tensor]:
+    """Translate the names of the original authors' files, and resample position embeddings to the network's size.
+
+    timm keeps a function for that beside each architecture, which it calls when it loads weights itself.
+    """
+    translate = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    found: Mapping[str, Tensor] = translate(tensors, network) if translate else tensors
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from timm.layers import resample_abs_pos_embed  # type: ignore[attr-defined]
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.transforms import InterpolationMode
@@ -13,17 +14,18 @@ from transferlab.core.transforms.view import Preset
 from transferlab.core.validation import did_you_mean
 
 _INCEPTIONS = ("googlenet", "inception_v3")
+_POSITIONS = "encoder.pos_embedding"
 
 
 @cache
 def names() -> list[str]:
-    """All classification models (those of `torchvision.models` itself, without detection, video, segmentation)."""
+    """Return the classification models of `torchvision.models`: none for detection, video or segmentation."""
     found: list[str] = models.list_models(module=models)
     return found
 
 
 def build(name: str, classes: int, size: int) -> nn.Module:
-    """The model without weights or auxiliary heads; networks with fixed position embeddings are made for `size`."""
+    """Build the model without weights or auxiliary heads; fixed position embeddings are made for `size`."""
     extra: dict[str, object] = {}
     if name.startswith("vit_"):
         extra["image_size"] = size
@@ -47,7 +49,7 @@ def _member(name: str, weights: str) -> models.WeightsEnum:
 
 
 def preset(name: str, weights: str | None) -> Preset:
-    """The weights' own transforms; those of the default weights when there are none.
+    """Return the input of the weights' own transforms, or of the default weights' when there are none.
 
     Raises:
         ValueError: the enum has no such member.
@@ -66,8 +68,8 @@ def preset(name: str, weights: str | None) -> Preset:
     )
 
 
-def tensors(name: str, weights: str) -> dict[str, Tensor]:
-    """The weights, from torch's hub cache or the network.
+def tensors(name: str, weights: str, size: int) -> dict[str, Tensor]:
+    """Return the weights, from torch's hub cache or the network; `adapt` fits them to another size than their own.
 
     Raises:
         WeightsError: there is no network and nothing in the cache.
@@ -79,3 +81,11 @@ def tensors(name: str, weights: str) -> dict[str, Tensor]:
         member.get_state_dict(progress=True, check_hash=True, weights_only=True)
         network: nn.Module = models.get_model(name, weights=member)
     return network.state_dict()
+
+
+def adapt(network: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Resample the position embeddings of a vision transformer to the network's size, as timm does."""
+    if _POSITIONS in tensors and isinstance(network, models.VisionTransformer):
+        side = network.image_size // network.patch_size
+        tensors[_POSITIONS] = resample_abs_pos_embed(tensors[_POSITIONS], [side, side], num_prefix_tokens=1)
+    return tensors

@@ -1,15 +1,15 @@
 """Networks by name, from torchvision, timm and this project, each with a fresh head for the classes at hand.
 
-A family is a module with four functions: `names()`, `build(name, classes, size)`, `preset(name, weights)` and
-`tensors(name, weights)`. The head is found, not listed: it is what changes shape when the number of classes does.
+A family is a module with five functions: `names()`, `build(name, classes, size)`, `preset(name, weights)`,
+`tensors(name, weights, size)` and `adapt(network, tensors)`. The head is found, not listed: it is what changes shape
+when the number of classes does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,17 +21,19 @@ from transferlab.core.validation import FieldProblems, Problem, check, did_you_m
 
 BATCH_NORM_MOMENTUM = 0.1
 FAMILIES: dict[str, ModuleType] = {"torchvision": from_torchvision, "timm": from_timm, "transferlab": small}
+# What libraries raise for a name or an input size that a network cannot have, when it is built or run.
+BUILD_ERRORS = (RuntimeError, AssertionError, ValueError, TypeError, KeyError, IndexError)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A network and its weights.
+    """A network and the weights it begins with.
 
     Attributes:
         name: `torchvision/<name>`, `timm/<name>`, `transferlab/convnet` or `transferlab/resnet18_32px`.
         weights: null trains from scratch. Else a member of the torchvision model's weights enum (`IMAGENET1K_V1`,
-            `DEFAULT`), a timm tag (`in1k`), a weights file (`.pth`, `.pt`, `.safetensors`), or
-            `package://<package>/<file>` for a file that an installed Python package ships.
+            `DEFAULT`), a timm tag (`in1k`), a weights file (`.pth`, `.pt`, `.ckpt`, `.bin`, `.pth.tar`,
+            `.safetensors`), or `package://<package>/<file>` for a file that an installed Python package ships.
     """
 
     name: str
@@ -59,76 +61,97 @@ class Model:
         homes = [f"{family}/{bare}" for family, module in FAMILIES.items() if bare in module.names()]
         return f"; did you mean {' or '.join(map(repr, homes))}?" if homes else ""
 
-    @property
-    def family(self) -> ModuleType:
-        """The module that knows this network."""
-        return FAMILIES[self.name.partition("/")[0]]
 
-    @property
-    def short_name(self) -> str:
-        """The name within the family."""
-        return self.name.partition("/")[2]
+def family_of(name: str) -> tuple[ModuleType, str]:
+    """Return the module that knows a network, and the network's name within that family.
+
+    Raises:
+        ValueError: there is no such network here.
+    """
+    family, _, short = name.partition("/")
+    if family not in FAMILIES or short not in FAMILIES[family].names():
+        raise ValueError(f"the installed libraries have no network '{name}'")
+    return FAMILIES[family], short
 
 
 def preset(model: Model) -> Preset:
-    """The input that the weights were made with.
+    """Return the input that the weights were made with.
 
     Raises:
         ValueError: the family has no such weights.
     """
-    named = None if is_file(model.weights) else model.weights
-    found: Preset = model.family.preset(model.short_name, named)
+    family, short = family_of(model.name)
+    found: Preset = family.preset(short, None if is_file(model.weights) else model.weights)
     if model.weights is None:
         return Preset(size=found.size, resize=found.resize, interpolation=found.interpolation)
     return found
 
 
-def build(model: Model, classes: int, size: int) -> nn.Module:
-    """A network with `classes` logits for images of `size` px, randomly initialised from torch's global generator.
+def build(name: str, classes: int, size: int) -> nn.Module:
+    """Build a network with `classes` logits for images of `size` px, initialised from torch's global generator.
 
-    BatchNorm statistics move with torch's default momentum everywhere: networks ported from TensorFlow bring 0.01, made
-    for long trainings, with which the statistics lag behind the weights through all of a short fine-tuning.
+    BatchNorm statistics move with torch's default momentum everywhere. Networks ported from TensorFlow bring 0.01, made
+    for long trainings: with it the statistics lag behind the weights through all of a short fine-tuning.
+
+    Raises:
+        BUILD_ERRORS: there is no such network, or not for this size.
     """
-    network: nn.Module = model.family.build(model.short_name, classes, size)
+    family, short = family_of(name)
+    network: nn.Module = family.build(short, classes, size)
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = BATCH_NORM_MOMENTUM
     return network
 
 
-def skeleton(model: Model, classes: int, size: int) -> nn.Module:
-    """The network without memory or numbers (torch's meta device): for names, shapes and checks."""
+def skeleton(name: str, classes: int, size: int) -> nn.Module:
+    """Build the network without memory or numbers (on torch's meta device): for names, shapes and checks.
+
+    Raises:
+        BUILD_ERRORS: as `build`.
+    """
     try:
         with torch.device("meta"):
-            return build(model, classes, size)
+            return build(name, classes, size)
     except NotImplementedError:  # torchvision's RegNet computes its widths with tensors
-        return build(model, classes, size).to("meta")
+        return build(name, classes, size).to("meta")
 
 
-def heads(model: Model, size: int) -> tuple[str, ...]:
-    """Names of the modules that make the logits: those whose parameters change shape with the number of classes."""
-    few, more = ({n: p.shape for n, p in skeleton(model, k, size).named_parameters()} for k in (2, 3))
-    names = dict.fromkeys(name.rpartition(".")[0] for name in few if few[name] != more[name])
-    return tuple(names)
+def heads(name: str, size: int) -> tuple[str, ...]:
+    """Name the modules that make the logits: those whose parameters change shape with the number of classes.
+
+    Raises:
+        BUILD_ERRORS: as `build`.
+    """
+    few, more = ({n: p.shape for n, p in skeleton(name, k, size).named_parameters()} for k in (2, 3))
+    return tuple(dict.fromkeys(parameter.rpartition(".")[0] for parameter in few if few[parameter] != more[parameter]))
 
 
 def in_head(name: str, head: Sequence[str]) -> bool:
-    """Whether a parameter or buffer belongs to the head."""
+    """Return whether a parameter or buffer belongs to the head."""
     return any(name.startswith(module + ".") for module in head)
 
 
-def pretrained(model: Model, network: nn.Module, head: Sequence[str]) -> dict[str, Tensor]:
-    """The pretrained tensors of all but the head, named as in `network`; empty without weights.
+def pretrained(model: Model, network: nn.Module, head: Sequence[str], size: int) -> dict[str, Tensor]:
+    """Return the pretrained tensors of all but the head, named as in `network`; empty without weights.
+
+    Args:
+        model: the network's name and its weights.
+        network: what they are for; only names and shapes are read, so that a `skeleton` will do.
+        head: modules whose tensors are left out.
+        size: px that the network was built for; position embeddings are resampled to it.
 
     Raises:
         WeightsError: the weights cannot be had or do not fit; says what to do.
     """
     if model.weights is None:
         return {}
-    tensors = read(model.weights) if is_file(model.weights) else model.family.tensors(model.short_name, model.weights)
-    return fit(tensors, network.state_dict(), model.weights, skip=lambda name: in_head(name, head))
-
-
-def describe(model: Model) -> dict[str, Any]:
-    """The model as it is written into a checkpoint's header."""
-    return asdict(model)
+    family, short = family_of(model.name)
+    tensors = read(model.weights) if is_file(model.weights) else family.tensors(short, model.weights, size)
+    return fit(
+        tensors,
+        network.state_dict(),
+        model.weights,
+        skip=lambda name: in_head(name, head),
+        adapt=lambda found: family.adapt(network, found),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
@@ -31,13 +30,13 @@ class ConvNet(nn.Module):
         self.head = nn.Linear(512, classes)
 
     def forward(self, x_B3HW: Tensor) -> Tensor:
-        """Logits (B, classes)."""
+        """Return the logits (B, classes)."""
         logits: Tensor = self.head(self.hidden(self.features(x_B3HW)))
         return logits
 
 
 def resnet18_32px(classes: int) -> nn.Module:
-    """ResNet-18 shaped for 32 px images: a 3x3 stride-1 stem and no max-pool (as in kuangliu/pytorch-cifar)."""
+    """Build ResNet-18 for 32 px images: a 3x3 stride-1 stem and no max-pool (as in kuangliu/pytorch-cifar)."""
     network: nn.Module = resnet18(num_classes=classes)
     network.conv1 = nn.Conv2d(3, 64, kernel_size=3, padding=1, bias=False)
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -46,17 +45,17 @@ def resnet18_32px(classes: int) -> nn.Module:
 
 
 def names() -> list[str]:
-    """The networks here."""
+    """Return the names of the networks here."""
     return ["convnet", "resnet18_32px"]
 
 
 def build(name: str, classes: int, size: int) -> nn.Module:
-    """One of `names()`."""
+    """Build one of `names()`."""
     return ConvNet(classes, size) if name == "convnet" else resnet18_32px(classes)
 
 
 def preset(name: str, weights: str | None) -> Preset:
-    """224 px for the ConvNet, 32 px for the small ResNet.
+    """Return 224 px for the ConvNet, 32 px for the small ResNet.
 
     Raises:
         ValueError: weights by name; there are none.
@@ -67,10 +66,15 @@ def preset(name: str, weights: str | None) -> Preset:
     return Preset(size=size, resize=256 if name == "convnet" else size)
 
 
-def tensors(name: str, weights: str) -> dict[str, torch.Tensor]:
-    """Never reached with a valid config: `preset` has refused the name.
+def tensors(name: str, weights: str, size: int) -> dict[str, Tensor]:
+    """Refuse weights by name. Never reached with a valid config: `preset` has refused it before.
 
     Raises:
         ValueError: always.
     """
     raise ValueError(f"transferlab/{name} has no weights '{weights}'")
+
+
+def adapt(network: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors as they are: files of these networks have one form."""
+    return tensors
