@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from transferlab.config import parse, schema
 from transferlab.config.loader import ExperimentConfigLoader
+from transferlab.config.parse import check_networks, read_experiment
 from transferlab.pipelines.data.pipeline import create_pipeline as data_pipeline
 from transferlab.pipelines.report.pipeline import create_pipeline as report_pipeline
 from transferlab.pipelines.transfer.pipeline import create_pipeline as strategies_pipeline
@@ -33,9 +34,7 @@ def values(option: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def parameters():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ExperimentConfigLoader, "_current", None)
-        return ExperimentConfigLoader(conf_source=str(PROJECT / "conf"), **CONFIG_LOADER_ARGS)["parameters"]
+    return ExperimentConfigLoader(conf_source=str(PROJECT / "conf"), **CONFIG_LOADER_ARGS)["parameters"]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +69,8 @@ def test_the_parameters_of_the_commands_lead_somewhere(parameters):
 def test_the_example_is_a_whole_experiment():
     (example,) = [block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "strategies:" in block]
     resolved = OmegaConf.to_container(OmegaConf.create(example), resolve=True)
-    experiment = parse.read_experiment(resolved, "my_images", deep=True)
+    experiment = read_experiment(resolved, "my_images")
+    check_networks(experiment, "my_images")
     assert set(experiment.strategies) >= {"scratch", "feature_extraction", "fine_tuning", "staged"}
 
 

@@ -3,6 +3,7 @@
 import os
 import warnings
 
+from transferlab.config.context import ExperimentContext
 from transferlab.config.loader import ExperimentConfigLoader
 from transferlab.hooks.run import ProjectHooks
 
@@ -16,6 +17,7 @@ warnings.filterwarnings("ignore", message="One or more dataset names contain '.'
 # Kedro-Viz's own use of FastAPI.
 warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
 
+CONTEXT_CLASS = ExperimentContext
 CONFIG_LOADER_CLASS = ExperimentConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

@@ -1,14 +1,16 @@
 """The parameters as a file: what is no YAML, or refers to nothing, is told; what would run code does not."""
 
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from transferlab.config.errors import ConfigError
 from transferlab.config.loader import ExperimentConfigLoader
-from transferlab.config.parse import ConfigError
 from transferlab.config.schema import Experiment
+from transferlab.console.errors import UserError
 from transferlab.settings import CONFIG_LOADER_ARGS
 
 pytestmark = pytest.mark.filterwarnings("ignore:register_new_resolver")
@@ -25,16 +27,12 @@ report:
 """
 
 
-@pytest.fixture(autouse=True)
-def no_session(monkeypatch):
-    monkeypatch.setattr(ExperimentConfigLoader, "_current", None)
-
-
 def experiment_in(folder: Path, text: str | bytes) -> Experiment:
+    conf = folder / "conf"
     for environment in ("base", "mine"):
-        (folder / environment).mkdir(exist_ok=True)
-    (folder / "mine" / "parameters.yml").write_bytes(text if isinstance(text, bytes) else text.encode())
-    return ExperimentConfigLoader(str(folder), env="mine", **CONFIG_LOADER_ARGS).experiment()
+        (conf / environment).mkdir(parents=True, exist_ok=True)
+    (conf / "mine" / "parameters.yml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return ExperimentConfigLoader(str(conf), env="mine", **CONFIG_LOADER_ARGS).experiment
 
 
 def test_what_is_valid_is_read(tmp_path):
@@ -48,14 +46,18 @@ def test_each_loader_of_a_process_names_its_own_experiment(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "parameters.yml").write_text("" if folder == "base" else text)
     mine, yours = (ExperimentConfigLoader(str(tmp_path), env=e, **CONFIG_LOADER_ARGS) for e in ("mine", "yours"))
-    assert [loader.experiment().report.description for loader in (mine, yours, mine)] == ["mine", "yours", "mine"]
+    assert [loader.experiment.report.description for loader in (mine, yours, mine)] == ["mine", "yours", "mine"]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("dataset: {source: [\n", "line 2: "),
-        ("dataset:\n\t- a\n", "line 2: "),
+        (
+            "dataset:\n\t- a\n",
+            "line 2: found character '\\t' that cannot start any token in conf/mine/parameters.yml: '<tab>- a'; "
+            "indent with spaces: YAML takes no tab",
+        ),
         ("- a\n- b\n", "must hold keys with values, not a list"),
         (VALID + "report: {title: again}\n", "line 11: found duplicate key report"),
         (VALID + "  description: ${_shred}\n", "'_shred' not found, full_key: report.description"),
@@ -138,3 +140,24 @@ def test_any_text_is_an_experiment_or_a_config_error(tmp_path, changes):
         assert "conf/mine" in str(error)  # noqa: PT017 - both ways are right
     else:
         assert isinstance(experiment, Experiment)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", ".", "..", "mine/", "a:b", "base", "local"])
+def test_an_environment_is_a_folder_of_conf_and_no_path(tmp_path, name):
+    (tmp_path / "conf" / "mine").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    with pytest.raises(UserError, match=f"^--env={re.escape(name)}: "):
+        ExperimentConfigLoader(str(tmp_path / "conf"), env=name, **CONFIG_LOADER_ARGS)
+
+
+def test_a_mistyped_environment_is_suggested(tmp_path):
+    (tmp_path / "solar_cells_full").mkdir()
+    with pytest.raises(UserError, match="did you mean 'solar_cells_full'"):
+        ExperimentConfigLoader(str(tmp_path), env="solar_cell_full", **CONFIG_LOADER_ARGS)
+
+
+@pytest.mark.parametrize("name", ["my [photos]", "a{b}", "[/b]", "what?"])
+def test_a_path_that_kedro_takes_for_a_pattern_is_told(tmp_path, name):
+    (tmp_path / name / "conf" / "mine").mkdir(parents=True)
+    with pytest.raises(UserError, match="rename the folder"):
+        ExperimentConfigLoader(str(tmp_path / name / "conf"), env="mine", **CONFIG_LOADER_ARGS)

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from transferlab.config.parse import ConfigError, read, read_experiment
+from transferlab.config.errors import ConfigError
+from transferlab.config.parse import check_networks, read, read_experiment
 from transferlab.config.schema import Dataset, Training
 from transferlab.core.models.freezing import rows
 from transferlab.core.runtime.device import Compute
@@ -82,14 +83,22 @@ def changed(*changes):
     return parameters
 
 
+def check(parameters, deep=False):
+    """Read the parameters and, where `deep`, try them on their networks."""
+    experiment = read_experiment(parameters, "mine")
+    if deep:
+        check_networks(experiment, "mine")
+    return experiment
+
+
 def message(parameters, deep=False):
     with pytest.raises(ConfigError) as caught:
-        read_experiment(parameters, "mine", deep)
+        check(parameters, deep)
     return str(caught.value)
 
 
 def test_valid_parameters_become_typed():
-    experiment = read_experiment(VALID, "mine", deep=True)
+    experiment = check(VALID, deep=True)
     assert experiment.training.compute == Compute(device="cpu", threads=1)
     stage = experiment.strategies["scratch"].stages["train"]
     assert stage.optimizer == Adam(name="adamw", lr=1e-3, weight_decay=0.01)

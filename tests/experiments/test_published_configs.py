@@ -6,6 +6,7 @@ import pytest
 
 from transferlab import settings
 from transferlab.config.loader import ExperimentConfigLoader
+from transferlab.config.parse import check_networks
 from transferlab.core.data.sources import ArchiveSource, TorchvisionSource
 from transferlab.core.models import factory
 from transferlab.core.models.backbones.registry import Model
@@ -25,7 +26,9 @@ def load(request):
 
     def experiment(name, deep=False, **params):
         loader = ExperimentConfigLoader(str(conf), env=name, runtime_params=params, **settings.CONFIG_LOADER_ARGS)
-        return loader.experiment(deep)
+        if deep:
+            check_networks(loader.experiment, name)
+        return loader.experiment
 
     return experiment
 

@@ -29,11 +29,18 @@ STEPS = pipeline(
 )
 
 
+def begin(pipeline_, catalog: DataCatalog) -> ProjectHooks:
+    """Make the hooks of a process in which a run has begun."""
+    hooks = ProjectHooks()
+    hooks.after_catalog_created(catalog, "2026-01-01T00.00.00.000Z")
+    catalog["experiment"] = MemoryDataset("tiny")
+    hooks.before_pipeline_run({"runner": "SequentialRunner"}, pipeline_, catalog)
+    return hooks
+
+
 @pytest.fixture
-def hooks(monkeypatch):
-    monkeypatch.setattr(ProjectHooks, "_pipeline", STEPS)
-    monkeypatch.setattr(ProjectHooks, "_saved", set())
-    return ProjectHooks()
+def hooks():
+    return begin(STEPS, DataCatalog())
 
 
 def by_name(name: str):
@@ -80,17 +87,17 @@ def test_an_error_that_tells_all_is_told_without_what_is_around_it(hooks):
         hooks.on_pipeline_error(wrapped)
 
 
-def test_where_training_goes_on_is_said(hooks, monkeypatch, tmp_path):
+def test_where_training_goes_on_is_said(tmp_path):
     states = UnfinishedTrials(filepath=str(tmp_path))
-    monkeypatch.setattr(ProjectHooks, "_catalog", DataCatalog({"a.states": states}))
     training = node(lambda x: x, "index", "a.model", name="train", namespace="a", confirms="a.states")
-    monkeypatch.setattr(ProjectHooks, "_pipeline", pipeline([training]))
+    hooks = begin(pipeline([training]), DataCatalog({"a.states": states}))
     assert hooks.how_to_go_on() == "", "nothing was done: the same command again"
     for trial, epoch in ((0, 7), (1, 3)):
         StateFile(tmp_path / f"trial_{trial}.pt", {}).write({}, epoch)
     assert hooks.how_to_go_on() == (
         "\nTo go on from there, run it again: training goes on after epoch 3 of trial 2 (a)"
     )
+    (tmp_path / "trial_0 copy.pt").write_bytes(b"made by a file manager")
     hooks.after_dataset_saved("index")
     assert hooks.how_to_go_on().startswith("\nTo go on from there, add --from-nodes=a.train: training goes on after")
     hooks.after_dataset_saved("a.model")
@@ -112,21 +119,15 @@ def test_a_dataset_that_fails_for_another_reason_keeps_its_traceback(hooks):
     hooks.on_pipeline_error(AttributeError("a bug"))
 
 
-def test_nodes_know_the_run_and_the_experiment(hooks, monkeypatch):
-    class Loader:
-        experiment_name = "tiny"
-
-    monkeypatch.setattr("transferlab.hooks.run.ExperimentConfigLoader.current", Loader)
+def test_nodes_know_the_run():
     catalog = DataCatalog()
-    hooks.after_catalog_created(catalog, "2026-01-01T00.00.00.000Z")
+    begin(STEPS, catalog)
     assert catalog.load("run_id") == "2026-01-01T00.00.00.000Z"
-    assert catalog.load("experiment") == "tiny"
 
 
-def test_an_end_that_this_run_did_not_make_is_not_announced(hooks, capsys):
-    catalog = DataCatalog({"report": MemoryDataset("<p>")})
-    hooks.after_pipeline_run({"run_id": "2026-01-01T00.00.00.000Z"}, STEPS, catalog)
-    assert capsys.readouterr().out == ""
+def test_a_run_that_makes_nothing_says_so(hooks, capsys):
+    hooks.after_pipeline_run()
+    assert "Nothing to do: every output is there" in " ".join(capsys.readouterr().out.split())
 
 
 def test_user_errors_are_one_message_on_stderr(capsys):

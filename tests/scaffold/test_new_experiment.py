@@ -8,6 +8,7 @@ from PIL import Image
 
 from transferlab import settings
 from transferlab.config.loader import ExperimentConfigLoader
+from transferlab.config.parse import check_networks
 from transferlab.console.errors import UserError
 from transferlab.core.data.listing.layout import LayoutError
 from transferlab.core.data.split import SplitError
@@ -71,7 +72,8 @@ def test_given_parts_are_kept(conf, tmp_path, folders, split):
     assert written.file == conf / "photos" / "parameters.yml"
     assert dataset_in(written.file)["split"] == split
     loader = ExperimentConfigLoader(str(conf), env="photos", **settings.CONFIG_LOADER_ARGS)
-    assert list(loader.experiment(deep=True).strategies) == ["scratch", "feature_extraction", "fine_tuning", "staged"]
+    check_networks(loader.experiment, "photos")
+    assert list(loader.experiment.strategies) == ["scratch", "feature_extraction", "fine_tuning", "staged"]
 
 
 def test_few_images_are_not_spared_for_validation_and_small_ones_are_not_blown_up(conf, tmp_path):

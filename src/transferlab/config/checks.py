@@ -1,26 +1,80 @@
-"""Checks between blocks of an experiment's parameters that are each right by themselves."""
+"""Checks on an experiment's parameters that no single type can make."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+from transferlab.config.messages import KeyProblem
 from transferlab.config.schema import RESERVED, Dataset, Experiment
 from transferlab.core.data.listing.label_table import LabelTable
 from transferlab.core.data.sources import FolderSource
-from transferlab.core.strategies import checks
-from transferlab.core.validation import FieldProblems, Problem, did_you_mean
+from transferlab.core.validation import FieldProblems, Problem
+
+# More than any experiment needs, little enough that a slip of the keyboard stops the run and not the machine.
+MOST = {
+    "trials": 1000,
+    "epochs": 100_000,
+    "views": 100_000,
+    "patience": 100_000,
+    "every": 100_000,
+    "batch_size": 1_000_000,
+    "micro_batch": 1_000_000,
+    "size": 8192,
+    "resize": 8192,
+    "threads": 1024,
+    "workers": 1024,
+    "devices": 1024,
+    "parallel_trials": 1024,
+}
+MOST_OF_ANY = 1e30  # float32, in which networks compute, ends at 3.4e38
+MOST_SCALE = 1000.0
+LONGEST_NAME = 60  # of folders; file systems take 255 bytes
+
+
+def out_of_range(value: Any, key: str = "", field: str = "") -> Iterator[Problem]:
+    """Yield the numbers of a raw block that are not finite, or beyond what their key can sensibly hold.
+
+    Args:
+        value: the block, as JSON has it.
+        key: the last key that led to it.
+        field: all of them, dotted.
+    """
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from out_of_range(inner, name, f"{field}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from out_of_range(inner, key, f"{field}.{number}")
+        if key == "trainable":
+            yield from _scales_out_of_range(value, field)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        most = MOST.get(key, MOST_OF_ANY)
+        if not math.isfinite(value):
+            yield KeyProblem(field, value, "must be a finite number")
+        elif abs(value) > most:
+            yield KeyProblem(
+                field, value, f"must be at most {most:,.0f}" if key in MOST else f"must be within {most:g}"
+            )
+
+
+def _scales_out_of_range(rows: list[Any], field: str) -> Iterator[Problem]:
+    for number, row in enumerate(rows):
+        scale = row[1] if isinstance(row, list) and len(row) == 2 else None
+        if isinstance(scale, (int, float)) and math.isfinite(scale) and not 0 < scale <= MOST_SCALE:
+            yield KeyProblem(
+                f"{field}.{number}.1", scale, f"must be above 0 and at most {MOST_SCALE:g}, or null for frozen"
+            )
 
 
 def conflicts(experiment: Experiment) -> Iterator[Problem]:
     """Yield what is wrong between blocks that are each right."""
     can_validate = _can_validate(experiment.dataset)
     for name, strategy in experiment.strategies.items():
-        if name in RESERVED:
-            yield Problem(f"strategies.{name}", name, "is taken: the report's own namespace; choose another name")
-        if not name.isidentifier():
-            yield Problem(f"strategies.{name}", name, "must be a plain name (letters, digits, _): it names a namespace")
+        yield from _bad_names(name, strategy.stages)
         if strategy.decides and experiment.training.test_curve:
             yield Problem(
                 "training.test_curve",
@@ -37,11 +91,34 @@ def conflicts(experiment: Experiment) -> Iterator[Problem]:
             )
     for number, row in enumerate(experiment.report.published):
         if row.strategy not in experiment.strategies:
+            known = tuple(experiment.strategies)
             yield Problem(
-                f"report.published.{number}.strategy",
-                row.strategy,
-                "is no strategy of this experiment" + did_you_mean(row.strategy, experiment.strategies),
+                f"report.published.{number}.strategy", row.strategy, "is no strategy of this experiment", known
             )
+        if row.metric != "log_loss":
+            yield from _no_share(f"report.published.{number}.value", row.value)
+    for number, line in enumerate(experiment.report.reference_lines):
+        yield from _no_share(f"report.reference_lines.{number}.value", line.value)
+
+
+def _bad_names(strategy: str, stages: Iterable[str]) -> Iterator[Problem]:
+    """Yield names that cannot name a namespace, a folder or a column."""
+    if strategy in RESERVED:
+        yield Problem(f"strategies.{strategy}", strategy, "is taken: the report's own namespace; choose another name")
+    if not strategy.isidentifier():
+        rule = "must be a plain name (letters, digits, _): it names a namespace"
+        yield Problem(f"strategies.{strategy}", strategy, rule)
+    names = {f"strategies.{strategy}": strategy, **{f"strategies.{strategy}.stages.{name}": name for name in stages}}
+    for field, name in names.items():
+        if len(name) > LONGEST_NAME:
+            yield Problem(field, name, f"must have at most {LONGEST_NAME} letters: it names folders and columns")
+    if strategy.startswith("figure_"):
+        yield Problem(f"strategies.{strategy}", strategy, "must not begin with figure_, as the report's figures do")
+
+
+def _no_share(field: str, value: float) -> Iterator[Problem]:
+    if not 0 <= value <= 1:
+        yield Problem(field, value, "must be a share between 0 and 1, such as 0.945 for 94.5%")
 
 
 def _can_validate(dataset: Dataset) -> bool:
@@ -57,7 +134,9 @@ def _can_validate(dataset: Dataset) -> bool:
 
 
 def misfits(experiment: Experiment) -> Iterator[Problem]:
-    """Yield what is wrong with each strategy on its own network."""
+    """Yield what is wrong with each strategy on its own network, which is made without memory."""
+    from transferlab.core.strategies import checks  # it loads torch, which a mistyped key need not wait for
+
     for name, strategy in experiment.strategies.items():
         try:
             checks.check(strategy)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Iterator
-from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 
 from transferlab.core.validation import FieldProblems, Problem, did_you_mean
 
 _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+
+
+class KeyProblem(Problem):
+    """A key or type that is wrong, so that the checks of the dataclass it stands in were not made."""
 
 
 class _Error(NamedTuple):
@@ -23,7 +27,7 @@ class _Error(NamedTuple):
 
 
 def problems_in(kind: Any, value: Any, error: ValidationError) -> list[Problem]:
-    """One problem per wrong key: of a union, only what is wrong with the alternative that was meant."""
+    """Return one problem per wrong key: of a union, only what is wrong with the alternative that was meant."""
     found = []
     for item in error.errors(include_url=False):
         item["loc"] = item["loc"][1:]  # without the box
@@ -33,7 +37,7 @@ def problems_in(kind: Any, value: Any, error: ValidationError) -> list[Problem]:
 
 
 def _reduced(errors: list[_Error], depth: int) -> list[Problem]:
-    """What is left when of every union, from the outside in, one alternative is taken."""
+    """Return what is left when of every union, from the outside in, one alternative is taken."""
     forks: dict[tuple[Any, ...], dict[str, list[_Error]]] = {}
     for error in errors:
         fork, tag = error.unions[depth] if depth < len(error.unions) else (error.path, "")
@@ -51,7 +55,7 @@ def _reduced(errors: list[_Error], depth: int) -> list[Problem]:
 def _path(
     value: Any, loc: tuple[int | str, ...], missing: bool
 ) -> tuple[tuple[Any, ...], tuple[tuple[tuple[Any, ...], str], ...]]:
-    """The keys of `loc` that are in the data, or missing there, and where and how unions were entered."""
+    """Return the keys of `loc` that are in the data, or missing there, and where and how unions were entered."""
     path: list[Any] = []
     unions: list[tuple[tuple[Any, ...], str]] = []
     for number, part in enumerate(loc):
@@ -65,7 +69,7 @@ def _path(
 
 
 def _meant(fork: str, alternatives: dict[str, list[Problem]]) -> list[Problem]:
-    """The alternative of the union at `fork` whose `name` fits; if none's does, one problem that lists the names."""
+    """Choose the alternative of the union at `fork` whose `name` fits; where none does, list the names."""
     of_its_kind = {tag: problems for tag, problems in alternatives.items() if all(p.field != fork for p in problems)}
     alternatives = of_its_kind or alternatives
     if len(alternatives) == 1:
@@ -76,18 +80,11 @@ def _meant(fork: str, alternatives: dict[str, list[Problem]]) -> list[Problem]:
         return min(fitting, key=len)
     wrong = [problem for problems in named.values() for problem in problems]
     if wrong:
-        lists = [problem.message.removeprefix("must be ").partition(";")[0] for problem in wrong]
-        names = sorted({name for known in lists for name in known.split(" or ")})
-        return [
-            Problem(
-                wrong[0].field,
-                wrong[0].value,
-                f"must be one of {', '.join(names)}" + did_you_mean(str(wrong[0].value), names),
-            )
-        ]
+        names = tuple(sorted({name for problem in wrong for name in problem.candidates}))
+        return [KeyProblem(wrong[0].field, wrong[0].value, f"must be one of {', '.join(names)}", names)]
     first = next(iter(alternatives.values()))[0]
     rules = dict.fromkeys(p.message for problems in alternatives.values() for p in problems)
-    return [Problem(first.field, first.value, " or ".join(rules))]
+    return [KeyProblem(first.field, first.value, " or ".join(rules))]
 
 
 def _translate(kind: Any, item: Any, path: tuple[Any, ...]) -> Iterator[Problem]:
@@ -98,19 +95,17 @@ def _translate(kind: Any, item: Any, path: tuple[Any, ...]) -> Iterator[Problem]
             yield dataclasses.replace(problem, field=f"{dotted}.{problem.field}".lstrip("."))
     elif item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _fields(_type_at(kind, item["loc"][:-1]))
-        yield Problem(
-            dotted,
-            item["input"],
-            "unknown key" + (did_you_mean(str(path[-1]), known) or f"; the keys here are {', '.join(known)}"),
-        )
+        cure = "" if did_you_mean(str(path[-1]), known) else f"; the keys here are {', '.join(known)}"
+        # The candidates are for the key, not for its value.
+        yield KeyProblem(dotted, item["input"], f"unknown key{cure}{did_you_mean(str(path[-1]), known)}")
     elif item["type"] in _MISSING:
-        yield Problem(dotted, None, "is missing; it must be given")
+        yield KeyProblem(dotted, None, "is missing; it must be given")
     elif item["type"] == "literal_error":
-        expected = item["ctx"]["expected"].replace("'", "")
-        known = expected.replace(" or ", ", ").split(", ")
-        yield Problem(dotted, item["input"], f"must be {' or '.join(known)}" + did_you_mean(str(item["input"]), known))
+        words = get_args(_type_at(kind, item["loc"]))
+        yield KeyProblem(dotted, item["input"], f"must be {' or '.join(words)}", words)
     else:
-        yield Problem(dotted, item["input"], item["msg"].replace("Input should", "must").replace("Value error, ", ""))
+        # Pydantic's sentences begin so; an error of our own carries its text.
+        yield KeyProblem(dotted, item["input"], str(error) if error else item["msg"].replace("Input should", "must"))
 
 
 def _dotted(path: tuple[Any, ...]) -> str:
@@ -118,10 +113,10 @@ def _dotted(path: tuple[Any, ...]) -> str:
 
 
 def _type_at(kind: Any, loc: tuple[int | str, ...]) -> Any:
-    """The type that `loc` leads to, through fields, mappings, sequences and unions (whose part is a class's name)."""
+    """Return the type at `loc`, through fields, mappings, sequences and unions (whose part is a class's name)."""
     for part in loc:
         members = [m for m in _members(kind) if m is not type(None)]
-        named = [m for m in members if getattr(m, "__name__", "") == part]
+        named = [m for m in members if _is_named(m, part)]
         if named:
             kind = named[0]
             continue
@@ -131,6 +126,13 @@ def _type_at(kind: Any, loc: tuple[int | str, ...]) -> Any:
     return next(m for m in _members(kind) if m is not type(None))
 
 
+def _is_named(member: Any, part: int | str) -> bool:
+    """Whether pydantic calls an alternative of a union so."""
+    return getattr(member, "__name__", "") == part or (
+        get_origin(member) is Literal and str(part).startswith("literal[")
+    )
+
+
 def _members(kind: Any) -> tuple[Any, ...]:
     if get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
@@ -138,7 +140,7 @@ def _members(kind: Any) -> tuple[Any, ...]:
 
 
 def _fields(kind: Any) -> dict[str, Any]:
-    """Names and types of the fields of a dataclass or model."""
+    """Return names and types of the fields of a dataclass or model."""
     if not (dataclasses.is_dataclass(kind) or (isinstance(kind, type) and issubclass(kind, BaseModel))):
         return {}
     hints = get_type_hints(kind, include_extras=True)

@@ -14,16 +14,18 @@ from transferlab.core.runtime.device import Compute
 from transferlab.core.strategies.strategy import Strategy
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A model that takes no unknown key and converts no type."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 def _listed(value: Any) -> Any:
-    """A single string as a list of one: what `--params=dataset.mirror=FOLDER` can give."""
+    """Take a single string for a list of one: what `--params=dataset.mirror=FOLDER` can give."""
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
-class Dataset(_Strict):
+class Dataset(Strict):
     """Where the images come from and how they are split."""
 
     source: Source
@@ -44,7 +46,7 @@ class Dataset(_Strict):
     seen_in_pretraining_note: str | None = None
 
 
-class Training(_Strict):
+class Training(Strict):
     """What all strategies share."""
 
     trials: Annotated[int, Field(ge=1)] = 3
@@ -58,7 +60,7 @@ class Training(_Strict):
 RESERVED = ("report",)
 
 
-class Published(_Strict):
+class Published(Strict):
     """A figure somebody published for a strategy, shown beside ours."""
 
     strategy: str
@@ -68,14 +70,14 @@ class Published(_Strict):
     selection: str | None = None
 
 
-class ReferenceLine(_Strict):
+class ReferenceLine(Strict):
     """Somebody's figure for the same data, drawn as a line."""
 
     label: str
     value: float
 
 
-class Report(_Strict):
+class Report(Strict):
     """What the report says beyond the tables."""
 
     title: str
@@ -84,7 +86,7 @@ class Report(_Strict):
     reference_lines: tuple[ReferenceLine, ...] = ()
 
 
-class Experiment(_Strict):
+class Experiment(Strict):
     """All parameters of an experiment: the keys of `conf/<experiment>/parameters.yml`."""
 
     dataset: Dataset

@@ -55,7 +55,7 @@ _CURES = {
 
 
 def of_the_system(error: OSError) -> str:
-    """An error of the operating system as `cause: file; cure`."""
+    """Write an error of the operating system as `cause: file; cure`."""
     words = [str(error.strerror), *([str(error.filename)] if error.filename else [])]
     cure = _CURES.get(error.errno or 0)
     return ": ".join(words) + (f"; {cure}" if cure else "")

@@ -24,7 +24,7 @@ class Counter(Protocol):
 
 
 def _bars() -> Progress:
-    """Bars that vanish when their work is done: what stays are the log lines.
+    """Make bars that vanish when their work is done: what stays are the log lines.
 
     Only the main process draws: the workers of ParallelRunner would draw over one another.
     """
@@ -43,7 +43,7 @@ def _bars() -> Progress:
 
 @contextmanager
 def counting(what: str) -> Iterator[Counter]:
-    """A bar for a count of things done."""
+    """Show a bar for a count of things done."""
     with _bars() as bars:
         task = bars.add_task(what, total=None, note="")
         yield lambda done, total: bars.update(task, completed=done, total=total, note=f"{done} of {total}")
@@ -59,7 +59,7 @@ def downloading() -> Iterator[Counter]:
 
 @contextmanager
 def trials(strategy: str, count: int) -> Iterator[progress.ProgressCallback]:
-    """Bars for the trials of a strategy: one over all of them, one within the epoch, with loss and accuracy.
+    """Show bars for the trials of a strategy: one over all of them, one within the epoch, with loss and accuracy.
 
     Of trials at the same time, the epoch is that of the first of them.
     """

@@ -10,18 +10,31 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a config dataclass: the field (dotted below the dataclass), its value, and the cure."""
+    """One thing wrong with a config dataclass.
+
+    Attributes:
+        field: the field, dotted below the dataclass.
+        value: what it holds.
+        message: what is wrong, and the cure.
+        candidates: what the value could have been, where that is a list of words; the nearest are suggested.
+    """
 
     field: str
     value: Any
     message: str
+    candidates: tuple[str, ...] = ()
+
+    @property
+    def advice(self) -> str:
+        """The message, and the candidates that the value is near to."""
+        return self.message + did_you_mean(str(self.value), self.candidates)
 
 
 class FieldProblems(ValueError):
     """Raised by a config dataclass's `__post_init__` with every problem it found."""
 
     def __init__(self, problems: list[Problem]) -> None:
-        super().__init__("; ".join(f"{p.field}: {p.value!r} {p.message}" for p in problems))
+        super().__init__("; ".join(f"{p.field}: {p.value!r} {p.advice}" for p in problems))
         self.problems = problems
 
 
@@ -38,6 +51,6 @@ def check(*rules: tuple[bool, str, Any, str]) -> None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`"; did you mean 'x'?"` for the nearest known words, or an empty string when none is near."""
+    """Return `"; did you mean 'x'?"` for the nearest known words, or an empty string when none is near."""
     near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

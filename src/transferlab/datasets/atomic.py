@@ -35,7 +35,7 @@ class WholeDataset(AbstractVersionedDataset[I, O]):
         self.metadata = metadata
 
     def resolve_load_version(self) -> str | None:
-        """The version asked for, else the one this session has saved, else the latest."""
+        """Return the version asked for, else the one this session has saved, else the latest."""
         version = self._version
         if version and not version.load and version.save and _exists(str(self._get_versioned_path(version.save))):
             return str(version.save)
@@ -79,11 +79,11 @@ class WholeDataset(AbstractVersionedDataset[I, O]):
             raise
 
     def path_of(self, version: str) -> Path:
-        """Where a version is, or would be."""
+        """Return where a version is, or would be."""
         return Path(self._get_versioned_path(version))
 
     def version_folders(self) -> dict[str, Path]:
-        """The folder of every version, oldest first; one that was never finished has a folder too."""
+        """Return the folder of every version, oldest first; one that was never finished has a folder too."""
         found = sorted(Path(self._filepath).glob("[!.]*")) if self._version else []
         return {folder.name: folder for folder in found if folder.is_dir()}
 

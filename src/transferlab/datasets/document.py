@@ -25,7 +25,7 @@ class JSONDataset(WholeFile[Any, Any]):
         return json.loads(path.read_text(encoding="utf-8"))
 
     def preview(self) -> JSONPreview:
-        """The document, for Kedro-Viz."""
+        """Show the document in Kedro-Viz."""
         return JSONPreview(json.dumps(self.load()))
 
 
@@ -37,11 +37,11 @@ class FigureDataset(WholeFile[Figure, bytes]):
         data.savefig(file, format="png", dpi=150)
 
     def read(self, path: Path) -> bytes:
-        """The PNG."""
+        """Read the PNG."""
         return path.read_bytes()
 
     def preview(self) -> ImagePreview:
-        """The picture, for Kedro-Viz."""
+        """Show the picture in Kedro-Viz."""
         return ImagePreview(base64.b64encode(self.load()).decode())
 
 

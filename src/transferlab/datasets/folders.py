@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -9,7 +10,6 @@ from filelock import FileLock, Timeout
 from kedro.io import AbstractDataset, DatasetError
 
 from transferlab.core.files.folders import sweep
-from transferlab.core.training.state import finished_epochs
 
 
 class FolderDataset(AbstractDataset[None, Path]):
@@ -20,7 +20,7 @@ class FolderDataset(AbstractDataset[None, Path]):
         self.metadata = metadata
 
     def load(self) -> Path:
-        """The folder, without what killed processes left unfinished in it."""
+        """Return the folder, without what killed processes left unfinished in it."""
         self._filepath.mkdir(parents=True, exist_ok=True)
         sweep(self._filepath)
         return self._filepath
@@ -38,6 +38,9 @@ class FolderDataset(AbstractDataset[None, Path]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
+
+
+_STATE = re.compile(r"trial_(\d+)\.pt")
 
 
 class Finished(NamedTuple):
@@ -58,7 +61,7 @@ class UnfinishedTrials(FolderDataset):
         self._held: FileLock | None = None  # made when it is taken: ParallelRunner pickles the dataset before
 
     def load(self) -> Path:
-        """The folder, locked.
+        """Return the folder, locked.
 
         Raises:
             DatasetError: another run is training this strategy.
@@ -73,13 +76,20 @@ class UnfinishedTrials(FolderDataset):
         return folder
 
     def progress(self) -> Finished | None:
-        """How far training has come: the last epoch of the last trial that has a state."""
-        states = {int(file.stem.removeprefix("trial_")): file for file in self._filepath.glob("trial_*.pt")}
+        """Return the last epoch of the last trial that has a state."""
+        from transferlab.core.training.state import finished_epochs  # it loads torch, which --help need not
+
+        states = self._states()
         return Finished(max(states), finished_epochs(states[max(states)])) if states else None
 
     def confirm(self) -> None:
         """Remove the states: what they led to is saved."""
-        for state in self._filepath.glob("trial_*.pt"):
+        for state in self._states().values():
             state.unlink()
         if self._held:
             self._held.release()
+
+    def _states(self) -> dict[int, Path]:
+        """Return the states by trial; what else lies there, such as a copy of one, is nobody's."""
+        files = {file: _STATE.fullmatch(file.name) for file in self._filepath.glob("trial_*.pt")}
+        return {int(match[1]): file for file, match in files.items() if match}

@@ -35,7 +35,7 @@ class RunsDataset(FolderDataset):
     """A folder with one empty file for each run that has not ended."""
 
     def begin(self, run_id: str) -> Run:
-        """Put down that a run is under way.
+        """Note that a run is under way.
 
         Raises:
             DatasetError: another has the same id.
@@ -51,7 +51,7 @@ class RunsDataset(FolderDataset):
         return run
 
     def not_ended(self) -> dict[str, bool]:
-        """The ids of the runs that have not ended, and whether each is under way (yes where nothing can be locked)."""
+        """Return the ids of the runs that have not ended, and whether each is under way (yes without locks)."""
         files = [file for file in sorted(self._filepath.glob("[!.]*")) if file.is_file()]
         return {file.name: _is_held(file) for file in files}
 

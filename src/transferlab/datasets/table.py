@@ -32,5 +32,5 @@ class TableDataset(WholeFile[pd.DataFrame, pd.DataFrame]):
         return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=TEXT)
 
     def preview(self, nrows: int = 40) -> TablePreview:
-        """The first rows, for Kedro-Viz."""
+        """Show the first rows in Kedro-Viz."""
         return TablePreview(json.loads(self.load().head(nrows).to_json(orient="split")))

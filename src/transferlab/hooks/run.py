@@ -3,39 +3,68 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
+from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from transferlab.config.loader import ExperimentConfigLoader
+from transferlab.config.context import ExperimentContext
+from transferlab.console.commands import command
 from transferlab.console.errors import UserError, of_the_system
-from transferlab.console.terminal import console
+from transferlab.console.terminal import say
 from transferlab.core.errors import MendableError
 from transferlab.core.runtime import interrupt
 from transferlab.datasets.atomic import WholeDataset
 from transferlab.datasets.folders import UnfinishedTrials
 from transferlab.datasets.runs import Run, RunsDataset
-from transferlab.reporting.run_table import comparison_table
+from transferlab.hooks import summary
 
 logger = logging.getLogger(__name__)
 
 
-class ProjectHooks:
-    """The project's hooks."""
+@dataclass
+class _UnderWay:
+    """The run under way.
 
-    _pipeline: ClassVar[Pipeline] = Pipeline([])
-    _catalog: ClassVar[DataCatalog] = DataCatalog()
-    _run: ClassVar[Run | None] = None
-    _saved: ClassVar[set[str]] = set()
+    Attributes:
+        pipeline: what it is to do.
+        catalog: what it reads and writes.
+        run_id: the version that it saves.
+        env: the experiment's name.
+        saved: names of the datasets that it has saved.
+        mark: that it is under way, on disk.
+        loading: the dataset that was asked for last.
+    """
+
+    pipeline: Pipeline = field(default_factory=lambda: Pipeline([]))
+    catalog: DataCatalog = field(default_factory=DataCatalog)
+    run_id: str = ""
+    env: str = ""
+    saved: set[str] = field(default_factory=set)
+    mark: Run | None = None
+    loading: str = ""
+
+
+class ProjectHooks:
+    """The project's hooks. All they remember is the run under way, and its context."""
+
+    def __init__(self) -> None:
+        self._context: KedroContext | None = None
+        self._run = _UnderWay()
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Remember whose run may begin."""
+        self._context = context
 
     @hook_impl
     def after_catalog_created(self, catalog: DataCatalog, save_version: str | None) -> None:
-        """Give nodes the run's id (the version under which this session saves) and the experiment's name."""
+        """Give nodes the run's id: the version under which this session saves."""
         catalog["run_id"] = MemoryDataset(save_version or "interactive")
-        catalog["experiment"] = MemoryDataset(ExperimentConfigLoader.current().experiment_name)
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -50,26 +79,32 @@ class ProjectHooks:
                 "--runner=ThreadRunner: strategies trained in threads draw from the same random numbers (torch has one "
                 "generator per process), so no run could be repeated; leave it out, or take ParallelRunner"
             )
-        ExperimentConfigLoader.current().experiment(deep=True)
-        ProjectHooks._pipeline, ProjectHooks._catalog, ProjectHooks._saved = pipeline, catalog, set()
+        self._run = _UnderWay(pipeline, catalog, catalog.load("run_id"), catalog.load("experiment"))
+        if isinstance(self._context, ExperimentContext):
+            experiment = self._context.config_loader.experiment
+            say(summary.beginning(self._run.env, experiment, catalog))
+            from transferlab.config.parse import check_networks  # it loads torch, which --help need not
+
+            check_networks(experiment, self._run.env)
         for name in sorted(pipeline.datasets()):
             if isinstance(dataset := catalog.get(name), WholeDataset):
                 dataset.sweep()
         try:
             if isinstance(runs := catalog.get("runs"), RunsDataset):
-                ProjectHooks._run = runs.begin(run_params["run_id"])
+                self._run.mark = runs.begin(self._run.run_id)
         except (DatasetError, OSError) as error:
             raise UserError(_told(error)) from error
 
     @hook_impl
-    def before_dataset_loaded(self) -> None:
+    def before_dataset_loaded(self, dataset_name: str) -> None:
         """Stop here if the run was asked to stop: a worker of ParallelRunner goes on with its next node otherwise."""
+        self._run.loading = dataset_name
         interrupt.check()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
         """Remember how far the run has come."""
-        self._saved.add(dataset_name)
+        self._run.saved.add(dataset_name)
 
     @hook_impl
     def on_node_error(self, error: Exception, node: Node) -> None:
@@ -86,67 +121,88 @@ class ProjectHooks:
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
-        """Say what a dataset that cannot be loaded or saved says of itself.
+        """Say what a dataset that cannot be loaded or saved says of itself, and which node makes it again.
 
         Raises:
             UserError: for such a dataset.
         """
         self._end(is_whole=False)
-        if isinstance(error, DatasetError) and isinstance(_origin(error), (DatasetError, OSError, MendableError)):
-            raise UserError(f"{_told(error)}{self.how_to_go_on()}") from error
+        if isinstance(error, DatasetError) and _is_told(error):
+            raise UserError(f"{_told(error)}{self._maker()}{self.how_to_go_on()}") from error
 
     @hook_impl
-    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Print the comparison and where the report is, when this run made them."""
+    def after_pipeline_run(self) -> None:
+        """Say what the run has made: the comparison, the figure that matters, and where it is."""
         self._end(is_whole=True)
-        ends = {name: catalog[name] for name in ("comparison", "report") if name in pipeline.all_outputs()}
-        made = {name: end for name, end in ends.items() if _is_of(end, run_params["run_id"])}
+        made = {name for name in self._run.pipeline.all_outputs() if self._has_made(name)}
         if "comparison" in made:
-            tables = (catalog.load(name) for name in ("comparison", "differences", "cost"))
-            console.print(comparison_table(*tables))
-        if isinstance(page := made.get("report"), WholeDataset):
-            console.print(f"Report: {page.load_path}", soft_wrap=True, highlight=False)
+            from transferlab.reporting.run_table import comparison_table  # it loads SciPy, which --help need not
 
-    @classmethod
-    def _end(cls, is_whole: bool) -> None:
-        if cls._run:
-            cls._run.end(is_whole)
-        cls._run = None
+            say(comparison_table(*(self._run.catalog.load(name) for name in ("comparison", "differences", "cost"))))
+        say(summary.ending(made, self._run.catalog))
 
-    @classmethod
-    def how_to_go_on(cls) -> str:
-        """What to add to the command so that it does what the run has not done, and where training goes on."""
-        todo = {node for node in cls._pipeline.nodes if not set(node.outputs) <= cls._saved}
-        first = sorted(node.name for node in todo if not cls._pipeline.node_dependencies[node] & todo)
-        begun = ", ".join(where for node in sorted(todo) if (where := cls._begun(node)))
-        how = f"add --from-nodes={','.join(first)}" if cls._saved and first else "run it again" if begun else ""
+    def _has_made(self, name: str) -> bool:
+        dataset = self._run.catalog.get(name)
+        if name in self._run.saved or not isinstance(dataset, WholeDataset):
+            return name in self._run.saved
+        return dataset.exists() and dataset.resolve_load_version() == self._run.run_id  # by a worker
+
+    def _end(self, is_whole: bool) -> None:
+        if self._run.mark:
+            self._run.mark.end(is_whole)
+        self._run.mark = None
+
+    def _maker(self) -> str:
+        """Name the command that makes the dataset again which the run could not load."""
+        from kedro.framework.project import pipelines
+
+        makers = [node.name for node in pipelines["__default__"].nodes if self._run.loading in node.outputs]
+        return (
+            f"\nTo make it again: {command('run', f'--env={self._run.env}', f'--nodes={makers[0]}')}" if makers else ""
+        )
+
+    def how_to_go_on(self) -> str:
+        """Say what to add to the command so that it does what the run has not done, and where training goes on."""
+        try:
+            return self._how_to_go_on()
+        except Exception:  # a hint must not take the place of the error that it is for
+            logger.debug("no hint how to go on", exc_info=True)
+            return ""
+
+    def _how_to_go_on(self) -> str:
+        pipeline, saved = self._run.pipeline, self._run.saved
+        todo = {node for node in pipeline.nodes if not set(node.outputs) <= saved}
+        first = sorted(node.name for node in todo if not pipeline.node_dependencies[node] & todo)
+        begun = ", ".join(where for node in sorted(todo) if (where := self._begun(node)))
+        how = f"add --from-nodes={','.join(first)}" if saved and first else "run it again" if begun else ""
         training = f": training goes on after {begun}" if begun else ""
         return f"\nTo go on from there, {how}{training}" if how else ""
 
-    @classmethod
-    def _begun(cls, node: Node) -> str:
-        """How far a training node has come, such as `epoch 3 of trial 2 (scratch)`; empty where it has no state."""
-        for dataset in map(cls._catalog.get, node.confirms):
+    def _begun(self, node: Node) -> str:
+        """Say how far a training node has come, such as `epoch 3 of trial 2 (scratch)`; empty where it has no state."""
+        for dataset in map(self._run.catalog.get, node.confirms):
             if isinstance(dataset, UnfinishedTrials) and (at := dataset.progress()):
                 return f"epoch {at.epoch} of trial {at.trial + 1} ({node.namespace})"
         return ""
 
 
-def _is_of(dataset: Any, run_id: str) -> bool:
-    """Whether a dataset's data were saved by this run (`--only-missing-outputs` may have had nothing to do)."""
-    return isinstance(dataset, WholeDataset) and dataset.exists() and dataset.resolve_load_version() == run_id
+def _is_told(error: BaseException) -> bool:
+    """Whether somewhere in a chain of errors one says what a user can mend."""
+    chain = _chain(error)
+    return isinstance(chain[-1], (DatasetError, OSError)) or any(isinstance(each, MendableError) for each in chain)
 
 
 def _told(error: DatasetError | OSError) -> str:
-    """What a user needs to know of it: of what it came from, where that tells all, and not what Kedro makes of it."""
-    origin = _origin(error)
-    if isinstance(origin, MendableError):
-        return str(origin)
-    if isinstance(origin, OSError) and origin.errno and not isinstance(origin, NotADirectoryError):
-        return of_the_system(origin)
+    """Return the error that explains itself, where one of the chain does, else Kedro's message."""
+    chain = _chain(error)
+    for each in chain:
+        if isinstance(each, MendableError):
+            return str(each)
+    if isinstance(chain[-1], OSError) and chain[-1].errno and not isinstance(chain[-1], NotADirectoryError):
+        return of_the_system(chain[-1])
     return str(error)
 
 
-def _origin(error: BaseException) -> BaseException:
-    """The first of a chain of errors."""
-    return _origin(error.__cause__) if error.__cause__ else error
+def _chain(error: BaseException) -> list[BaseException]:
+    """List an error and its causes, the first cause last."""
+    return [error, *(_chain(error.__cause__) if error.__cause__ else ())]

@@ -15,6 +15,6 @@ class NamedPartial:
         self.function, self.args, self.kwargs = function, args, kwargs
         update_wrapper(self, function)
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, **named_inputs: Any) -> Any:
         """Call it with the node's inputs as the other arguments."""
-        return self.function(*self.args, *inputs, **self.kwargs)
+        return self.function(*self.args, *inputs, **self.kwargs, **named_inputs)

@@ -7,6 +7,7 @@ datasets. Single nodes can be rerun, so a version may hold a part of the dataset
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from kedro.pipeline import Pipeline
 
 from transferlab.console.errors import UserError
 from transferlab.core.evaluation.comparison import interval
+from transferlab.core.files.atomic import lock
 from transferlab.datasets.atomic import WholeDataset
 from transferlab.datasets.runs import RunsDataset
 from transferlab.datasets.table import TableDataset
@@ -40,7 +42,7 @@ class Measured:
 
 
 def of_experiment(project: Path, env: str | None) -> Versions:
-    """The versions of an experiment, by the catalog and the pipelines that its runs have."""
+    """Return the versions of an experiment, by the catalog and the pipelines that its runs have."""
     with settings.SESSION_CLASS.create(project_path=project, env=env) as session:
         catalog = session.load_context().catalog
     return Versions(catalog, pipelines["__default__"])
@@ -58,7 +60,7 @@ class Versions:
 
     @cached_property
     def folders(self) -> dict[str, dict[str, Path]]:
-        """Of each version, newest first, its folder in each dataset, in the order of the pipeline."""
+        """Each version, newest first, and its folder in each dataset, in the order of the pipeline."""
         found: dict[str, dict[str, Path]] = {}
         for name, dataset in self.datasets.items():
             for version, folder in dataset.version_folders().items():
@@ -84,6 +86,17 @@ class Versions:
             for version, table in self._tables(name):
                 found.setdefault(version, set()).update(table["run_id"], table["checkpoint_version"])
         return found
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While open, no other process removes versions: it waits, and then sees what is left."""
+        if not isinstance(self.runs, RunsDataset):
+            yield
+            return
+        file = self.runs.load() / ".prune"
+        file.touch()
+        with lock(file, wait=True):
+            yield
 
     def has(self, version: str, name: str) -> bool:
         """Whether a dataset was saved, whole, in a version."""

@@ -29,7 +29,7 @@ class Rules:
 
 
 def staying(versions: Versions, rules: Rules) -> Reasons:
-    """The versions that stay, with the reason. A version stays whole or goes whole.
+    """Return the versions that stay, with the reason. A version stays whole or goes whole.
 
     Whatever the rules say these stay: the newest of every dataset, what a run under way has saved or may read, and
     what the metrics of a version that stays were measured on.
@@ -56,7 +56,7 @@ def remove_versions(versions: Versions, leaving: Iterable[str]) -> None:
 
 
 def _newest(versions: Versions, before: str | None = None) -> Reasons:
-    """The newest version of every dataset, of those before a version."""
+    """Return the newest version of every dataset, of those before a version."""
     reasons: Reasons = {}
     for name in versions.datasets:
         whole = [version for version in versions.folders if versions.has(version, name)]
@@ -80,14 +80,14 @@ def _by_rule(versions: Versions, rules: Rules) -> Reasons:
 
 
 def _best(versions: Versions, strategy: str) -> list[Measured]:
-    """The newest measurement of each of a strategy's checkpoints that are there, best first."""
+    """Return the newest measurement of each of a strategy's checkpoints that are there, best first."""
     there = [version for version in versions.folders if versions.has(version, f"{strategy}.checkpoints")]
     newest = {one.checkpoints: one for one in reversed(versions.measured) if one.strategy == strategy}
     return sorted((newest[version] for version in there if version in newest), key=lambda one: one.mean, reverse=True)
 
 
 def _under_way(versions: Versions) -> Reasons:
-    """What a run under way saves or may have read: all since it began, and the newest before."""
+    """Return what a run under way saves or may have read: all since it began, and the newest before."""
     begun = min((run for run, is_under_way in versions.not_ended.items() if is_under_way), default=None)
     if begun is None:
         return {}

@@ -1,4 +1,4 @@
-"""The nodes of the data pipeline: each parses its parameters and calls the core."""
+"""The nodes of the data pipeline: each calls the core with typed parameters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from transferlab.config import parse, schema
+from transferlab.config.schema import Dataset
 from transferlab.console import progress
 from transferlab.core.data import sources, subsets
 from transferlab.core.data.archives.extract import extract
@@ -23,14 +23,12 @@ from transferlab.core.models import factory
 from transferlab.core.strategies.strategy import Strategy
 
 logger = logging.getLogger(__name__)
-Parameters = dict[str, Any]
 
 
-def acquire(dataset: Parameters, downloads: Path) -> dict[str, str]:
+def acquire(dataset: Dataset, downloads: Path) -> dict[str, str]:
     """Fetch the source: a verified archive file, or a folder that is there already."""
-    settings = parse.read(schema.Dataset, dataset, "dataset")
     with progress.downloading() as report:
-        found = sources.acquire(settings.source, Downloads(downloads, settings.mirror, report))
+        found = sources.acquire(dataset.source, Downloads(downloads, dataset.mirror, report))
     if found.note:
         logger.warning("%s", found.note)
     return {"path": str(found.path), "subfolder": found.subfolder or ".", "note": found.note}
@@ -41,13 +39,12 @@ def extract_archive(acquired: dict[str, str], extracted_archives: Path) -> dict[
     return {"path": str(extract(Path(acquired["path"]), extracted_archives, acquired["subfolder"]))}
 
 
-def list_images(extracted: dict[str, str], dataset: Parameters) -> tuple[pd.DataFrame, pd.DataFrame]:
+def list_images(extracted: dict[str, str], dataset: Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
     """List candidate images with class, split and group, and what is left out, with reasons."""
-    settings = parse.read(schema.Dataset, dataset, "dataset")
-    listing, ignored = list_files(Path(extracted["path"]), settings.layout)
-    used = part(listing, settings.split)
+    listing, ignored = list_files(Path(extracted["path"]), dataset.layout)
+    used = part(listing, dataset.split)
     beyond = listing.loc[~listing["path"].isin(used["path"]), ["path"]]
-    reason = f"not in the stratified part of {settings.split.limit} images (dataset.split.limit)"
+    reason = f"not in the stratified part of {dataset.split.limit} images (dataset.split.limit)"
     return used, pd.concat([ignored, beyond.assign(status="ignored", reason=reason)], ignore_index=True)
 
 
@@ -55,16 +52,16 @@ def decode_images(
     extracted: dict[str, str],
     listing: pd.DataFrame,
     ignored: pd.DataFrame,
-    dataset: Parameters,
-    strategies: Parameters,
+    dataset: Dataset,
+    strategies: dict[str, Strategy],
     image_folder: Path,
 ) -> tuple[dict[str, ImageStore], pd.DataFrame, pd.DataFrame]:
     """Decode every image once, resized as the strategies need it; what cannot be used goes to the quarantine."""
-    workers = parse.read(schema.Dataset, dataset, "dataset").workers
-    parsed = [parse.read(Strategy, raw, f"strategies.{name}") for name, raw in strategies.items()]
-    resizes = [factory.view_of(strategy.model, strategy.input, None).stored_as for strategy in parsed]
+    resizes = [factory.view_of(each.model, each.input, None).stored_as for each in strategies.values()]
     with progress.counting("decoding images") as report:
-        stores, accepted, quarantined = build(Path(extracted["path"]), listing, resizes, image_folder, workers, report)
+        stores, accepted, quarantined = build(
+            Path(extracted["path"]), listing, resizes, image_folder, dataset.workers, report
+        )
     quarantine = pd.concat([quarantined, ignored], ignore_index=True)
     logger.info(
         "%d images accepted, %d quarantined, %d files ignored",
@@ -75,40 +72,38 @@ def decode_images(
     return stores, accepted, quarantine
 
 
-def split_images(accepted: pd.DataFrame, listing: pd.DataFrame, dataset: Parameters) -> pd.DataFrame:
-    """Which image is for training, validation or test; every class of the listing must have some for each."""
-    settings = parse.read(schema.Dataset, dataset, "dataset")
-    splits = assign(accepted, settings.split, sorted(set(listing["class"])))
-    parts = subsets.parts(list(splits.loc[splits["split"] == "test", "path"]), settings.subsets)
-    for name, pattern in settings.subsets.items():
+def split_images(accepted: pd.DataFrame, listing: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+    """Decide which image is for training, validation or test; every class of the listing must have some for each."""
+    splits = assign(accepted, dataset.split, sorted(set(listing["class"])))
+    parts = subsets.parts(list(splits.loc[splits["split"] == "test", "path"]), dataset.subsets)
+    for name, pattern in dataset.subsets.items():
         if f"test/{name}" not in parts:
             logger.warning("dataset.subsets.%s: no test image has a path like %r, so it is not measured", name, pattern)
     return splits
 
 
 def measure(index: pd.DataFrame, image_store: dict[str, ImageStore]) -> dict[str, Any]:
-    """Statistics of the images: counts per split and class, mean and standard deviation of the training pixels."""
+    """Measure the images: counts per split and class, mean and standard deviation of the training pixels."""
     train = (index["split"] == "train").to_numpy().nonzero()[0]
     first = largest(image_store.values())
     return {"classes": sorted_classes(index), "images": class_counts(index), **channel_statistics(first, train)}
 
 
 def sorted_classes(index: pd.DataFrame) -> list[str]:
-    """Class names in the order of their labels."""
+    """Return class names in the order of their labels."""
     return list(index.drop_duplicates("label").sort_values("label")["class"])
 
 
 def find_duplicates(
-    splits: pd.DataFrame, image_store: dict[str, ImageStore], dataset: Parameters
+    splits: pd.DataFrame, image_store: dict[str, ImageStore], dataset: Dataset
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The index, without images that are held out too where the experiment says so, and pairs of equal photographs."""
-    settings = parse.read(schema.Dataset, dataset, "dataset")
+    """Find pairs of equal photographs, and drop from the index those that are held out too, where config says so."""
     found = duplicates(splits, largest(image_store.values()))
     across = across_splits(found)
     if across.empty:
         return splits, found
     told = f"{len(across)} pairs of photographs across splits are, or may be, the same: see `duplicates`"
-    if settings.duplicates == "report":
+    if dataset.duplicates == "report":
         logger.warning("%s; `dataset.duplicates: exclude` trains without them", told)
         return splits, found
     index = exclude(splits, set(across["path_a"]))

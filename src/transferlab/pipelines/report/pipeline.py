@@ -18,27 +18,16 @@ from transferlab.pipelines.report import nodes
 from transferlab.reporting.figures import cost, curves, evaluation, paired_differences, steps
 
 _report_node = partial(node, namespace="report")
+ON_PAGE = ("facts", "comparison", "differences", "cost", "metrics", "per_class", "quarantine", "duplicates")
 GATHERED = ("history", "steps", "cost", "metrics", "per_class", "confusion")
 
 
 def create_pipeline(strategies: list[str], trained: bool = True) -> Pipeline:
-    """The report over some strategies; `trained` says whether any of them has a stage."""
+    """Report on some strategies; `trained` says whether any of them has a stage."""
     overall = _overall_figures(trained, several=len(strategies) > 1)
     own = [each for name in strategies for each in _strategy_figures(name)]
     drawn = [output for each in [*overall, *own] for output in each.outputs]
-    page_inputs = [
-        "facts",
-        "comparison",
-        "differences",
-        "cost",
-        "metrics",
-        "per_class",
-        "quarantine",
-        "duplicates",
-        *(f"{name}.summary" for name in strategies),
-        *(f"{name}.checkpoints" for name in strategies),
-        *drawn,
-    ]
+    of_strategies = [f"{name}.{kind}" for kind in ("summary", "checkpoints") for name in strategies]
     return Pipeline(
         [
             *(
@@ -70,8 +59,8 @@ def create_pipeline(strategies: list[str], trained: bool = True) -> Pipeline:
             *overall,
             *own,
             _report_node(
-                NamedPartial(nodes.write_page, strategies, [_page_name(output) for output in drawn]),
-                page_inputs,
+                NamedPartial(nodes.write_page, strategies, {output: _page_name(output) for output in drawn}),
+                {name: name for name in (*ON_PAGE, *of_strategies, *drawn)},
                 "report",
                 name="write_page",
             ),
@@ -118,12 +107,12 @@ def _strategy_figures(name: str) -> list[Node]:
 
 
 def draw_cost(comparison: Any, costs: Any, facts: dict[str, Any]) -> Any:
-    """Accuracy against cost, with the published figures."""
+    """Draw accuracy against cost, with the published figures."""
     return cost.accuracy_against_cost(comparison, costs, facts["published"], facts["reference_lines"])
 
 
 def draw_confusion(confusion: Any, statistics: dict[str, Any], strategy: str) -> Any:
-    """The confusion matrix, classes in the order of their labels."""
+    """Draw the confusion matrix, classes in the order of their labels."""
     return evaluation.confusion_matrix(confusion, strategy, statistics["classes"])
 
 
@@ -133,6 +122,6 @@ def _figure(draw: Callable[..., Any], inputs: list[str], kind: str, strategy: st
 
 
 def _page_name(dataset: str) -> str:
-    """`figure_batch` is `batch` on the page, `scratch.figure_grid` is `grid.scratch`."""
+    """Name a figure as the page does: `figure_batch` is `batch`, `scratch.figure_grid` is `grid.scratch`."""
     strategy, _, kind = dataset.rpartition("figure_")
     return f"{kind}.{strategy.removesuffix('.')}" if strategy else kind

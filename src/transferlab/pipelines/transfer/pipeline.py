@@ -16,7 +16,7 @@ def create_pipeline(strategies: Iterable[str]) -> Pipeline:
 
 
 def one_strategy(name: str) -> Pipeline:
-    """The template as the namespace `name`; its parameters are `strategies.<name>`."""
+    """Instantiate the template as the namespace `name`; its parameters are `strategies.<name>`."""
     return Pipeline(
         _template(name),
         namespace=name,
@@ -31,7 +31,7 @@ def one_strategy(name: str) -> Pipeline:
 
 
 def _template(name: str) -> Pipeline:
-    train, evaluate = NamedPartial(nodes.train, name), NamedPartial(nodes.evaluate_trials, name)
+    train, evaluate = NamedPartial(nodes.train, name), NamedPartial(nodes.evaluate, name)
     return Pipeline(
         [
             node(
@@ -60,13 +60,13 @@ def _template(name: str) -> Pipeline:
                 [
                     "params:strategy",
                     "params:training",
+                    "params:dataset",
                     "checkpoints",
                     "index",
                     "image_store",
                     "feature_cache",
                     "experiment",
                     "run_id",
-                    "params:dataset",
                 ],
                 ["predictions", "metrics", "per_class", "confusion"],
                 name="evaluate",

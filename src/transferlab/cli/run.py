@@ -1,0 +1,56 @@
+"""`kedro run`, whose user errors are one message each."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from typing import Any
+
+import click
+from kedro.config import MissingConfigException
+from kedro.framework.cli import project
+from kedro.framework.project import settings
+
+from transferlab.console.errors import Interrupted, Terminated, UserError
+from transferlab.core.runtime import interrupt
+
+# How Kedro begins its message about a name that nothing has: the rest of it says what is wrong, a traceback nothing.
+_MISTYPED = ("Failed to find the pipeline", "Pipeline does not contain")
+
+
+def _how_to_go_on() -> str:
+    """Ask the hooks of this process's settings, which know the run under way."""
+    return "".join(hooks.how_to_go_on() for hooks in settings.HOOKS if hasattr(hooks, "how_to_go_on"))
+
+
+def _run(pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
+    """Call Kedro's `run`; `--pipeline` means `--pipelines` without a deprecation warning."""
+    if pipeline and not pipelines:
+        pipelines, pipeline = [pipeline], None
+    try:
+        with interrupt.stoppable():
+            return _kedro_run(pipeline=pipeline, pipelines=pipelines, **options)
+    except KeyboardInterrupt as error:
+        kind, by = (Terminated, " by SIGTERM") if isinstance(error, interrupt.Terminated) else (Interrupted, "")
+        raise kind(f"stopped{by}. Everything that was finished is kept.{_how_to_go_on()}") from None
+    except MissingConfigException as error:
+        raise UserError(str(error)) from error
+    except ValueError as error:
+        if str(error).startswith(_MISTYPED):
+            raise UserError(str(error)) from error
+        raise
+
+
+run = copy.copy(project.run)
+_kedro_run = run.callback or _run
+run.callback = functools.wraps(_kedro_run)(_run)
+run.params = [
+    *project.run.params,
+    click.Option(
+        ["--verbose"],
+        is_flag=True,
+        expose_value=False,
+        callback=lambda _context, _option, value: setattr(UserError, "VERBOSE_ERROR", value),
+        help="Show the traceback of every error.",
+    ),
+]

@@ -1,0 +1,36 @@
+"""Finds the images of a split: which store has them at a network's size, and which of its rows they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from transferlab.core.data.store import ImageStore
+from transferlab.core.errors import MendableError
+from transferlab.core.loading.images import Split
+from transferlab.core.transforms.view import View
+
+
+class NoStoreError(MendableError):
+    """The images were decoded for other parameters."""
+
+
+def store_for(view: View, stores: Mapping[str, ImageStore]) -> ImageStore:
+    """Return the images at the resize of a view.
+
+    Raises:
+        NoStoreError: there is no such store.
+    """
+    if view.stored_as.key not in stores:
+        raise NoStoreError(
+            f"no images are stored as {view.stored_as.key} ({', '.join(stores)} are): "
+            "run `kedro run --pipeline=data` with the same --env and --params"
+        )
+    return stores[view.stored_as.key]
+
+
+def split_of(index: pd.DataFrame, store: ImageStore, name: str) -> Split:
+    """Return the images of a split, in the order of the index."""
+    rows = (index["split"] == name).to_numpy().nonzero()[0]
+    return Split(name, store, rows, index["label"].to_numpy()[rows])

@@ -1,0 +1,84 @@
+"""The first and the last line of a run: what it is about, what it has made and where that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from kedro.io import DataCatalog
+
+from transferlab.datasets.atomic import WholeDataset
+from transferlab.reporting.wording import capital, count, number, title
+
+if TYPE_CHECKING:
+    from transferlab.config.schema import Experiment
+
+NOTHING_MADE = (
+    "Nothing to do: every output is there. --only-missing-outputs looks whether outputs exist, not with which "
+    "parameters they were made; leave it out to make them anew."
+)
+
+
+def beginning(name: str, experiment: Experiment, catalog: DataCatalog) -> str:
+    """Write the first line: experiment, classes, images, strategies x trials."""
+    statistics = catalog.get("statistics")
+    parts = [f"Experiment {name}"]
+    if statistics is not None and statistics.exists():
+        parts.append(_of_data(catalog.load("statistics")))
+    strategies, trials = count(len(experiment.strategies), "strategy", "strategies"), experiment.training.trials
+    return f"{': '.join(parts)}; {strategies} x {count(trials, 'trial')}"
+
+
+def ending(made: Iterable[str], catalog: DataCatalog) -> str:
+    """Write the last lines: what a run has made, the figure that matters, and where it is."""
+    made = set(made)
+    if not made:
+        return NOTHING_MADE
+    if "report" in made:
+        return f"Report: {_path(catalog, 'report')}"
+    lines = [
+        line
+        for kind, tell in _KINDS.items()
+        for name in sorted(made)
+        if name.rpartition(".")[2] == kind and (line := tell(name, catalog))
+    ]
+    if "index" in made or "statistics" in made:
+        lines.insert(0, f"Data: {_of_data(catalog.load('statistics'))}: {_path(catalog, 'index')}")
+    return "\n".join(lines or [f"Made {name}: {_path(catalog, name)}" for name in sorted(made)])
+
+
+def _of_data(statistics: dict[str, Any]) -> str:
+    images = {split: sum(counts.values()) for split, counts in statistics["images"].items()}
+    each = ", ".join(f"{count(number)} {split}" for split, number in images.items())
+    return f"{count(len(statistics['classes']), 'class', 'classes')}, {count(sum(images.values()), 'image')} ({each})"
+
+
+def _evaluated(name: str, catalog: DataCatalog) -> str:
+    metrics = catalog.load(name)
+    values = metrics.loc[(metrics["metric"] == "accuracy") & (metrics["split"] == "test"), "value"]
+    strategy = name.rpartition(".")[0]
+    if not strategy:
+        return ""
+    told = f"test accuracy {number(values.mean(), 'accuracy')}, {count(len(values), 'trial')}"
+    return f"{capital(title(strategy))}: {told}: {_path(catalog, name)}"
+
+
+def _trained(name: str, catalog: DataCatalog) -> str:
+    strategy, trials = name.rpartition(".")[0], count(len(catalog.load(name)), "trial")
+    return f"{capital(title(strategy))}: {trials} trained: {_path(catalog, name)}"
+
+
+def _compared(name: str, catalog: DataCatalog) -> str:
+    return f"Comparison: {_path(catalog, name)}"
+
+
+_KINDS: dict[str, Callable[[str, DataCatalog], str]] = {
+    "checkpoints": _trained,
+    "metrics": _evaluated,
+    "comparison": _compared,
+}
+
+
+def _path(catalog: DataCatalog, name: str) -> str:
+    dataset = catalog.get(name)
+    return str(dataset.load_path) if isinstance(dataset, WholeDataset) else "in memory"
