@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from transferlab.core.data.duplicates import COLUMNS, _nearest, across_splits, difference_hash, duplicates
-from transferlab.core.data.listing.table import as_listing
+from transferlab.core.data.listing.table import Listed, as_listing
 from transferlab.core.data.store import Resize
 from transferlab.core.data.store_builder import build
 
@@ -18,7 +18,7 @@ def photo():
 
 
 def index_of(folder, splits):
-    listing = as_listing([(path, "x", split, "") for path, split in splits.items()])
+    listing = as_listing([Listed(path, "x", split) for path, split in splits.items()])
     stores, accepted, _ = build(folder, listing, [Resize(size=128)], folder / "out", workers=0)
     return accepted, stores["short_side_128_bilinear"]
 

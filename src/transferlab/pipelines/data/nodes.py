@@ -14,7 +14,7 @@ from transferlab.core.data import sources, subsets
 from transferlab.core.data.archives.extract import extract
 from transferlab.core.data.duplicates import across_splits, duplicates
 from transferlab.core.data.listing.layout import list_images as list_files
-from transferlab.core.data.split import EXCLUDED, assign, exclude, part
+from transferlab.core.data.split import EXCLUDED, assign, exclude, limited
 from transferlab.core.data.statistics import channel_statistics, class_counts
 from transferlab.core.data.store import ImageStore, largest
 from transferlab.core.data.store_builder import build
@@ -40,10 +40,10 @@ def extract_archive(acquired: dict[str, str], extracted_archives: Path) -> dict[
 
 
 def list_images(extracted: dict[str, str], dataset: Parameters) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """List candidate images with class, split and group, and what is left out, with reasons."""
+    """List candidate images with class, split, stratum and group, and what is left out, with reasons."""
     settings = parse.read(schema.Dataset, dataset, "dataset")
-    listing, ignored = list_files(Path(extracted["path"]), settings.layout)
-    used = part(listing, settings.split)
+    listing, ignored = list_files(Path(extracted["path"]), settings.layout, settings.split.groups)
+    used = limited(listing, settings.split)
     beyond = listing.loc[~listing["path"].isin(used["path"]), ["path"]]
     reason = f"not in the stratified part of {settings.split.limit} images (dataset.split.limit)"
     return used, pd.concat([ignored, beyond.assign(status="ignored", reason=reason)], ignore_index=True)
@@ -74,7 +74,7 @@ def decode_images(
 
 
 def split_images(accepted: pd.DataFrame, listing: pd.DataFrame, dataset: Parameters) -> pd.DataFrame:
-    """Which image is for training, validation or test; every class of the listing must have some for each."""
+    """Split the images for training, validation and test; every class of the listing must have some for each."""
     settings = parse.read(schema.Dataset, dataset, "dataset")
     splits = assign(accepted, settings.split, sorted(set(listing["class"])))
     parts = subsets.parts(list(splits.loc[splits["split"] == "test", "path"]), settings.subsets)

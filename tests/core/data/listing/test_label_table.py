@@ -8,7 +8,7 @@ CELLS = {
     "separator": r"\s+",
     "columns": ("path", "probability", "type"),
     "label": Threshold(column="probability", threshold=0.5, below="good", above="bad"),
-    "group": "type",
+    "stratify": "type",
 }
 
 
@@ -22,7 +22,7 @@ def write(root, text, *images):
 
 def listed(root, **layout):
     listing, left_out = list_images(root, LabelTable(file="labels.csv", **layout))
-    rows = list(listing[["path", "class", "split", "group"]].itertuples(index=False, name=None))
+    rows = list(listing[["path", "class", "split", "stratify"]].itertuples(index=False, name=None))
     return rows, left_out.set_index("path")
 
 
@@ -30,7 +30,7 @@ def test_a_threshold_makes_two_classes(tmp_path):
     write(tmp_path, "i/1.png 0.5  mono\ni/2.png   0.3333333333333333 poly\n", "i/1.png", "i/2.png")
     rows, left_out = listed(tmp_path, **CELLS)
     assert rows == [("i/1.png", "bad", "", "mono"), ("i/2.png", "good", "", "poly")]
-    assert left_out["reason"].to_dict() == {"labels.csv": "It is the table of labels."}
+    assert left_out["reason"].to_dict() == {"labels.csv": "It is a table of labels."}
 
 
 def test_a_header_names_columns_and_ids_get_folder_and_suffix(tmp_path):
@@ -75,7 +75,6 @@ def test_labels_without_images_and_images_without_labels_have_reasons(tmp_path):
         ("path,kind\na.png,x\nb.png,y,z\n", {"label": "kind"}, "cannot be read as a table: .*Expected 2 fields"),
         ("path,kind\na.png,x,1\nb.png,y,2\n", {"label": "kind"}, "rows have more columns than there are names"),
         ('path,kind\na.png,"x\nb.png,y\n', {"label": "kind"}, "cannot be read as a table: .*inside string"),
-        ("a.png 0 m\n", {**CELLS, "separator": "(["}, r"dataset.layout.separator: '\(\[' is no regular expression"),
     ],
 )
 def test_a_table_that_does_not_fit_is_explained(tmp_path, text, layout, message):
