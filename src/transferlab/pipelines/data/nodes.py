@@ -12,9 +12,9 @@ from transferlab.config import parse, schema
 from transferlab.console import progress
 from transferlab.core.data import sources, subsets
 from transferlab.core.data.archives.extract import extract
-from transferlab.core.data.duplicates import across_splits, duplicates
+from transferlab.core.data.duplicates import across_splits, contradictory, duplicates, repeating_classes
 from transferlab.core.data.listing.layout import list_images as list_files
-from transferlab.core.data.split import EXCLUDED, assign, exclude, limited
+from transferlab.core.data.split import EXCLUDED, assign, exclude, limited, split_columns
 from transferlab.core.data.statistics import channel_statistics, class_counts
 from transferlab.core.data.store import ImageStore, largest
 from transferlab.core.data.store_builder import build
@@ -99,17 +99,39 @@ def sorted_classes(index: pd.DataFrame) -> list[str]:
 def find_duplicates(
     splits: pd.DataFrame, image_store: dict[str, ImageStore], dataset: Parameters
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The index, without images that are held out too where the experiment says so, and pairs of equal photographs."""
+    """Find pairs of equal photographs, and exclude from the index those held out too, where the experiment says so."""
     settings = parse.read(schema.Dataset, dataset, "dataset")
     found = duplicates(splits, largest(image_store.values()))
+    _warn_of_contradictions(splits, found)
     across = across_splits(found)
-    if across.empty:
-        return splits, found
     told = f"{len(across)} pairs of photographs across splits are, or may be, the same: see `duplicates`"
     if settings.duplicates == "report":
-        logger.warning("%s; `dataset.duplicates: exclude` trains without them", told)
+        if len(across):
+            logger.warning("%s; `dataset.duplicates: exclude` trains without them", told)
         return splits, found
-    index = exclude(splits, set(across["path_a"]))
+    index = splits
+    for column in split_columns(splits):
+        pairs = found if column == "split" else _pairs_in(splits, column, image_store)
+        index = exclude(index, set(across_splits(pairs)["path_a"]), column)
     gone = splits.loc[index["split"] == EXCLUDED, "split"].value_counts()
-    logger.warning("%s; excluded: %s", told, " and ".join(f"{count} from {split}" for split, count in gone.items()))
+    if len(across):
+        logger.warning("%s; excluded: %s", told, " and ".join(f"{count} from {split}" for split, count in gone.items()))
     return index, found
+
+
+def _pairs_in(splits: pd.DataFrame, column: str, image_store: dict[str, ImageStore]) -> pd.DataFrame:
+    """Find the pairs of another re-split."""
+    return duplicates(splits.assign(split=splits[column]), largest(image_store.values()))
+
+
+def _warn_of_contradictions(index: pd.DataFrame, pairs: pd.DataFrame) -> None:
+    """Say where one photograph has two labels, and where a whole class repeats others."""
+    for name, others in repeating_classes(index).items():
+        logger.warning("every image of class %r is in another class too (%s): leave one out", name, ", ".join(others))
+    if len(found := contradictory(pairs)):
+        first = found.iloc[0]
+        logger.warning(
+            "%d pairs of photographs that are, or may be, the same have different labels, such as %s and %s: the first "
+            "rows of `duplicates`; mend the labels",
+            len(found), first["path_a"], first["path_b"],
+        )  # fmt: skip

@@ -12,6 +12,7 @@ from transferlab.config import parse, schema
 from transferlab.console import progress
 from transferlab.console.errors import UserError
 from transferlab.core.data import subsets as subsets_module
+from transferlab.core.data.split import splits_of_trial
 from transferlab.core.data.store import ImageStore
 from transferlab.core.evaluation import metrics
 from transferlab.core.evaluation import predictions as predictions_module
@@ -69,10 +70,17 @@ def train(
     if settings.stages:
         kind, threads = machine.device.type, count(machine.threads, "thread")
         logger.info("%s: training on %s (%s), %s", name, kind, machine.device_name, threads)
-    train_split, curve = split_of(index, store, "train"), split_of(index, store, held_out) or None
     specs = [
         TrialSpec(
-            name, settings, initial_model, train_split, curve, number, common.seed, common.compute, common.features
+            name,
+            settings,
+            initial_model,
+            split_of(index, store, "train", number),
+            split_of(index, store, held_out, number) or None,
+            number,
+            common.seed,
+            common.compute,
+            common.features,
         )
         for number in range(common.trials)
     ]
@@ -101,9 +109,9 @@ def store_for(view: View, image_store: Stores) -> ImageStore:
     return image_store[view.stored_as.key]
 
 
-def split_of(index: pd.DataFrame, store: ImageStore, name: str) -> Split:
-    """The images of a split."""
-    rows = (index["split"] == name).to_numpy().nonzero()[0]
+def split_of(index: pd.DataFrame, store: ImageStore, name: str, trial: int) -> Split:
+    """Select the images of a split, as a trial sees it."""
+    rows = (splits_of_trial(index, trial) == name).to_numpy().nonzero()[0]
     return Split(name, store, rows, index["label"].to_numpy()[rows])
 
 
@@ -130,7 +138,7 @@ def evaluate_trials(
     tables: tuple[list[pd.DataFrame], ...] = ([], [], [], [])
     for trial, checkpoint in checkpoints.items():
         classes = checkpoint.header["classes"]
-        split = split_of(index, store_for(factory.view_in(checkpoint), image_store), "test")
+        split = split_of(index, store_for(factory.view_in(checkpoint), image_store), "test", trial)
         with memory_explained(f"strategies.{name}: evaluation of trial {trial + 1}", smaller):
             p_NK = predict_split(checkpoint, settings, split, machine, feature_cache, common.features)
         paths = list(index["path"].iloc[split.rows])
