@@ -18,7 +18,7 @@ from transferlab.core.data.decoding.pool import pixel_sha256
 from transferlab.core.data.duplicates import across_splits, duplicates
 from transferlab.core.data.listing.label_table import LabelTable
 from transferlab.core.data.listing.layout import ClassFolders, list_images
-from transferlab.core.data.split import SplitConfig, assign, exclude, part
+from transferlab.core.data.split import SplitConfig, assign, exclude, limited
 from transferlab.core.data.store import ImageStore, Resize
 from transferlab.core.data.store_builder import Report, build
 from transferlab.core.transforms.pixels import HostImages
@@ -77,7 +77,7 @@ def attempt(
     with collected_warnings(result.warnings):
         try:
             listing, ignored = list_images(root, layout or ClassFolders())
-            used = part(listing, split)
+            used = limited(listing, split)
             stores = root.parent / f"{root.name} stores"
             built, accepted, quarantine = build(root, used, [resize], stores, workers, report)
             store = built[resize.key]

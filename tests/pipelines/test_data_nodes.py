@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferlab.core.data.listing.table import as_listing
+from transferlab.core.data.listing.table import Listed, as_listing
 from transferlab.core.data.split import SplitError
 from transferlab.core.data.store import Resize
 from transferlab.core.data.store_builder import build
@@ -21,7 +21,7 @@ def built(tmp_path_factory):
     for split, count in PER_CLASS.items():
         for name in "ab":
             for i in range(count):
-                rows.append((f"{split}_{name}{i}.png", name, split, ""))
+                rows.append(Listed(f"{split}_{name}{i}.png", name, split))
                 noise = Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8))
                 noise.resize((160, 120), Image.Resampling.BICUBIC).save(folder / rows[-1][0])
     for source, copy, split, options in (
@@ -30,7 +30,7 @@ def built(tmp_path_factory):
         ("validation_a0.png", "also_near.jpg", "train", {"quality": 60}),
     ):
         Image.open(folder / source).save(folder / copy, **options)
-        rows.append((copy, source.split("_")[1][0], split, ""))
+        rows.append(Listed(copy, source.split("_")[1][0], split))
     listing = as_listing(rows)
     stores, accepted, _ = build(folder, listing, [Resize(size=96)], folder / "stores", workers=0)
     return listing, accepted, stores
@@ -71,6 +71,6 @@ def test_excluded_ones_are_neither_trained_on_nor_measured_and_the_test_split_st
 
 def test_a_class_none_of_whose_images_can_be_decoded_is_an_error_not_a_class_less(built):
     listing, accepted, _ = built
-    more = as_listing([*listing.itertuples(index=False, name=None), ("torn.png", "c", "train", "")])
+    more = as_listing([*map(Listed._make, listing.itertuples(index=False)), Listed("torn.png", "c", "train")])
     with pytest.raises(SplitError, match=r"class 'c' has no usable image \(the quarantine table says why\)"):
         nodes.split_images(accepted, more, dataset())

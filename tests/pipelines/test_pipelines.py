@@ -106,7 +106,7 @@ def test_diverged_trials_are_told_of():
 
 def test_a_diverged_trial_leaves_the_others_no_state_and_its_last_good_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(nodes, "store_for", lambda view, stores: None)
-    monkeypatch.setattr(nodes, "split_of", lambda index, store, name: splits[name])
+    monkeypatch.setattr(nodes, "split_of", lambda index, store, name, trial: splits[name])
     splits = {"train": split_of(tmp_path / "train", 8), "validation": split_of(tmp_path / "held_out", 4, "validation")}
     plan = {
         "model": {"name": "timm/test_resnet"},

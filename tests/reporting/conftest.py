@@ -204,11 +204,13 @@ def _quarantine():
 
 def _duplicates():
     rows = [
-        ("train/a.jpg", "train", "train/a copy.jpg", "train", "exact", 0),
-        ("train/b.jpg", "train", "test/<b>.jpg", "test", "exact", 0),
-        ("train/c.jpg", "train", "test/c.jpg", "test", "near", 9),
+        ("train/a.jpg", "a", "train", "train/a copy.jpg", "a", "train", "exact", 0),
+        ("train/b.jpg", "b", "train", "test/<b>.jpg", "b", "test", "exact", 0),
+        ("train/c.jpg", "c", "train", "test/c.jpg", "c", "test", "near", 9),
     ]
-    return pd.DataFrame(rows, columns=["path_a", "split_a", "path_b", "split_b", "kind", "distance"])
+    return pd.DataFrame(
+        rows, columns=["path_a", "class_a", "split_a", "path_b", "class_b", "split_b", "kind", "distance"]
+    )
 
 
 def _summary():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -54,3 +55,21 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the nearest known words, or an empty string when none is near."""
     near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def pattern_problem(pattern: str) -> str:
+    r"""Say why a regular expression cannot be used, or return an empty string.
+
+    Python's engine cannot be stopped, and a repeated parenthesis, such as `(a+)+` or `(a|aa)*`, can take exponential
+    time. So only single characters and classes may repeat, at most three times in all, as in `^([^/]+)/(\d+)_`.
+    """
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError) as error:
+        return f"is no regular expression: {error}"
+    plain = re.sub(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", "x", pattern)  # what is escaped or in a class repeats nothing
+    if re.search(r"\)[+*{]", plain):
+        return "repeats a parenthesis, which may never end: repeat only single characters or classes such as [^/]"
+    if (repeats := len(re.findall(r"[+*]|\{\d*,", plain))) > 3:
+        return f"has {repeats} repeats (+, * or {{m,n}}), and at most three are allowed: simplify it"
+    return ""

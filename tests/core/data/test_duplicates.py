@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferlab.core.data.duplicates import COLUMNS, _nearest, across_splits, difference_hash, duplicates
-from transferlab.core.data.listing.table import as_listing
+from transferlab.core.data.duplicates import (
+    COLUMNS,
+    _nearest,
+    across_splits,
+    contradictory,
+    difference_hash,
+    duplicates,
+    repeating_classes,
+)
+from transferlab.core.data.listing.table import Listed, as_listing
 from transferlab.core.data.store import Resize
 from transferlab.core.data.store_builder import build
 
@@ -18,7 +26,7 @@ def photo():
 
 
 def index_of(folder, splits):
-    listing = as_listing([(path, "x", split, "") for path, split in splits.items()])
+    listing = as_listing([Listed(path, "x", split) for path, split in splits.items()])
     stores, accepted, _ = build(folder, listing, [Resize(size=128)], folder / "out", workers=0)
     return accepted, stores["short_side_128_bilinear"]
 
@@ -40,7 +48,7 @@ def test_copies_are_found_whatever_their_metadata_or_compression(tmp_path):
     })  # fmt: skip
     pairs = duplicates(index, store)
     assert list(pairs.columns) == COLUMNS
-    assert pairs.drop(columns="distance").values.tolist() == [
+    assert pairs.drop(columns=["distance", "class_a", "class_b"]).values.tolist() == [
         ["b.png", "train", "a.png", "test", "exact"],
         ["c.png", "validation", "a.png", "test", "exact"],
         ["d.png", "train", "e.jpg", "test", "near"],
@@ -93,3 +101,19 @@ def test_each_of_many_finds_its_own():
     nearest, distances = _nearest(of, of[order] ^ np.uint64(1))
     assert np.array_equal(order[nearest], np.arange(600))
     assert set(distances) == {4}
+
+
+def test_photographs_with_two_labels_come_first_and_a_class_that_repeats_others_is_named(tmp_path):
+    photos = [photo() for _ in range(3)]
+    for name, of in {"daisy1": 0, "rose1": 1, "flowers1": 0, "flowers2": 1, "rose2": 2, "rose3": 2}.items():
+        photos[of].save(tmp_path / f"{name}.png")
+    index, store = index_of(tmp_path, {path.name: "train" for path in tmp_path.glob("*.png")})
+    index["class"] = index["path"].str.removesuffix(".png").str[:-1]
+    pairs = duplicates(index, store)
+    assert pairs[["path_a", "class_a", "path_b", "class_b"]].to_numpy().tolist() == [
+        ["flowers1.png", "flowers", "daisy1.png", "daisy"],
+        ["rose1.png", "rose", "flowers2.png", "flowers"],
+        ["rose3.png", "rose", "rose2.png", "rose"],
+    ]
+    assert len(contradictory(pairs)) == 2
+    assert repeating_classes(index) == {"daisy": ["flowers"], "flowers": ["daisy", "rose"]}

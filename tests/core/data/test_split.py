@@ -4,18 +4,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transferlab.core.data.split import EXCLUDED, INDEX, SplitConfig, SplitError, assign, exclude, part
+from transferlab.core.data.split import EXCLUDED, INDEX, SplitConfig, SplitError, assign, exclude, limited
 from transferlab.core.validation import FieldProblems
 
 
 def table(strata, split=""):
-    """Accepted rows: `strata` maps (class, group) to the number of images."""
+    """Accepted rows: `strata` maps (class, stratum) to the number of images."""
     rows = [
-        (f"{name}/{group}/{i}.png", name, split, group, 8, 8, f"{name}{group}{i}")
+        (f"{name}/{group}/{i}.png", name, split, group, "", 8, 8, f"{name}{group}{i}")
         for (name, group), count in strata.items()
         for i in range(count)
     ]
-    return pd.DataFrame(rows, columns=["path", "class", "split", "group", "width", "height", "pixel_sha256"])
+    return pd.DataFrame(
+        rows, columns=["path", "class", "split", "stratify", "group", "width", "height", "pixel_sha256"]
+    )
 
 
 STRATA = st.dictionaries(
@@ -38,7 +40,7 @@ def test_splits_are_disjoint_covering_stratified_and_know_no_order(strata, test,
     assert set(index["split"]) <= {"train", "validation", "test"}
     held_out = index["split"] == "test"
     assert held_out.sum() == round(test * len(index))
-    for columns in (["class"], ["class", "group"]):
+    for columns in (["class"], ["class", "stratify"]):
         for _, rows in index.groupby(columns):
             share = held_out.sum() / len(index)
             assert abs((rows["split"] == "test").sum() - share * len(rows)) < 1
@@ -55,17 +57,17 @@ def test_splits_are_disjoint_covering_stratified_and_know_no_order(strata, test,
 @settings(deadline=None)
 @given(STRATA, st.integers(4, 200), st.integers(0, 3))
 def test_a_part_is_exact_and_stratified(strata, limit, seed):
-    listing = table(strata)[["path", "class", "split", "group"]]
+    listing = table(strata)[["path", "class", "split", "stratify", "group"]]
     try:
-        chosen = part(listing, SplitConfig(limit=limit, seed=seed))
+        chosen = limited(listing, SplitConfig(limit=limit, seed=seed))
     except SplitError as error:
         assert "dataset.split.limit" in str(error)  # noqa: PT017 - a class too small for the limit
         return
     assert set(chosen["class"]) == set(listing["class"])
     assert len(chosen) == min(limit, len(listing))
     assert chosen["path"].is_unique
-    for keys, rows in listing.groupby(["class", "group"]):
-        count = ((chosen["class"] == keys[0]) & (chosen["group"] == keys[1])).sum()
+    for keys, rows in listing.groupby(["class", "stratify"]):
+        count = ((chosen["class"] == keys[0]) & (chosen["stratify"] == keys[1])).sum()
         assert abs(count - len(chosen) / len(listing) * len(rows)) < 1
     order = {path: i for i, path in enumerate(listing["path"])}
     assert [order[path] for path in chosen["path"]] == sorted(order[path] for path in chosen["path"])
@@ -115,9 +117,9 @@ def test_what_cannot_be_split_is_explained():
 
 
 def test_a_limit_that_would_lose_a_class_is_refused():
-    listing = table({("a", ""): 100, ("b", ""): 2})[["path", "class", "split", "group"]]
+    listing = table({("a", ""): 100, ("b", ""): 2})[["path", "class", "split", "stratify", "group"]]
     with pytest.raises(SplitError, match=r"dataset.split.limit: 4 images of 102 leave none of class 'b', which has 2"):
-        part(listing, SplitConfig(limit=4))
+        limited(listing, SplitConfig(limit=4))
 
 
 def test_excluded_images_keep_their_row_and_have_no_part():

@@ -12,7 +12,7 @@ from transferlab.core.data import store_builder
 from transferlab.core.data.decoding import pool
 from transferlab.core.data.decoding.decode import decode
 from transferlab.core.data.listing.layout import ClassFolders, list_images
-from transferlab.core.data.listing.table import as_listing
+from transferlab.core.data.listing.table import Listed, as_listing
 from transferlab.core.data.store import Resize
 from transferlab.core.data.store_builder import BuildError, build
 
@@ -30,7 +30,7 @@ def root(tmp_path):
 
 
 def listing_of(root, order=None):
-    listing = as_listing([(path.name, "x", "", "") for path in root.iterdir()])
+    listing = as_listing([Listed(path.name, "x") for path in root.iterdir()])
     return listing if order is None else listing.set_index("path").loc[list(order)].reset_index()
 
 
@@ -77,7 +77,7 @@ def test_rows_of_stores_are_rows_of_the_table(root, tmp_path):
         root, listing, SIZES, tmp_path / "out", workers=1, report=lambda *progress: seen.append(progress)
     )
     assert list(stores) == ["full", "short_side_8_bilinear", "squash_5_bicubic"]
-    assert list(accepted.columns) == ["path", "class", "split", "group", "width", "height", "pixel_sha256"]
+    assert list(accepted.columns) == ["path", "class", "split", "stratify", "group", "width", "height", "pixel_sha256"]
     assert list(accepted["path"]) == ["c.png", "a.png", "b.png"]
     assert accepted.dtypes[["width", "height"]].tolist() == [np.int64, np.int64]
     assert set(accepted["width"]) == {20}
@@ -135,7 +135,7 @@ def test_images_that_vanish_or_cannot_be_read_meanwhile_are_quarantined(root, tm
     def remove(done, total):
         (root / "c.png").unlink(missing_ok=True)  # after the listing and the hashes, before it is its turn
 
-    listing = as_listing([(f"{name}.png", "x", "", "") for name in "abc"])
+    listing = as_listing([Listed(f"{name}.png", "x") for name in "abc"])
     _, accepted, quarantine = build(root, listing, [Resize()], tmp_path / "out", workers=0, report=remove)
     assert list(accepted["path"]) == ["a.png", "b.png"]
     gone = ["c.png", "quarantined", "It cannot be read: No such file or directory."]
@@ -171,7 +171,7 @@ def test_a_build_that_fails_leaves_what_was_there(root, tmp_path):
 def test_no_usable_image_is_an_error(tmp_path):
     (tmp_path / "a.jpg").write_text("x")
     with pytest.raises(BuildError, match=r"none of the 1 listed images can be used: a.jpg: Its content"):
-        build(tmp_path, as_listing([("a.jpg", "x", "", "")]), [Resize()], tmp_path / "out", workers=0)
+        build(tmp_path, as_listing([Listed("a.jpg", "x")]), [Resize()], tmp_path / "out", workers=0)
     with pytest.raises(BuildError, match="listing is empty"):
         build(tmp_path, as_listing([]), [Resize()], tmp_path / "out", workers=0)
 

@@ -148,8 +148,8 @@ def test_without_duplicates_across_splits_the_page_says_so(example):
 
 
 def test_of_many_duplicates_the_nearest_are_shown_and_the_rest_is_counted(example):
-    many = pd.DataFrame({"path_a": [f"{i}.png" for i in range(203)], "split_a": "train", "path_b": "b.png"})
-    many = many.assign(split_b="test", kind="near", distance=range(203, 0, -1))
+    many = pd.DataFrame({"path_a": [f"{i}.png" for i in range(203)], "class_a": "x", "split_a": "train"})
+    many = many.assign(path_b="b.png", class_b="x", split_b="test", kind="near", distance=range(203, 0, -1))
     text = Page(render(example.facts, replace(tables_of(example), duplicates=many), {})).text
     assert "Candidates for duplicates across splits: 203 pairs" in text
     assert "202.png" in text

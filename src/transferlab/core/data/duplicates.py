@@ -11,7 +11,7 @@ from PIL import Image
 
 from transferlab.core.data.store import ImageStore
 
-COLUMNS = ["path_a", "split_a", "path_b", "split_b", "kind", "distance"]
+COLUMNS = ["path_a", "class_a", "split_a", "path_b", "class_b", "split_b", "kind", "distance"]
 HASH_SIDE = 16
 # Measured on photographs of 300 px and more: JPEG at quality 50 changes 2 bits (median; 6 at the 90th percentile), half
 # the size 4 (8), 15% more light 3 (10); of 78,000 pairs of different photographs none is nearer than 66. A crop of 2%
@@ -30,18 +30,39 @@ def duplicates(index: pd.DataFrame, store: ImageStore, near_bits: int = NEAR_BIT
     most `near_bits` bits. All pairs are compared, 256 images at a time, with XOR and popcount.
 
     Args:
-        index: path, split, pixel_sha256; row i is row i of `store`.
+        index: path, class, split, pixel_sha256; row i is row i of `store`.
         store: the images, of any size.
         near_bits: the largest Hamming distance of a near duplicate.
 
     Returns:
-        path_a, split_a, path_b, split_b, kind ("exact" or "near"), distance (bits), nearest first. Across splits,
-        path_b is in the more held-out one, and every image that a more held-out one repeats is some row's path_a.
+        path_a, class_a, split_a, path_b, class_b, split_b, kind ("exact" or "near"), distance (bits): pairs of
+        different classes first, then nearest first. Across splits, path_b is in the more held-out one, and every image
+        that a more held-out one repeats is some row's path_a.
     """
     hashes = np.stack([difference_hash(image_HWC) for image_HWC in store.batch(range(len(store)))])
     near = [_near(index, hashes, *pair, near_bits) for pair in combinations(SPLITS, 2)]
     pairs = pd.concat([_exact(index), *near], ignore_index=True)
-    return pairs.sort_values(["distance", "kind", "path_a", "path_b"], ignore_index=True)
+    agrees = pairs["class_a"] == pairs["class_b"]
+    order = pairs.assign(agrees=agrees).sort_values(["agrees", "distance", "kind", "path_a", "path_b"]).index
+    return pairs.loc[order].reset_index(drop=True)
+
+
+def contradictory(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return the pairs whose images are in different classes: at least one of the labels is wrong."""
+    contradicting: pd.DataFrame = pairs[pairs["class_a"] != pairs["class_b"]]
+    return contradicting
+
+
+def repeating_classes(index: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the classes of which every image stands in another class too, each with those others."""
+    images: pd.DataFrame = index[["pixel_sha256", "class"]].drop_duplicates()
+    is_in_several = images["pixel_sha256"].duplicated(keep=False)
+    whole = images.assign(several=is_in_several).groupby("class")["several"].all()
+    others = {}
+    for name in whole.index[whole]:
+        own = images.loc[images["class"] == name, "pixel_sha256"]
+        others[str(name)] = sorted(set(images.loc[images["pixel_sha256"].isin(own), "class"]) - {name})
+    return others
 
 
 def across_splits(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -63,8 +84,8 @@ def difference_hash(image_HWC: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 def _exact(index: pd.DataFrame) -> pd.DataFrame:
     by_split = index.assign(order=index["split"].map(SPLITS.index)).sort_values(["order", "path"])
-    first = by_split.groupby("pixel_sha256")[["path", "split"]].transform("first")
-    pairs = pd.concat([by_split[["path", "split"]], first], axis=1).set_axis(COLUMNS[:4], axis=1)
+    first = by_split.groupby("pixel_sha256")[["path", "class", "split"]].transform("first")
+    pairs = pd.concat([by_split[["path", "class", "split"]], first], axis=1).set_axis(COLUMNS[:6], axis=1)
     pairs = pairs[pairs["path_a"] != pairs["path_b"]]
     return pd.DataFrame(pairs.assign(kind="exact", distance=0), columns=COLUMNS)
 
@@ -78,8 +99,8 @@ def _near(index: pd.DataFrame, hashes: NDArray[np.uint64], held_out: str, other:
     nearest_a, distance_b = _nearest(hashes[b], hashes[a])
     rows_a, rows_b = np.concatenate([a, a[nearest_a]]), np.concatenate([b[nearest_b], b])
     pairs = pd.DataFrame({
-        "path_a": index["path"].to_numpy()[rows_a], "split_a": other,
-        "path_b": index["path"].to_numpy()[rows_b], "split_b": held_out,
+        "path_a": index["path"].to_numpy()[rows_a], "class_a": index["class"].to_numpy()[rows_a], "split_a": other,
+        "path_b": index["path"].to_numpy()[rows_b], "class_b": index["class"].to_numpy()[rows_b], "split_b": held_out,
         "kind": "near", "distance": np.concatenate([distance_a, distance_b]),
     })  # fmt: skip
     pixels = index["pixel_sha256"].to_numpy()

@@ -11,7 +11,7 @@ from transferlab.core.data.store import ImageStore
 
 
 def channel_statistics(store: ImageStore, rows: NDArray[np.int64]) -> dict[str, list[float]]:
-    """Mean and standard deviation per channel (R, G, B) over all *pixels* of some images, values in [0, 1].
+    """Return mean and standard deviation per channel (R, G, B) over all *pixels* of some images, values in [0, 1].
 
     Over pixels, not over the means of images: the widely copied CIFAR-10 deviations (0.2023, ...) are the mean of the
     images' own deviations; over pixels they are 0.2470, 0.2435, 0.2616.
@@ -29,7 +29,7 @@ def channel_statistics(store: ImageStore, rows: NDArray[np.int64]) -> dict[str, 
 
 
 def class_counts(index: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Images per split and class; those left out as duplicates are a split of their own."""
+    """Count the images per split and class; those left out as duplicates are a split of their own."""
     return {
         split: {
             str(name): int(count) for name, count in index.loc[index["split"] == split, "class"].value_counts().items()

@@ -53,7 +53,7 @@ def build(
 
     Args:
         root: the folder that the listing's paths are relative to.
-        listing: the columns path, class, split, group.
+        listing: the columns path, class, split, stratify, group.
         resizes: the sizes to keep; duplicates are built once.
         folder: where the stores are.
         workers: processes that decode; by default one per CPU; 0 decodes in this process.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def parts(paths: Sequence[str], subsets: Mapping[str, str]) -> dict[str, NDArray[np.bool_]]:
-    """Which images (N,) each part of a split is measured on: all of them as `test`, and each subset as `test/<name>`.
+    """Return which images (N,) each part of a split is measured on: all as `test`, each subset as `test/<name>`.
 
     Args:
         paths: of the images.

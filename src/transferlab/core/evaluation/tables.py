@@ -80,7 +80,7 @@ def evaluate_trials(checkpoints: Mapping[int, Checkpoint], evaluation: Evaluatio
 
 def _evaluate(trial: int, checkpoint: Checkpoint, how: Evaluation) -> EvaluationTables:
     classes = checkpoint.header.classes
-    split = split_of(how.index, store_for(checkpoint.header.view, how.stores), "test")
+    split = split_of(how.index, store_for(checkpoint.header.view, how.stores), "test", trial)
     smaller = how.machine.smaller_micro_batch(EVALUATION_BATCH)
     with memory_explained(f"strategies.{how.name}: evaluation of trial {trial + 1}", smaller):
         p_NK = predictions.predict_split(checkpoint, how.strategy, split, how.machine, how.feature_cache)

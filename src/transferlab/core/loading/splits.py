@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from transferlab.core.data.split import splits_of_trial
 from transferlab.core.data.store import ImageStore
 from transferlab.core.errors import MendableError
 from transferlab.core.loading.images import Split
@@ -30,7 +31,7 @@ def store_for(view: View, stores: Mapping[str, ImageStore]) -> ImageStore:
     return stores[view.stored_as.key]
 
 
-def split_of(index: pd.DataFrame, store: ImageStore, name: str) -> Split:
-    """Return the images of a split, in the order of the index."""
-    rows = (index["split"] == name).to_numpy().nonzero()[0]
+def split_of(index: pd.DataFrame, store: ImageStore, name: str, trial: int) -> Split:
+    """Return the images of a split, as a trial sees it, in the order of the index."""
+    rows = (splits_of_trial(index, trial) == name).to_numpy().nonzero()[0]
     return Split(name, store, rows, index["label"].to_numpy()[rows])

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call, vmap
@@ -45,6 +46,8 @@ def could_train(specs: Sequence[TrialSpec]) -> bool:
     stages = list(specs[0].strategy.stages.values())
     on_one_device = specs[0].compute.devices == 1
     if len(specs) == 1 or len(stages) != 1 or stages[0].distinct_views is None or not on_one_device:
+        return False
+    if not all(np.array_equal(spec.train.rows, specs[0].train.rows) for spec in specs):  # trials on re-splits
         return False
     clips = stages[0].clip is not None and stages[0].clip.by == "norm"
     return not clips and not isinstance(stages[0].schedule, Plateau)

@@ -13,9 +13,9 @@ from transferlab.console import progress
 from transferlab.core.data import sources, subsets
 from transferlab.core.data.archives.extract import extract
 from transferlab.core.data.download import Downloads
-from transferlab.core.data.duplicates import across_splits, duplicates
+from transferlab.core.data.duplicates import across_splits, contradictory, duplicates, repeating_classes
 from transferlab.core.data.listing.layout import list_images as list_files
-from transferlab.core.data.split import EXCLUDED, assign, exclude, part
+from transferlab.core.data.split import EXCLUDED, assign, exclude, limited, split_columns
 from transferlab.core.data.statistics import channel_statistics, class_counts
 from transferlab.core.data.store import ImageStore, largest
 from transferlab.core.data.store_builder import build
@@ -40,9 +40,9 @@ def extract_archive(acquired: dict[str, str], extracted_archives: Path) -> dict[
 
 
 def list_images(extracted: dict[str, str], dataset: Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """List candidate images with class, split and group, and what is left out, with reasons."""
-    listing, ignored = list_files(Path(extracted["path"]), dataset.layout)
-    used = part(listing, dataset.split)
+    """List candidate images with class, split, stratum and group, and what is left out, with reasons."""
+    listing, ignored = list_files(Path(extracted["path"]), dataset.layout, dataset.split.groups)
+    used = limited(listing, dataset.split)
     beyond = listing.loc[~listing["path"].isin(used["path"]), ["path"]]
     reason = f"not in the stratified part of {dataset.split.limit} images (dataset.split.limit)"
     return used, pd.concat([ignored, beyond.assign(status="ignored", reason=reason)], ignore_index=True)
@@ -73,7 +73,7 @@ def decode_images(
 
 
 def split_images(accepted: pd.DataFrame, listing: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
-    """Decide which image is for training, validation or test; every class of the listing must have some for each."""
+    """Split the images for training, validation and test; every class of the listing must have some for each."""
     splits = assign(accepted, dataset.split, sorted(set(listing["class"])))
     parts = subsets.parts(list(splits.loc[splits["split"] == "test", "path"]), dataset.subsets)
     for name, pattern in dataset.subsets.items():
@@ -97,16 +97,38 @@ def sorted_classes(index: pd.DataFrame) -> list[str]:
 def find_duplicates(
     splits: pd.DataFrame, image_store: dict[str, ImageStore], dataset: Dataset
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Find pairs of equal photographs, and drop from the index those that are held out too, where config says so."""
+    """Find pairs of equal photographs, and exclude from the index those held out too, where the experiment says so."""
     found = duplicates(splits, largest(image_store.values()))
+    _warn_of_contradictions(splits, found)
     across = across_splits(found)
-    if across.empty:
-        return splits, found
     told = f"{len(across)} pairs of photographs across splits are, or may be, the same: see `duplicates`"
     if dataset.duplicates == "report":
-        logger.warning("%s; `dataset.duplicates: exclude` trains without them", told)
+        if len(across):
+            logger.warning("%s; `dataset.duplicates: exclude` trains without them", told)
         return splits, found
-    index = exclude(splits, set(across["path_a"]))
+    index = splits
+    for column in split_columns(splits):
+        pairs = found if column == "split" else _pairs_in(splits, column, image_store)
+        index = exclude(index, set(across_splits(pairs)["path_a"]), column)
     gone = splits.loc[index["split"] == EXCLUDED, "split"].value_counts()
-    logger.warning("%s; excluded: %s", told, " and ".join(f"{count} from {split}" for split, count in gone.items()))
+    if len(across):
+        logger.warning("%s; excluded: %s", told, " and ".join(f"{count} from {split}" for split, count in gone.items()))
     return index, found
+
+
+def _pairs_in(splits: pd.DataFrame, column: str, image_store: dict[str, ImageStore]) -> pd.DataFrame:
+    """Find the pairs of another re-split."""
+    return duplicates(splits.assign(split=splits[column]), largest(image_store.values()))
+
+
+def _warn_of_contradictions(index: pd.DataFrame, pairs: pd.DataFrame) -> None:
+    """Say where one photograph has two labels, and where a whole class repeats others."""
+    for name, others in repeating_classes(index).items():
+        logger.warning("every image of class %r is in another class too (%s): leave one out", name, ", ".join(others))
+    if len(found := contradictory(pairs)):
+        first = found.iloc[0]
+        logger.warning(
+            "%d pairs of photographs that are, or may be, the same have different labels, such as %s and %s: the first "
+            "rows of `duplicates`; mend the labels",
+            len(found), first["path_a"], first["path_b"],
+        )  # fmt: skip

@@ -57,7 +57,6 @@ def train(
         )
     store = store_for(initial_model.header.view, image_store)
     held_out = "test" if training.test_curve and not strategy.decides else "validation"
-    train_split, curve = split_of(index, store, "train"), split_of(index, store, held_out) or None
     machine = resolve(training.compute)
     if strategy.stages:
         kind, threads = machine.device.type, count(machine.threads, "thread")
@@ -67,8 +66,8 @@ def train(
             name,
             strategy,
             initial_model,
-            train_split,
-            curve,
+            split_of(index, store, "train", number),
+            split_of(index, store, held_out, number) or None,
             number,
             training.seed,
             training.compute,

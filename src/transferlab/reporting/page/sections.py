@@ -168,9 +168,12 @@ def _parts(own: pd.DataFrame) -> str:
 
 
 def across_splits(duplicates: pd.DataFrame) -> pd.DataFrame:
-    """The pairs of the duplicates table whose photographs are in different splits, nearest first."""
-    across: pd.DataFrame = duplicates[duplicates["split_a"] != duplicates["split_b"]]
-    return across.sort_values("distance", kind="stable").rename(columns={"distance": "bits that differ"})
+    """Return the pairs that are in different splits, nearest first, after those with different labels in any split."""
+    contradicting = duplicates["class_a"] != duplicates["class_b"]
+    shown = duplicates[contradicting | (duplicates["split_a"] != duplicates["split_b"])]
+    agree = shown["class_a"] == shown["class_b"]
+    across: pd.DataFrame = shown.assign(agree=agree).sort_values(["agree", "distance"], kind="stable")
+    return across.drop(columns="agree").rename(columns={"distance": "bits that differ"})
 
 
 def images(facts: Mapping[str, Any]) -> Grid:

@@ -8,7 +8,7 @@ CELLS = {
     "separator": r"\s+",
     "columns": ("path", "probability", "type"),
     "label": Threshold(column="probability", threshold=0.5, below="good", above="bad"),
-    "group": "type",
+    "stratify": "type",
 }
 
 
@@ -22,7 +22,7 @@ def write(root, text, *images):
 
 def listed(root, **layout):
     listing, left_out = list_images(root, LabelTable(file="labels.csv", **layout))
-    rows = list(listing[["path", "class", "split", "group"]].itertuples(index=False, name=None))
+    rows = list(listing[["path", "class", "split", "stratify"]].itertuples(index=False, name=None))
     return rows, left_out.set_index("path")
 
 
@@ -30,7 +30,7 @@ def test_a_threshold_makes_two_classes(tmp_path):
     write(tmp_path, "i/1.png 0.5  mono\ni/2.png   0.3333333333333333 poly\n", "i/1.png", "i/2.png")
     rows, left_out = listed(tmp_path, **CELLS)
     assert rows == [("i/1.png", "bad", "", "mono"), ("i/2.png", "good", "", "poly")]
-    assert left_out["reason"].to_dict() == {"labels.csv": "It is the table of labels."}
+    assert left_out["reason"].to_dict() == {"labels.csv": "It is a table of labels."}
 
 
 def test_a_header_names_columns_and_ids_get_folder_and_suffix(tmp_path):
@@ -75,7 +75,6 @@ def test_labels_without_images_and_images_without_labels_have_reasons(tmp_path):
         ("path,kind\na.png,x\nb.png,y,z\n", {"label": "kind"}, "cannot be read as a table: .*Expected 2 fields"),
         ("path,kind\na.png,x,1\nb.png,y,2\n", {"label": "kind"}, "rows have more columns than there are names"),
         ('path,kind\na.png,"x\nb.png,y\n', {"label": "kind"}, "cannot be read as a table: .*inside string"),
-        ("a.png 0 m\n", {**CELLS, "separator": "(["}, r"dataset.layout.separator: '\(\[' is no regular expression"),
     ],
 )
 def test_a_table_that_does_not_fit_is_explained(tmp_path, text, layout, message):
@@ -103,3 +102,58 @@ def test_wrong_fields_are_named():
         LabelTable(file="../x", label="a", columns=("a", "a"))
     with pytest.raises(FieldProblems, match="above"):
         Threshold(column="a", threshold=1, below="x", above="x")
+
+
+def test_names_in_another_case_form_or_suffix_are_matched_and_told_once(tmp_path, caplog):
+    text = "path,kind\na.jpg,x\nKA\u0308FER.png,x\nb.jpeg,y\n7,y\ngone.jpg,y\n"
+    write(tmp_path, text, "a.JPG", "k\u00e4fer.png", "b.jpg", "7.tif")
+    rows, left_out = listed(tmp_path, label="kind")
+    assert [row[:2] for row in rows] == [("7.tif", "y"), ("a.JPG", "x"), ("b.jpg", "y"), ("k\u00e4fer.png", "x")]
+    assert "4 of 5 rows name their file in another case" in caplog.text
+    assert "'a.jpg' is 'a.JPG'" in caplog.text
+    assert left_out["status"].to_dict() == {"gone.jpg": "quarantined", "labels.csv": "ignored"}
+
+
+def test_what_a_name_may_mean_is_asked_where_it_may_mean_two(tmp_path, caplog):
+    text = "path,kind\na.jpg,x\nb.jpg,y\nc.jpg,x\nd.jpg,y\nD.jpg,x\n"
+    write(tmp_path, text, "A.jpg", "a.JPG", "b.jpg", "c.jpg", "D.jpg", "x.png", "y.png")
+    _, left_out = listed(tmp_path, label="kind")
+    assert left_out["reason"]["a.jpg"].endswith("no such file; did you mean A.jpg or a.JPG.")
+    assert left_out["reason"]["d.jpg"].endswith("no such file; did you mean D.jpg.")
+    assert "2 of its 5 rows (40%) have no image that can be used; the first is a.jpg" in caplog.text
+    write(tmp_path, "path,kind\nx.jpg,x\ny.png,y\nb.jpg,x\n")
+    assert listed(tmp_path, label="kind")[1]["reason"]["x.jpg"].endswith("did you mean x.png.")
+
+
+def test_images_may_lie_in_several_folders(tmp_path):
+    write(tmp_path, "id,kind,patient\n1,x,p\n2,y,q\n", "part_1/1.jpg", "part_2/2.jpg")
+    layout = LabelTable(file="labels.csv", path="id", label="kind", folder=("part_1", "part_2"), suffix=".jpg")
+    listing, _ = list_images(tmp_path, layout, "patient")
+    assert listing[["path", "group"]].to_numpy().tolist() == [["part_1/1.jpg", "p"], ["part_2/2.jpg", "q"]]
+    (tmp_path / "part_2" / "1.jpg").write_bytes(b"")
+    with pytest.raises(LayoutError, match=r"one row for part_1/1\.jpg and part_2/1\.jpg"):
+        list_images(tmp_path, layout)
+
+
+@pytest.mark.parametrize(
+    ("header", "separator", "seems"),
+    [("path;kind", ",", ";"), ("path\tkind", ",", "\t"), ("path,kind", ";", ","), ("path kind", ",", r"\s+")],
+)
+def test_another_separator_is_named(tmp_path, header, separator, seems):
+    write(tmp_path, f"{header}\na.png;x\n", "a.png")
+    with pytest.raises(LayoutError) as caught:
+        listed(tmp_path, label="kind", separator=separator)
+    assert f"; its first line seems to be separated by {seems!r}: set dataset.layout.separator" in str(caught.value)
+
+
+def test_the_old_name_of_stratify_says_what_it_did():
+    with pytest.raises(
+        FieldProblems, match="group: 'type' never kept groups together, it stratifies: rename it to `str"
+    ):
+        LabelTable(file="labels.csv", label="kind", group="type")
+
+
+@pytest.mark.parametrize("separator", ["([", r"(\s+)+", r"(,|;)*", ""])
+def test_a_separator_that_is_none_or_may_never_end_is_refused(separator):
+    with pytest.raises(FieldProblems, match="separator: "):
+        LabelTable(file="labels.csv", label="kind", separator=separator)

@@ -1,4 +1,6 @@
+import json
 import os
+import re
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transferlab.core.data.listing.layout import ClassFolders, LayoutError, list_images
+from transferlab.core.data.split import PathGroups
 
 
 def touch(root: Path, *paths: str) -> Path:
@@ -236,3 +239,137 @@ def test_folders_may_get_readable_names(tmp_path):
         list_images(tmp_path, ClassFolders(names={"n1": "Shih-Tzu"}))
     with pytest.raises(LayoutError, match="is no folder"):
         list_images(tmp_path / "gone", ClassFolders())
+
+
+@pytest.mark.parametrize(
+    ("folders", "parts"),
+    [
+        (("Training", "Testing"), {"train", "test"}),
+        (("TRAINING", "Test"), {"train", "test"}),
+        (("train_set", "test_set"), {"train", "test"}),
+        (("trainset", "valset", "testset"), {"train", "validation", "test"}),
+        (("train", "dev", "eval"), {"train", "validation", "test"}),
+        (("train", "eval", "test"), {"train", "validation", "test"}),
+        (("train", "eval"), {"train", "test"}),
+        (("seg_train", "seg_test"), {"train", "test"}),
+        (("Train Images", "Validation Images"), {"train", "test"}),
+    ],
+)
+def test_the_usual_names_of_parts_are_known_in_any_case(tmp_path, folders, parts):
+    listing, _ = list_images(
+        touch(tmp_path, *(f"{folder}/{x}/1.jpg" for folder in folders for x in "ab")), ClassFolders()
+    )
+    assert set(listing["class"]) == {"a", "b"}
+    assert set(listing["split"]) == parts
+
+
+def test_a_class_may_be_called_like_a_part(tmp_path):
+    listing, left_out = list_images(
+        touch(tmp_path, "bus/1.jpg", "car/2.jpg", "train/3.jpg", "test/4.jpg"), ClassFolders()
+    )
+    assert [row[1:] for row in rows(listing)] == [("bus", ""), ("car", ""), ("test", ""), ("train", "")]
+    assert left_out.empty
+
+
+def test_parts_without_class_folders_are_left_out_as_unlabelled(tmp_path):
+    listing, left_out = list_images(touch(tmp_path, "train/a/1.jpg", "train/b/2.jpg", "test/3.jpg"), ClassFolders())
+    assert set(listing["split"]) == {""}
+    assert list(left_out["path"]) == ["test/3.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "splits", "expected"),
+    [
+        (
+            [f"{top}/{x}/{i}.jpg" for top, n in (("first", 3), ("second", 1)) for x in "ab" for i in range(n)],
+            '{"first": "train", "second": "test"}',
+            {"train": 6, "test": 2},
+        ),
+        (
+            [f"{name}/{part}/{i}.jpg" for name in ("cat", "dog") for part in ("train", "test") for i in range(2)],
+            '{"test": "test", "train": "train"}',
+            {"train": 4, "test": 4},
+        ),
+    ],
+)
+def test_where_folders_may_be_parts_or_classes_the_question_has_the_answer_in_it(tmp_path, paths, splits, expected):
+    touch(tmp_path, *paths)
+    with pytest.raises(LayoutError, match="Say so in dataset: `layout: ") as caught:
+        list_images(tmp_path, ClassFolders())
+    assert f"splits: {splits}}}" in str(caught.value)
+    listing, _ = list_images(tmp_path, ClassFolders(splits=json.loads(splits)))
+    assert listing.groupby("split").size().to_dict() == expected
+    assert len(list_images(tmp_path, ClassFolders(splits={}))[0]) == len(paths)
+
+
+def test_a_training_folder_beside_classes_is_asked_about(tmp_path):
+    touch(tmp_path, "bus/1.jpg", "train/express/2.jpg", "train/freight/3.jpg")
+    with pytest.raises(LayoutError, match="is 'train' the training part, or a class like 'bus'"):
+        list_images(tmp_path, ClassFolders())
+    assert set(list_images(tmp_path, ClassFolders(splits={}))[0]["class"]) == {"bus", "train"}
+    with pytest.raises(LayoutError, match=r"no folder 'trian' with images; did you mean 'train'"):
+        list_images(tmp_path, ClassFolders(splits={"trian": "train"}))
+
+
+def test_what_systems_leave_is_no_part_of_the_data(tmp_path):
+    litter = ["@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", "System Volume Information", "__pycache__"]
+    touch(
+        tmp_path, "a/1.jpg", "b/2.jpg", *(f"{name}/x.jpg" for name in litter), *(f"a/{name}/x.jpg" for name in litter)
+    )
+    (tmp_path / "b" / "__pycache__").mkdir()
+    (tmp_path / ".Trash-1000").mkdir()
+    listing, left_out = list_images(tmp_path, ClassFolders())
+    assert list(listing["path"]) == ["a/1.jpg", "b/2.jpg"]
+    assert len(left_out) == 2 * len(litter)
+    assert set(left_out["status"]) == {"ignored"}
+    assert "Synology" in left_out.set_index("path")["reason"]["a/@eaDir/x.jpg"]
+
+
+def test_patterns_say_what_else_is_no_part_of_the_data(tmp_path):
+    touch(tmp_path, "a/1.jpg", "a/1_mask.png", "b/2.jpg", "b/old/3.jpg", "unsure/4.jpg")
+    listing, left_out = list_images(tmp_path, ClassFolders(ignore=("*_mask.png", "b/old/", "unsure")))
+    assert list(listing["path"]) == ["a/1.jpg", "b/2.jpg"]
+    assert left_out["reason"].str.startswith("dataset.layout.ignore says so: '").all()
+
+
+def test_photographs_that_nothing_here_reads_are_passed_on_to_be_quarantined(tmp_path):
+    touch(tmp_path, "a/1.HEIC", "a/2.jxl", "a/3.CR2", "b/4.jpg", "b/notes.txt")
+    listing, left_out = list_images(tmp_path, ClassFolders())
+    assert list(listing["path"]) == ["a/1.HEIC", "a/2.jxl", "a/3.CR2", "b/4.jpg"]
+    assert list(left_out["path"]) == ["b/notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (["1.jpg", "2.jpg", "3.jpg"], "3 images lie directly here: put them into a folder for each class"),
+        (["x/photos/cat/1.jpg", "x/photos/dog/2.jpg"], "seem to be further down, 'cat' and 'dog' in {}/x/photos: name"),
+        (["metadata.csv", "1.jpg"], "metadata.csv looks like Hugging Face's: try `layout: {{name: image_folder}}`"),
+    ],
+)
+def test_where_there_are_no_classes_the_message_says_where_they_may_be(tmp_path, paths, message):
+    with pytest.raises(LayoutError, match=re.escape(message.format(tmp_path))):
+        list_images(touch(tmp_path, *paths), ClassFolders())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+def test_folders_that_all_link_to_each_other_end(tmp_path):
+    names = "abcdefgh"
+    touch(tmp_path, *(f"{name}/1.jpg" for name in names))
+    for name in names:
+        for other in set(names) - {name}:
+            (tmp_path / name / f"to_{other}").symlink_to(tmp_path / other)
+    listing, left_out = list_images(tmp_path, ClassFolders())
+    assert len(listing) + len(left_out) < 1000
+    assert {f"{name}/1.jpg" for name in names} <= set(listing["path"])
+
+
+def test_groups_come_from_the_path_and_every_image_has_one(tmp_path):
+    touch(tmp_path, "a/p1_1.jpg", "a/p1_2.jpg", "b/p2_1.jpg")
+    groups = PathGroups(path="([^/_]+)_[^/]*$")
+    assert list(list_images(tmp_path, ClassFolders(), groups)[0]["group"]) == ["p1", "p1", "p2"]
+    with pytest.raises(LayoutError, match="'patient' names a column, and folders have none: give an expression"):
+        list_images(tmp_path, ClassFolders(), "patient")
+    touch(tmp_path, "b/other.jpg")
+    with pytest.raises(LayoutError, match="1 of 4 images have no group, the first is b/other"):
+        list_images(tmp_path, ClassFolders(), groups)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +14,33 @@ IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga"}
 )
-LITTER = {"__MACOSX": "a folder that macOS adds to archives", "Thumbs.db": "a thumbnail cache of Windows"}
+# Photographs that PIL alone cannot read: they are part of the data, so that the decoder says what reads them.
+# HEIF (ISO/IEC 23008-12), JPEG XL (ISO/IEC 18181), JPEG XR (ITU-T T.832), and the raw formats that LibRaw lists.
+OTHER_PHOTOGRAPHS = frozenset(
+    {".heic", ".heif", ".hif", ".avifs", ".jxl", ".jxr", ".wdp", ".hdp"}
+    | {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef"}
+    | {".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
+)
+# What systems and programs leave in folders; names in any case. Sources: GitHub's gitignore templates (macOS, Windows,
+# Linux, Python, Dropbox), Synology's and QNAP's knowledge bases on @eaDir and @Recycle, mklost+found(8).
+LITTER = {
+    "__macosx": "a folder that macOS adds to archives",
+    "icon\r": "a folder's icon on macOS",
+    "thumbs.db": "a thumbnail cache of Windows",
+    "ehthumbs.db": "a thumbnail cache of Windows",
+    "desktop.ini": "a folder's settings on Windows",
+    "$recycle.bin": "the recycle bin of Windows",
+    "system volume information": "a folder of Windows on every volume",
+    "@eadir": "a folder of thumbnails that Synology makes",
+    "#recycle": "the recycle bin of Synology",
+    "#snapshot": "a folder of snapshots that Synology makes",
+    "@recycle": "the recycle bin of QNAP",
+    "@recently-snapshot": "a folder of snapshots that QNAP makes",
+    ".@__thumb": "a folder of thumbnails that QNAP makes",
+    "lost+found": "a folder that Linux makes on every volume",
+    "__pycache__": "a folder of compiled Python",
+    "found.000": "a folder of Windows' disk check",
+}
 
 
 class Found(NamedTuple):
@@ -29,33 +57,84 @@ class Found(NamedTuple):
     status: str = "ignored"
 
 
-def walk(root: Path) -> Iterator[Found]:
-    """Every file below `root`, sorted, links followed; a link back to a folder above it is a file to ignore.
+def walk(root: Path, ignore: Sequence[str] = ()) -> Iterator[Found]:
+    """Yield every file below `root`, sorted.
+
+    Links are followed, but for one back to a folder above it and, below a link, one to a folder that was listed before:
+    so folders that link to each other end.
+
+    Args:
+        root: the folder.
+        ignore: patterns (`fnmatch`, case-sensitive) of paths relative to the root, or of single names in them.
 
     Raises:
         OSError: the root itself cannot be read.
     """
-    return _walk(_entries(root), "", "", (os.path.realpath(root),))
+    real = os.path.realpath(root)
+    yield from _Walk(tuple(ignore), {real}).below(_Folder(_entries(root), "", "", (real,)))
 
 
-def _walk(entries: list[os.DirEntry[str]], relative: str, ignored: str, above: tuple[str, ...]) -> Iterator[Found]:
-    for entry in entries:
-        path = f"{relative}{entry.name}"
-        reason = ignored or _litter(entry.name)
+def why_litter(name: str, path: str, ignore: Sequence[str] = ()) -> str:
+    """Say why a file or folder of this name and path is no part of the data; empty where it may be one."""
+    if what := LITTER.get(name.casefold()):
+        return f"It is, or is in, {what}."
+    if name.startswith("."):
+        return "It is hidden: its name, or that of a folder it is in, starts with a dot."
+    for pattern in ignore:
+        if fnmatchcase(name, pattern) or fnmatchcase(path, pattern.rstrip("/")):
+            return f"dataset.layout.ignore says so: {pattern!r}."
+    return ""
+
+
+class _Folder(NamedTuple):
+    """A folder to list: its entries, its path with a slash, why it is ignored, the real folders that it is in."""
+
+    entries: list[os.DirEntry[str]]
+    path: str
+    ignored: str
+    above: tuple[str, ...]
+    is_below_link: bool = False
+
+
+@dataclass
+class _Walk:
+    """Lists folders depth first, on a stack of its own: no depth of folders is too much."""
+
+    ignore: tuple[str, ...]
+    seen: set[str] = field(default_factory=set)
+
+    def below(self, folder: _Folder) -> Iterator[Found]:
+        """Yield every file below a folder, sorted within each folder."""
+        stack = [(folder, iter(folder.entries))]
+        while stack:
+            folder, entries = stack[-1]
+            entry = next(entries, None)
+            if entry is None:
+                stack.pop()
+                continue
+            found = self._look(entry, folder)
+            if isinstance(found, _Folder):
+                stack.append((found, iter(found.entries)))
+            else:
+                yield found
+
+    def _look(self, entry: os.DirEntry[str], folder: _Folder) -> Found | _Folder:
+        path = f"{folder.path}{entry.name}"
+        reason = folder.ignored or why_litter(entry.name, path, self.ignore)
         try:
-            real = os.path.realpath(entry.path) if entry.is_dir() else ""
-            inside = _entries(entry.path) if real and real not in above else []
+            if not entry.is_dir():
+                return Found(printable(path), reason) if reason else _file(entry, path)
+            real, is_link = os.path.realpath(entry.path), entry.is_symlink()
+            if real in folder.above:
+                return Found(printable(path), "It is a link to a folder that it is in.")
+            if is_link and folder.is_below_link and real in self.seen:
+                return Found(printable(path), "It is a link, itself below a link, to a folder that was listed before.")
+            entries = _entries(entry.path)
         except OSError as error:  # no right to read it, a link to itself, or gone since it was listed
-            yield Found(printable(path), reason or f"It cannot be read: {error.strerror}.", _status(reason))
-            continue
-        if real in above:
-            yield Found(printable(path), "It is a link to a folder that it is in.")
-        elif real:
-            yield from _walk(inside, f"{path}/", reason, (*above, real))
-        elif reason:
-            yield Found(printable(path), reason)
-        else:
-            yield _file(entry, path)
+            status = "ignored" if reason else "quarantined"
+            return Found(printable(path), reason or f"It cannot be read: {error.strerror}.", status)
+        self.seen.add(real)
+        return _Folder(entries, f"{path}/", reason, (*folder.above, real), folder.is_below_link or is_link)
 
 
 def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
@@ -63,19 +142,9 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
         return sorted(entries, key=lambda entry: entry.name)
 
 
-def _status(ignored: str) -> str:
-    return "ignored" if ignored else "quarantined"
-
-
-def _litter(name: str) -> str:
-    if name in LITTER:
-        return f"It is, or is in, {LITTER[name]}."
-    return "It is hidden: its name, or that of a folder it is in, starts with a dot." if name.startswith(".") else ""
-
-
 def _file(entry: os.DirEntry[str], path: str) -> Found:
     suffix = Path(entry.name).suffix
-    if suffix.lower() not in IMAGE_SUFFIXES:
+    if suffix.lower() not in IMAGE_SUFFIXES | OTHER_PHOTOGRAPHS:
         what = (
             f"Its suffix {suffix!r} is none of an image that can be decoded." if suffix else "Its name has no suffix."
         )
@@ -90,5 +159,5 @@ def _file(entry: os.DirEntry[str], path: str) -> Found:
 
 
 def printable(path: str) -> str:
-    """The path with every byte that is not UTF-8 as an escape, so that tables can be written."""
+    """Return the path with every byte that is not UTF-8 as an escape, so that tables can be written."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

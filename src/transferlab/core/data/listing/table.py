@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -14,40 +15,63 @@ from transferlab.core.errors import MendableError
 
 logger = logging.getLogger(__name__)
 
-LISTING = ["path", "class", "split", "group"]
+LISTING = ["path", "class", "split", "stratify", "group"]
 LEFT_OUT = ["path", "status", "reason"]
-SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 
 
 class LayoutError(MendableError):
     """The folder does not hold what the layout says: the message names the folder or column, and the cure."""
 
 
-def as_listing(rows: Iterable[tuple[str, str, str, str]]) -> pd.DataFrame:
-    """Rows (path, class, split, group) as a table, sorted by path."""
+class Listed(NamedTuple):
+    """A candidate image: a row of the listing.
+
+    Attributes:
+        path: relative to the root (POSIX).
+        label: the name of its class.
+        split: train, validation or test where the data say it, else empty.
+        stratify: what else than the class splits are stratified by.
+        group: the images that stay on one side of every split have the same one; empty without groups.
+    """
+
+    path: str
+    label: str
+    split: str = ""
+    stratify: str = ""
+    group: str = ""
+
+
+class LeftOut(NamedTuple):
+    """A file that is no candidate image, or a label without one: a row of the quarantine.
+
+    Attributes:
+        path: relative to the root (POSIX).
+        status: `ignored` where it is no part of the data, `quarantined` where it should have been.
+        reason: a sentence.
+    """
+
+    path: str
+    status: str
+    reason: str
+
+
+def as_listing(rows: Iterable[Listed]) -> pd.DataFrame:
+    """Return the rows as a table, sorted by path."""
     return pd.DataFrame(sorted(rows), columns=LISTING, dtype="str")
 
 
-def as_left_out(rows: Iterable[tuple[str, str, str]]) -> pd.DataFrame:
-    """Rows (path, status, reason) as a table, sorted by path."""
+def as_left_out(rows: Iterable[LeftOut | tuple[str, str, str]]) -> pd.DataFrame:
+    """Return the rows (path, status, reason) as a table, sorted by path."""
     return pd.DataFrame(sorted(rows), columns=LEFT_OUT, dtype="str")
 
 
-def with_held_out_as_test(listing: pd.DataFrame) -> pd.DataFrame:
-    """Without a test part the given validation part is the published held-out one: it becomes the test part.
+def check_listing(listing: pd.DataFrame, root: Path, cure: str = "") -> pd.DataFrame:
+    """Return the listing itself when it can become an experiment; warn where two classes look like one.
 
-    A listing with nothing but a training part has no given splits.
-    """
-    splits = set(listing["split"])
-    if splits == {"train"}:
-        return listing.assign(split="")
-    if "validation" in splits and "test" not in splits:
-        return listing.assign(split=listing["split"].replace("validation", "test"))
-    return listing
-
-
-def check_listing(listing: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """The listing itself, when it can become an experiment; a warning where two classes look like one.
+    Args:
+        listing: the table.
+        root: the data's folder, for messages.
+        cure: what to do where there are fewer than two classes.
 
     Raises:
         LayoutError: fewer than two classes, or a class that a given split lacks.
@@ -55,10 +79,7 @@ def check_listing(listing: pd.DataFrame, root: Path) -> pd.DataFrame:
     classes = sorted(set(listing["class"]))
     if len(classes) < 2:
         found = f"only one class, {classes[0]!r}" if classes else "no image of any class"
-        raise LayoutError(
-            f"{root} has {found}; at least two are needed. If the classes are in a folder further down, name it in "
-            "dataset.source (subfolder, folder or path)."
-        )
+        raise LayoutError(f"{root} has {found}; at least two are needed. {cure}".rstrip())
     alike = alike_names(classes)
     counts = listing.groupby(["split", "class"]).size()
     for split in sorted(set(listing["split"])):
@@ -74,7 +95,7 @@ def check_listing(listing: pd.DataFrame, root: Path) -> pd.DataFrame:
 
 
 def alike_names(names: Iterable[str]) -> list[list[str]]:
-    """Groups of names that are told apart by case, by spaces at the ends or by their Unicode form only."""
+    """Group the names that are told apart by case, by spaces at the ends or by their Unicode form only."""
 
     def folded(name: str) -> str:
         return unicodedata.normalize("NFKC", name).strip().casefold()
@@ -84,5 +105,5 @@ def alike_names(names: Iterable[str]) -> list[list[str]]:
 
 
 def _differ(names: Iterable[str]) -> str:
-    """ASCII, since the Unicode forms of a name look the same."""
+    """Show names in ASCII, since the Unicode forms of a name look the same."""
     return f"the classes {' and '.join(map(ascii, names))} differ in case, spaces or Unicode form only"
