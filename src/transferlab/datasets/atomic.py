@@ -35,7 +35,7 @@ class WholeDataset(AbstractVersionedDataset[I, O]):
         self.metadata = metadata
 
     def resolve_load_version(self) -> str | None:
-        """The version asked for, else the one this session has saved, else the latest."""
+        """Return the version asked for, else the one this session has saved, else the latest."""
         version = self._version
         if version and not version.load and version.save and _exists(str(self._get_versioned_path(version.save))):
             return str(version.save)
@@ -43,7 +43,7 @@ class WholeDataset(AbstractVersionedDataset[I, O]):
 
     @property
     def load_path(self) -> Path:
-        """Where the version to load is.
+        """Return where the version to load is.
 
         Raises:
             DatasetError: it is not there.
@@ -58,7 +58,7 @@ class WholeDataset(AbstractVersionedDataset[I, O]):
 
     @contextmanager
     def claimed(self) -> Iterator[Path]:
-        """Where to save, for this process alone: of two runs that have one version, the second is refused.
+        """Give the place to save at, for this process alone: of two runs that have one version, the second is refused.
 
         Raises:
             DatasetError: the version is saved, or being saved.
@@ -79,11 +79,11 @@ class WholeDataset(AbstractVersionedDataset[I, O]):
             raise
 
     def path_of(self, version: str) -> Path:
-        """Where a version is, or would be."""
+        """Return where a version is, or would be."""
         return Path(self._get_versioned_path(version))
 
     def version_folders(self) -> dict[str, Path]:
-        """The folder of every version, oldest first; one that was never finished has a folder too."""
+        """Return the folder of every version, oldest first; one that was never finished has a folder too."""
         found = sorted(Path(self._filepath).glob("[!.]*")) if self._version else []
         return {folder.name: folder for folder in found if folder.is_dir()}
 

@@ -20,7 +20,7 @@ class FolderDataset(AbstractDataset[None, Path]):
         self.metadata = metadata
 
     def load(self) -> Path:
-        """The folder, without what killed processes left unfinished in it."""
+        """Return the folder, without what killed processes left unfinished in it."""
         self._filepath.mkdir(parents=True, exist_ok=True)
         sweep(self._filepath)
         return self._filepath
@@ -58,7 +58,7 @@ class UnfinishedTrials(FolderDataset):
         self._held: FileLock | None = None  # made when it is taken: ParallelRunner pickles the dataset before
 
     def load(self) -> Path:
-        """The folder, locked.
+        """Return the folder, locked.
 
         Raises:
             DatasetError: another run is training this strategy.
@@ -73,7 +73,7 @@ class UnfinishedTrials(FolderDataset):
         return folder
 
     def progress(self) -> Finished | None:
-        """How far training has come: the last epoch of the last trial that has a state."""
+        """Tell how far training has come: the last epoch of the last trial that has a state."""
         states = {int(file.stem.removeprefix("trial_")): file for file in self._filepath.glob("trial_*.pt")}
         return Finished(max(states), finished_epochs(states[max(states)])) if states else None
 

@@ -102,9 +102,14 @@ def store_for(view: View, image_store: Stores) -> ImageStore:
 
 
 def split_of(index: pd.DataFrame, store: ImageStore, name: str) -> Split:
-    """The images of a split."""
-    rows = (index["split"] == name).to_numpy().nonzero()[0]
-    return Split(name, store, rows, index["label"].to_numpy()[rows])
+    """The images of a split.
+
+    Raises:
+        StoreError: the store was made by another run than the index, and lacks some.
+    """
+    of_split = (index["split"] == name).to_numpy()
+    rows = store.rows_of(index["pixel_sha256"])[of_split]
+    return Split(name, store, rows, index["label"].to_numpy()[of_split])
 
 
 def evaluate_trials(
@@ -133,7 +138,7 @@ def evaluate_trials(
         split = split_of(index, store_for(factory.view_in(checkpoint), image_store), "test")
         with memory_explained(f"strategies.{name}: evaluation of trial {trial + 1}", smaller):
             p_NK = predict_split(checkpoint, settings, split, machine, feature_cache, common.features)
-        paths = list(index["path"].iloc[split.rows])
+        paths = list(index.loc[index["split"] == "test", "path"])
         key = {**where, "trial": trial}
         of_test: dict[str, Any] = {**key, "split": "test", "selection": checkpoint.header["selection"], **origin}
         parts = subsets_module.parts(paths, subsets)
