@@ -110,6 +110,17 @@ def stores(folder: Path) -> dict[str, ImageStore]:
     return {"full": ImageStore(folder / "full-1")}
 
 
+def test_a_store_under_the_key_of_another_and_a_list_of_another_shape_are_told(tmp_path):
+    dataset = ImageStoresDataset(filepath=str(tmp_path / "stores.json"))
+    dataset.save({"short_side_8_bilinear": stores(tmp_path)["full"]})
+    with pytest.raises(DatasetError, match=r"full-1 as the store of short_side_8_bilinear.*--nodes=decode_images"):
+        dataset.load()
+    for content in ("[]", '{"full": 1}', '"full"'):
+        (tmp_path / "stores.json").write_text(content)
+        with pytest.raises(DatasetError, match=r"stores.json is damaged \(it is no list of image stores\)"):
+            dataset.load()
+
+
 def test_image_stores_come_back_and_a_damaged_or_lost_one_is_named(tmp_path):
     dataset = ImageStoresDataset(filepath=str(tmp_path / "stores.json"))
     dataset.save(stores(tmp_path))

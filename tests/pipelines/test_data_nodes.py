@@ -7,7 +7,7 @@ from PIL import Image
 from transferlab.core.data.listing.table import Listed, as_listing
 from transferlab.core.data.split import SplitError
 from transferlab.core.data.store import Resize
-from transferlab.core.data.store_builder import build
+from transferlab.core.data.store_builder import Decoding, build
 from transferlab.pipelines.data import nodes
 
 PER_CLASS = {"train": 6, "validation": 4, "test": 4}
@@ -32,7 +32,7 @@ def built(tmp_path_factory):
         Image.open(folder / source).save(folder / copy, **options)
         rows.append(Listed(copy, source.split("_")[1][0], split))
     listing = as_listing(rows)
-    stores, accepted, _ = build(folder, listing, [Resize(size=96)], folder / "stores", workers=0)
+    stores, accepted, _ = build(folder, listing, [Resize(size=96)], folder / "stores", Decoding(workers=0))
     return listing, accepted, stores
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from transferlab.core.data.decoding.decode import MAX_PIXELS
+from transferlab.core.data.decoding.levels import Percentiles
 from transferlab.core.data.listing.layout import ClassFolders, Layout
 from transferlab.core.data.sources import Source
 from transferlab.core.data.split import SplitConfig
@@ -25,6 +28,16 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
+def _rising(values: tuple[float, float]) -> tuple[float, float]:
+    """Check that black is below white."""
+    if not -inf < values[0] < values[1] < inf:
+        raise ValueError("must be two numbers, that of black below that of white")
+    return values
+
+
+_Values = Annotated[tuple[float, float], AfterValidator(_rising)]
+
+
 class Dataset(Strict):
     """Where the images come from and how they are split."""
 
@@ -40,6 +53,13 @@ class Dataset(Strict):
     """Parts of the test split that are also measured alone: a name and a pattern of paths, such as `*/ILSVRC2012_*`."""
     workers: Annotated[int, Field(ge=1)] | None = None
     """Processes that decode images; null is one per core."""
+    range: Literal["dataset", "file"] | Annotated[tuple[float, float], AfterValidator(_rising)] | Percentiles = (
+        "dataset"
+    )
+    """What is black and white of grey values of more than 8 bits: from the smallest to the largest value of the data
+    set or of each file, two values, or percentiles (`{of: dataset, low: 0.1, high: 99.9}`)."""
+    max_pixels: Annotated[int, Field(ge=1)] = MAX_PIXELS
+    """An image with more pixels is quarantined, before memory is taken for it."""
     licence: str | None = None
     seen_in_pretraining: bool = False
     """Whether the weights' pretraining saw these very images; the report flags it."""

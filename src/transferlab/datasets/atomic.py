@@ -43,7 +43,7 @@ class WholeDataset(AbstractVersionedDataset[I, O]):
 
     @property
     def load_path(self) -> Path:
-        """Where the version to load is.
+        """Return where the version to load is.
 
         Raises:
             DatasetError: it is not there.
@@ -58,7 +58,7 @@ class WholeDataset(AbstractVersionedDataset[I, O]):
 
     @contextmanager
     def claimed(self) -> Iterator[Path]:
-        """Where to save, for this process alone: of two runs that have one version, the second is refused.
+        """Give the place to save at, for this process alone: of two runs that have one version, the second is refused.
 
         Raises:
             DatasetError: the version is saved, or being saved.

@@ -25,20 +25,24 @@ class ImageStoresDataset(WholeFile[Mapping[str, ImageStore], dict[str, ImageStor
         """Open the stores.
 
         Raises:
-            DatasetError: a store of the list is gone or damaged.
+            DatasetError: a store of the list is gone, damaged, or another than the list says.
+            ValueError: the file is no list of stores.
         """
-        stores = {
-            key: ImageStore(path.parent / name) for key, name in json.loads(path.read_text(encoding="utf-8")).items()
-        }
+        names = json.loads(path.read_text(encoding="utf-8"))
+        if not (isinstance(names, dict) and all(isinstance(name, str) for name in names.values())):
+            raise ValueError("it is no list of image stores")
+        stores = {key: ImageStore(path.parent / name) for key, name in names.items()}
         try:
-            for store in stores.values():
+            for key, store in stores.items():
                 store.verify()
+                if store.resize.key != key:
+                    raise StoreError(f"{path} names {store.folder.name} as the store of {key}, which it is not")
         except StoreError as error:
             raise DatasetError(f"{error}; make it again with `kedro run --nodes=decode_images`") from None
         return stores
 
     def preview(self) -> JSONPreview:
-        """Number of images and megabytes of each store, for Kedro-Viz."""
+        """Show the number of images and the megabytes of each store in Kedro-Viz."""
         return JSONPreview(
             json.dumps(
                 {

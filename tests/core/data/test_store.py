@@ -45,6 +45,14 @@ def test_images_of_any_shape_come_back(store):
     assert store.header["pixel_sha256"] == ["0", "1", "2"]
 
 
+def test_rows_are_found_by_pixels_whatever_the_order(store):
+    assert store.rows_of(["0", "1", "2"]).tolist() == [0, 1, 2]
+    assert store.rows_of(["2", "0", "2"]).tolist() == [2, 0, 2]
+    assert store.rows_of([]).tolist() == []
+    with pytest.raises(StoreError, match=r"lacks 2 of the 3 images of the index.*kedro run --pipeline=data"):
+        store.rows_of(["0", "7", "8"])
+
+
 def test_it_travels_as_a_path(store):
     store[0]
     data = pickle.dumps(store)
@@ -55,7 +63,7 @@ def test_it_travels_as_a_path(store):
 def test_a_damaged_store_says_so(store):
     with (store.folder / "pixels.bin").open("ab") as file:
         file.write(b"x")
-    with pytest.raises(ValueError, match="expected 168: delete"):
+    with pytest.raises(StoreError, match="expected 168: delete"):
         store[0]
 
 

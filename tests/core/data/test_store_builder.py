@@ -9,13 +9,15 @@ import pytest
 from PIL import Image
 
 from transferlab.core.data import store_builder
-from transferlab.core.data.decoding import pool
+from transferlab.core.data.decoding import batch
 from transferlab.core.data.decoding.decode import decode
+from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.data.listing.layout import ClassFolders, list_images
 from transferlab.core.data.listing.table import Listed, as_listing
 from transferlab.core.data.store import Resize
-from transferlab.core.data.store_builder import BuildError, build
+from transferlab.core.data.store_builder import BuildError, Decoding, build
 
+HERE = Decoding(workers=0)
 RNG = np.random.default_rng(0)
 SIZES = [Resize(), Resize(size=8), Resize(size=5, mode="squash", interpolation="bicubic")]
 
@@ -38,26 +40,26 @@ def decoded_names(monkeypatch):
     """The names of the files that are really decoded from now on."""
     names = []
 
-    def spy(file, resizes):
+    def spy(file, **arguments):
         names.append(file.name)
-        return decode_one(file, resizes)
+        return decode_one(file, **arguments)
 
-    decode_one = pool.decode_one
-    monkeypatch.setattr(pool, "decode_one", spy)
+    decode_one = batch.decode_one
+    monkeypatch.setattr(batch, "decode_one", spy)
     return names
 
 
 @pytest.mark.parametrize("damage", ["flip", "lost"])
 def test_a_damaged_store_is_made_again_with_a_warning(root, tmp_path, caplog, damage):
     listing, out = listing_of(root), tmp_path / "out"
-    stores, accepted, _ = build(root, listing, SIZES, out, workers=0)
+    stores, accepted, _ = build(root, listing, SIZES, out, decoding=HERE)
     before = {key: [np.array(image) for image in store.batch(range(3))] for key, store in stores.items()}
     pixels = stores["full"].folder / "pixels.bin"
     if damage == "lost":
         pixels.unlink()
     else:
         pixels.write_bytes(b"\x00" * pixels.stat().st_size)
-    again, accepted_again, _ = build(root, listing, SIZES, out, workers=0)
+    again, accepted_again, _ = build(root, listing, SIZES, out, decoding=HERE)
     (message,) = caplog.messages
     assert str(stores["full"].folder) in message
     assert "decoded again" in message
@@ -74,7 +76,12 @@ def test_rows_of_stores_are_rows_of_the_table(root, tmp_path):
     listing = listing_of(root, ["c.png", "bad.jpg", "a.png", "b.png"])
     listing.index = [7, 5, 3, 1]
     stores, accepted, quarantine = build(
-        root, listing, SIZES, tmp_path / "out", workers=1, report=lambda *progress: seen.append(progress)
+        root,
+        listing,
+        SIZES,
+        tmp_path / "out",
+        decoding=Decoding(workers=1),
+        report=lambda *progress: seen.append(progress),
     )
     assert list(stores) == ["full", "short_side_8_bilinear", "squash_5_bicubic"]
     assert list(accepted.columns) == ["path", "class", "split", "stratify", "group", "width", "height", "pixel_sha256"]
@@ -92,9 +99,9 @@ def test_rows_of_stores_are_rows_of_the_table(root, tmp_path):
 
 def test_only_changed_files_are_decoded_again(root, tmp_path, monkeypatch):
     (root / "bad.jpg").write_text("no image")
-    first, _, _ = build(root, listing_of(root), SIZES, tmp_path / "out", workers=0)
+    first, _, _ = build(root, listing_of(root), SIZES, tmp_path / "out", decoding=HERE)
     names = decoded_names(monkeypatch)
-    again, accepted, quarantine = build(root, listing_of(root), SIZES, tmp_path / "out", workers=0)
+    again, accepted, quarantine = build(root, listing_of(root), SIZES, tmp_path / "out", decoding=HERE)
     assert names == []
     assert {key: store.folder for key, store in again.items()} == {key: store.folder for key, store in first.items()}
     assert len(accepted) == 3
@@ -105,29 +112,29 @@ def test_only_changed_files_are_decoded_again(root, tmp_path, monkeypatch):
     os.utime(root / "a.png", ns=(times.st_atime_ns, times.st_mtime_ns))
     (root / "b.png").unlink()
     shutil.copy(root / "c.png", root / "d.png")
-    third, accepted, quarantine = build(root, listing_of(root), SIZES, tmp_path / "out", workers=0)
+    third, accepted, quarantine = build(root, listing_of(root), SIZES, tmp_path / "out", decoding=HERE)
     assert names == ["a.png", "d.png"]
     assert list(accepted["path"]) == ["a.png", "c.png", "d.png"]
     assert list(quarantine["path"]) == ["bad.jpg"]
     assert (third["full"][0] == [255, 0, 0]).all()
     assert np.array_equal(third["full"][1], decode(root / "c.png"))
-    fresh, expected, _ = build(root, listing_of(root), SIZES, tmp_path / "fresh", workers=0)
+    fresh, expected, _ = build(root, listing_of(root), SIZES, tmp_path / "fresh", decoding=HERE)
     assert {store.folder.name for store in fresh.values()} == {store.folder.name for store in third.values()}
     pd.testing.assert_frame_equal(accepted, expected)
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
 def test_another_order_decodes_nothing_and_another_size_or_decoder_everything(root, tmp_path, monkeypatch):
-    build(root, listing_of(root), [Resize()], tmp_path / "out", workers=0)
+    build(root, listing_of(root), [Resize()], tmp_path / "out", decoding=HERE)
     names = decoded_names(monkeypatch)
-    stores, accepted, _ = build(root, listing_of(root, ["c.png", "b.png"]), [Resize()], tmp_path / "out", workers=0)
+    stores, accepted, _ = build(root, listing_of(root, ["c.png", "b.png"]), [Resize()], tmp_path / "out", decoding=HERE)
     assert names == []
     assert list(accepted["path"]) == ["c.png", "b.png"]
     assert np.array_equal(stores["full"][0], decode(root / "c.png"))
-    build(root, listing_of(root, ["c.png", "b.png"]), [Resize(), Resize(size=4)], tmp_path / "out", workers=0)
+    build(root, listing_of(root, ["c.png", "b.png"]), [Resize(), Resize(size=4)], tmp_path / "out", decoding=HERE)
     assert names == ["c.png", "b.png"]
     monkeypatch.setattr(store_builder, "DECODER", "another version")
-    build(root, listing_of(root, ["c.png", "b.png"]), [Resize()], tmp_path / "out", workers=0)
+    build(root, listing_of(root, ["c.png", "b.png"]), [Resize()], tmp_path / "out", decoding=HERE)
     assert names == ["c.png", "b.png"] * 2
 
 
@@ -136,12 +143,12 @@ def test_images_that_vanish_or_cannot_be_read_meanwhile_are_quarantined(root, tm
         (root / "c.png").unlink(missing_ok=True)  # after the listing and the hashes, before it is its turn
 
     listing = as_listing([Listed(f"{name}.png", "x") for name in "abc"])
-    _, accepted, quarantine = build(root, listing, [Resize()], tmp_path / "out", workers=0, report=remove)
+    _, accepted, quarantine = build(root, listing, [Resize()], tmp_path / "out", decoding=HERE, report=remove)
     assert list(accepted["path"]) == ["a.png", "b.png"]
     gone = ["c.png", "quarantined", "It cannot be read: No such file or directory."]
     assert quarantine.to_numpy().tolist() == [gone]
     Image.new("RGB", (3, 3)).save(root / "c.png")
-    _, accepted, quarantine = build(root, listing, [Resize()], tmp_path / "out", workers=0)
+    _, accepted, quarantine = build(root, listing, [Resize()], tmp_path / "out", decoding=HERE)
     assert list(accepted["path"]) == ["a.png", "b.png", "c.png"], "a reason of another time does not stick"
     assert quarantine.empty
 
@@ -149,13 +156,13 @@ def test_images_that_vanish_or_cannot_be_read_meanwhile_are_quarantined(root, tm
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that fails when it is read, of Linux")
 def test_a_file_whose_disk_fails_is_quarantined(root, tmp_path):
     (root / "d.png").symlink_to("/proc/self/mem")
-    _, accepted, quarantine = build(root, listing_of(root), [Resize()], tmp_path / "out", workers=0)
+    _, accepted, quarantine = build(root, listing_of(root), [Resize()], tmp_path / "out", decoding=HERE)
     assert len(accepted) == 3
     assert quarantine.to_numpy().tolist() == [["d.png", "quarantined", "It cannot be read: Input/output error."]]
 
 
 def test_a_build_that_fails_leaves_what_was_there(root, tmp_path):
-    stores, _, _ = build(root, listing_of(root), [Resize()], tmp_path / "out", workers=0)
+    stores, _, _ = build(root, listing_of(root), [Resize()], tmp_path / "out", decoding=HERE)
 
     def interrupt(done, total):
         if done == 2:
@@ -163,7 +170,7 @@ def test_a_build_that_fails_leaves_what_was_there(root, tmp_path):
 
     Image.new("RGB", (3, 3)).save(root / "e.png")
     with pytest.raises(KeyboardInterrupt):
-        build(root, listing_of(root), [Resize()], tmp_path / "out", workers=0, report=interrupt)
+        build(root, listing_of(root), [Resize()], tmp_path / "out", decoding=HERE, report=interrupt)
     assert list((tmp_path / "out").iterdir()) == [stores["full"].folder]
     assert len(stores["full"][0]) == 10
 
@@ -171,9 +178,9 @@ def test_a_build_that_fails_leaves_what_was_there(root, tmp_path):
 def test_no_usable_image_is_an_error(tmp_path):
     (tmp_path / "a.jpg").write_text("x")
     with pytest.raises(BuildError, match=r"none of the 1 listed images can be used: a.jpg: Its content"):
-        build(tmp_path, as_listing([Listed("a.jpg", "x")]), [Resize()], tmp_path / "out", workers=0)
+        build(tmp_path, as_listing([Listed("a.jpg", "x")]), [Resize()], tmp_path / "out", decoding=HERE)
     with pytest.raises(BuildError, match="listing is empty"):
-        build(tmp_path, as_listing([]), [Resize()], tmp_path / "out", workers=0)
+        build(tmp_path, as_listing([]), [Resize()], tmp_path / "out", decoding=HERE)
 
 
 def test_of_the_ants_and_bees_only_the_placeholder_is_quarantined(shared_data, tmp_path):
@@ -182,10 +189,67 @@ def test_of_the_ants_and_bees_only_the_placeholder_is_quarantined(shared_data, t
         archive.extractall(tmp_path, [*wanted, *(name for name in archive.namelist() if "/bees/10" in name)])
     listing, ignored = list_images(tmp_path / "hymenoptera_data", ClassFolders())
     _, accepted, quarantine = build(
-        tmp_path / "hymenoptera_data", listing, [Resize(size=32)], tmp_path / "out", workers=2
+        tmp_path / "hymenoptera_data", listing, [Resize(size=32)], tmp_path / "out", decoding=Decoding(workers=2)
     )
     assert ignored.empty
     assert list(quarantine["path"]) == ["train/ants/imageNotFound.gif"]
     assert "placeholder" in quarantine["reason"].iloc[0]
     assert "train/ants/formica.jpeg" in set(accepted["path"])
     assert len(listing) == len(accepted) + 1
+
+
+def greys(root, *ranges):
+    """Grey images of 16 bits, each from one value to another; what they are for is a table of their names."""
+    root.mkdir(exist_ok=True)
+    for number, (low, high) in enumerate(ranges):
+        Image.fromarray(np.linspace(low, high, 64).round().astype(np.uint16).reshape(8, 8)).save(root / f"{number}.png")
+    return listing_of(root)
+
+
+def test_all_images_of_a_data_set_share_one_range_of_grey(tmp_path, caplog):
+    listing = greys(tmp_path / "greys", (51_241, 51_800), (51_600, 52_181))
+    stores, _, _ = build(tmp_path / "greys", listing, [Resize()], tmp_path / "out", HERE)
+    store = stores["full"]
+    assert store.levels == Levels(low=51_241, high=52_181)
+    assert (store[0].min(), store[1].max()) == (0, 255)
+    expected = (np.linspace(51_241, 51_800, 64).round() - 51_241) / 940 * 255
+    assert np.abs(store[0][..., 0].ravel() - expected).max() <= 0.5
+    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [], "each uses more than half of the levels"
+
+
+def test_a_new_range_decodes_everything_again_and_the_same_one_nothing(tmp_path, monkeypatch):
+    root, out = tmp_path / "greys", tmp_path / "out"
+    listing = greys(root, (0, 4095), (100, 900))
+    build(root, listing, [Resize()], out, HERE)
+    names = decoded_names(monkeypatch)
+    build(root, listing, [Resize()], out, HERE)
+    assert names == []
+    inside = greys(root, (0, 4095), (100, 900), (500, 600))
+    build(root, inside, [Resize()], out, HERE)
+    assert names == ["2.png"], "it changes no range"
+    names.clear()
+    wider = greys(root, (0, 4095), (100, 900), (500, 5000))
+    stores, _, _ = build(root, wider, [Resize()], out, HERE)
+    assert names == ["0.png", "1.png", "2.png"]
+    assert stores["full"].levels == Levels(low=0, high=5000)
+    for chosen, levels in [((0.0, 100.0), Levels(low=0, high=100)), ("file", Levels())]:
+        names.clear()
+        stores, _, _ = build(root, wider, [Resize()], out, Decoding(workers=0, range=chosen))
+        assert len(names) == 3
+        assert stores["full"].levels == levels
+
+
+def test_few_levels_of_grey_are_warned_of(tmp_path, caplog):
+    listing = greys(tmp_path / "greys", (0, 65_535), (1_000, 1_500), (2_000, 2_400))
+    build(tmp_path / "greys", listing, [Resize()], tmp_path / "out", HERE)
+    (message,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert "3 images have grey of more than 8 bits: from 0 (black) to 65535 (white)" in message
+    assert "at most 1 of the 256 levels" in message
+    assert "dataset.range" in message
+
+
+def test_images_of_8_bits_have_no_range(root, tmp_path):
+    stores, _, _ = build(root, listing_of(root), [Resize()], tmp_path / "out", HERE)
+    assert stores["full"].levels is None
+    assert stores["full"].decoding == {"range": "dataset", "max_pixels": 178_956_970, "levels": None}

@@ -17,7 +17,7 @@ from transferlab.core.data.listing.layout import ClassFolders, list_images
 from transferlab.core.data.split import SplitConfig, assign
 from transferlab.core.data.statistics import class_counts
 from transferlab.core.data.store import Resize
-from transferlab.core.data.store_builder import build
+from transferlab.core.data.store_builder import Decoding, build
 from transferlab.reporting.figures.cost import accuracy_against_cost
 from transferlab.reporting.figures.samples import labelled_batch
 from transferlab.reporting.page.page import Tables, render
@@ -118,7 +118,7 @@ def hostile(make_example, tmp_path_factory) -> str:
             noise.save(inside / f"{SCRIPT[1]}{i} copy.png")
         (inside / f"{SCRIPT[1]}torn.png").write_bytes(b"\x89PNG")
     listing, left_out = list_images(root, ClassFolders())
-    stores, accepted, quarantine = build(root, listing, [Resize()], root.parent / "stores", workers=0)
+    stores, accepted, quarantine = build(root, listing, [Resize()], root.parent / "stores", Decoding(workers=0))
     index = assign(accepted, SplitConfig())
     pairs = duplicates(index, stores["full"])
     assert len(quarantine) == len(CLASSES)

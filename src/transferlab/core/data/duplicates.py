@@ -22,7 +22,7 @@ SPLITS = ("test", "validation", "train")  # the earlier, the more an image count
 
 
 def duplicates(index: pd.DataFrame, store: ImageStore, near_bits: int = NEAR_BITS) -> pd.DataFrame:
-    """Pairs of images that are, or may be, the same photograph.
+    """Find pairs of images that are, or may be, the same photograph.
 
     Exact ones have equal pixels before any resize; of m equal images, m - 1 pairs name the one in the most held-out
     split. Of a training image and a held-out one (test or validation), and of a validation and a test image, each is
@@ -30,7 +30,7 @@ def duplicates(index: pd.DataFrame, store: ImageStore, near_bits: int = NEAR_BIT
     most `near_bits` bits. All pairs are compared, 256 images at a time, with XOR and popcount.
 
     Args:
-        index: path, class, split, pixel_sha256; row i is row i of `store`.
+        index: path, class, split, pixel_sha256.
         store: the images, of any size.
         near_bits: the largest Hamming distance of a near duplicate.
 
@@ -39,7 +39,8 @@ def duplicates(index: pd.DataFrame, store: ImageStore, near_bits: int = NEAR_BIT
         different classes first, then nearest first. Across splits, path_b is in the more held-out one, and every image
         that a more held-out one repeats is some row's path_a.
     """
-    hashes = np.stack([difference_hash(image_HWC) for image_HWC in store.batch(range(len(store)))])
+    rows = store.rows_of(index["pixel_sha256"])
+    hashes = np.stack([difference_hash(image_HWC) for image_HWC in store.batch(rows)])
     near = [_near(index, hashes, *pair, near_bits) for pair in combinations(SPLITS, 2)]
     pairs = pd.concat([_exact(index), *near], ignore_index=True)
     agrees = pairs["class_a"] == pairs["class_b"]
@@ -66,16 +67,17 @@ def repeating_classes(index: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def across_splits(pairs: pd.DataFrame) -> pd.DataFrame:
-    """The pairs whose images are in different splits."""
+    """Return the pairs whose images are in different splits."""
     across: pd.DataFrame = pairs[pairs["split_a"] != pairs["split_b"]]
     return across
 
 
 def difference_hash(image_HWC: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """The 256-bit difference hash (dHash, N. Krawetz, "Kind of Like That", 2013, with 16 instead of 8 pixels a side).
+    """Return the 256-bit difference hash of an image.
 
-    Of the grey image at 17 x 16 pixels, each bit says whether a pixel is darker than its right neighbour. The
-    original's 64 bits are the same for dozens of different solar cells; 256 tell them apart.
+    It is the dHash of N. Krawetz, "Kind of Like That", 2013, with 16 instead of 8 pixels a side. Of the grey image at
+    17 x 16 pixels, each bit says whether a pixel is darker than its right neighbour. The original's 64 bits are the
+    same for dozens of different solar cells; 256 tell them apart.
     """
     grey = Image.fromarray(image_HWC).convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX)
     grey_HW = np.asarray(grey)
@@ -91,7 +93,7 @@ def _exact(index: pd.DataFrame) -> pd.DataFrame:
 
 
 def _near(index: pd.DataFrame, hashes: NDArray[np.uint64], held_out: str, other: str, near_bits: int) -> pd.DataFrame:
-    """Pairs of an image and its nearest in the other split, from both sides; equal pixels are not counted here."""
+    """Find pairs of an image and its nearest in the other split, from both sides; equal pixels are not counted here."""
     a, b = ((index["split"] == split).to_numpy().nonzero()[0] for split in (other, held_out))
     if not len(a) or not len(b):
         return pd.DataFrame(columns=COLUMNS)
@@ -110,7 +112,7 @@ def _near(index: pd.DataFrame, hashes: NDArray[np.uint64], held_out: str, other:
 
 
 def _nearest(of: NDArray[np.uint64], among: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each hash in `of` the place of the nearest in `among`, and the distance in bits."""
+    """Return for each hash in `of` the place of the nearest in `among`, and the distance in bits."""
     nearest, distances = [], []
     for start in range(0, len(of), ROWS_AT_ONCE):
         block = of[start : start + ROWS_AT_ONCE]

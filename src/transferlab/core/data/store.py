@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.errors import MendableError
 from transferlab.core.validation import check
 
@@ -52,7 +53,7 @@ class Resize:
         return "full" if self.size is None else f"{self.mode}_{self.size}_{self.interpolation}"
 
     def target(self, width: int, height: int) -> tuple[int, int]:
-        """The (width, height) that an image gets. No side ever grows."""
+        """Return the (width, height) that an image gets. No side ever grows."""
         if self.size is None:
             return width, height
         if self.mode == "squash":
@@ -64,7 +65,7 @@ class Resize:
         return (self.size, long) if width <= height else (long, self.size)
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """The resized image."""
+        """Return the resized image."""
         target = self.target(image.width, image.height)
         filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
         return image if target == image.size else image.resize(target, filters[self.interpolation])
@@ -132,6 +133,40 @@ class ImageStore:
         """How the images were made smaller."""
         return Resize(**self.header["resize"])
 
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """The settings `range` and `max_pixels`, and the `levels` that followed; empty if none were recorded."""
+        settings: dict[str, Any] = self.header.get("decoding") or {}
+        return settings
+
+    @property
+    def levels(self) -> Levels | None:
+        """What became black and white of grey values of more than 8 bits: predictions need the same."""
+        levels = self.decoding.get("levels")
+        return Levels.from_json(levels) if levels else None
+
+    def rows_of(self, pixel_sha256: Iterable[str]) -> NDArray[np.int64]:
+        """Return the row of each image of an index, (N,) int64: found by its pixels, whatever the order.
+
+        A store is not versioned, an index is: after another run, row i of one need not be row i of the other.
+
+        Args:
+            pixel_sha256: the digests of the images' pixels before the resize.
+
+        Raises:
+            StoreError: an image is not in the store.
+        """
+        wanted, stored = list(pixel_sha256), self.header["pixel_sha256"]
+        if wanted == stored:
+            return np.arange(len(stored))
+        places = {digest: row for row, digest in enumerate(stored)}
+        if missing := sum(digest not in places for digest in wanted):
+            raise StoreError(
+                f"{self.folder} lacks {missing} of the {len(wanted)} images of the index: it was made by another "
+                "run. `kedro run --pipeline=data` with the same --env and --params makes an index and a store that fit"
+            )
+        return np.array([places[digest] for digest in wanted], dtype=np.int64)
+
     @cached_property
     def shapes_N2(self) -> NDArray[np.int64]:
         """Height and width of every image, int64, in pixels."""
@@ -155,7 +190,7 @@ class ImageStore:
         return len(self.shapes_N2)
 
     def __getitem__(self, i: int) -> NDArray[np.uint8]:
-        """image_HWC: a read-only view of the file.
+        """Return image_HWC, a read-only view of the file.
 
         Raises:
             IndexError: there is no row `i`.
@@ -166,7 +201,7 @@ class ImageStore:
         return view
 
     def batch(self, indices: Iterable[int]) -> list[NDArray[np.uint8]]:
-        """The views image_HWC of several rows, in the order asked for."""
+        """Return the views image_HWC of several rows, in the order asked for."""
         return [self[int(i)] for i in indices]
 
 
@@ -174,12 +209,12 @@ _verified: set[tuple[tuple[Path, int, int], ...]] = set()  # the files' paths, s
 
 
 def _text(header: Mapping[str, Any]) -> str:
-    """What of a header its digest covers."""
+    """Return what of a header its digest covers."""
     return json.dumps({key: value for key, value in header.items() if key != "sha256"})
 
 
 def largest(stores: Iterable[ImageStore]) -> ImageStore:
-    """The store with the most pixels: what measures images should not change when a strategy adds a smaller size."""
+    """Return the store with the most pixels: what measures images should not change with a strategy's smaller size."""
     return max(stores, key=lambda store: int(store.shapes_N2.prod(axis=1).sum()))
 
 
@@ -205,18 +240,23 @@ class StoreWriter:
         self._sha256.update(pixels)
         self._shapes.append((image_HWC.shape[0], image_HWC.shape[1]))
 
-    def finish(self, decoder: str, files: Sequence[Mapping[str, Any]]) -> str:
-        """Write the shapes and the header; a digest of all that identifies the store's content.
+    def finish(
+        self, decoder: str, files: Sequence[Mapping[str, Any]], decoding: Mapping[str, Any] | None = None
+    ) -> str:
+        """Write the shapes and the header; return a digest of all that identifies the store's content.
 
         Args:
             decoder: what decoded the images.
             files: one record for each file that was to be stored, also those that were not (with a `reason`).
+            decoding: the settings of the decoder, and what they came to.
         """
         shapes = io.BytesIO()
         np.save(shapes, np.array(self._shapes, dtype=np.int64).reshape(-1, 2))
         (self.folder / "shapes_N2.npy").write_bytes(shapes.getvalue())
         pixel_sha256 = [record["pixel_sha256"] for record in files if record["reason"] is None]
         about = {"format": FORMAT, "resize": asdict(self.resize), "decoder": decoder, "count": len(self._shapes)}
+        if decoding is not None:
+            about["decoding"] = dict(decoding)
         header = {**about, "pixel_sha256": pixel_sha256, "files": list(files)}
         self._sha256.update(shapes.getvalue() + _text(header).encode())
         sha256 = self._sha256.hexdigest()

@@ -6,18 +6,22 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
 
-from transferlab.core.data.decoding.decode import DECODER
-from transferlab.core.data.decoding.pool import Decoded, Failed, Outcome, decode_all
+from transferlab.core.data.decoding.batch import Decoded, Outcome, Span, decode_all, spans
+from transferlab.core.data.decoding.decode import DECODER, MAX_PIXELS, Rules
+from transferlab.core.data.decoding.levels import Levels, Percentiles, Range, as_percentiles, settled
+from transferlab.core.data.decoding.pool import Failed
 from transferlab.core.data.listing.table import as_left_out
 from transferlab.core.data.store import ImageStore, Resize, StoreError, StoreWriter
 from transferlab.core.errors import MendableError
@@ -35,6 +39,22 @@ class BuildError(MendableError):
 
 Record = dict[str, Any]  # path, file_sha256, reason (None when accepted), width, height, pixel_sha256
 Built = tuple[dict[str, ImageStore], pd.DataFrame, pd.DataFrame]
+FEW_LEVELS = 32  # of 256: below, an 8-bit image shows steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How images are decoded.
+
+    Attributes:
+        workers: processes; by default one per CPU; 0 decodes in this process.
+        range: of grey values of more than 8 bits, what is black and what is white.
+        max_pixels: an image with more is refused.
+    """
+
+    workers: int | None = None
+    range: Range = "dataset"
+    max_pixels: int = MAX_PIXELS
 
 
 def build(
@@ -42,7 +62,7 @@ def build(
     listing: pd.DataFrame,
     resizes: Sequence[Resize],
     folder: Path,
-    workers: int | None = None,
+    decoding: Decoding | None = None,
     report: Report | None = None,
 ) -> Built:
     """Decode every image of `listing` once and store it in each of `resizes`.
@@ -56,7 +76,7 @@ def build(
         listing: the columns path, class, split, stratify, group.
         resizes: the sizes to keep; duplicates are built once.
         folder: where the stores are.
-        workers: processes that decode; by default one per CPU; 0 decodes in this process.
+        decoding: how to decode; by default in one process per CPU.
         report: called as `report(done, total)` after every image.
 
     Returns:
@@ -67,27 +87,72 @@ def build(
     Raises:
         BuildError: no image could be used; the message gives the first reasons.
     """
-    root, folder = Path(root), Path(folder)
+    root, folder, decoding = Path(root), Path(folder), decoding or Decoding()
     resizes = list({resize.key: resize for resize in resizes}.values())
-    workers = workers if workers is not None else _cpus()
+    workers = decoding.workers if decoding.workers is not None else _cpus()
     paths = [str(path) for path in listing["path"]]
-    hashes = _file_hashes([root / path for path in paths], max(workers, 1))
-    before = _Before(folder, resizes)
+    files = [root / path for path in paths]
+    hashes = _file_hashes(files, max(workers, 1))
+    before = _Before(folder, resizes, decoding)
     if before.is_of(paths, hashes):
         stores, records = before.stores, before.records
     else:
-        outcomes = _outcomes(root, list(zip(paths, hashes, strict=True)), before, resizes, workers)
-        stores, records = _write(folder, resizes, paths, _reported(outcomes, len(paths), report))
+        levels = _levels(files, decoding, workers)
+        before.keep_only(levels)
+        new = [
+            file for file, path, sha256 in zip(files, paths, hashes, strict=True) if not before.outcome(path, sha256)
+        ]
+        rules = Rules(max_pixels=decoding.max_pixels, levels=levels)
+        decoded = decode_all(new, resizes, workers, rules)
+        outcomes = (before.outcome(path, sha256) or next(decoded) for path, sha256 in zip(paths, hashes, strict=True))
+        about = {**_settings(decoding), "levels": asdict(levels) if levels else None}
+        with closing(decoded):
+            stores, records = _write(folder, resizes, about, paths, _reported(outcomes, len(paths), report))
         _remove_replaced(stores)
     return {store.resize.key: store for store in stores}, *_tables(listing, records)
+
+
+def _settings(decoding: Decoding) -> dict[str, Any]:
+    """Return what of the settings decides which pixels a store holds, as its header has it."""
+    chosen = decoding.range
+    said = asdict(chosen) if isinstance(chosen, Percentiles) else list(chosen) if isinstance(chosen, tuple) else chosen
+    return {"range": said, "max_pixels": decoding.max_pixels}
+
+
+def _levels(files: Sequence[Path], decoding: Decoding, workers: int) -> Levels | None:
+    """Settle the levels of a data set, with a warning where they leave few of the 256 greys."""
+    chosen = decoding.range
+    whole = Percentiles() if isinstance(chosen, tuple) else as_percentiles(chosen)
+    if whole.of == "file":
+        return settled(chosen)
+    found = spans(files, (whole.low, whole.high), workers, Rules(max_pixels=decoding.max_pixels))
+    levels = settled(chosen, found)
+    if found and levels and levels.low is not None and levels.high is not None:
+        _tell_levels(found, levels.low, levels.high)
+    return levels
+
+
+def _tell_levels(found: Sequence[Span], black: float, white: float) -> None:
+    """Log the range, as a warning where half of the images use a small part of it."""
+    width = (white - black) or 1.0
+    used = [256 * max(0.0, min(high, white) - max(low, black)) / width for low, high in found]
+    half = int(median(used))
+    told = (
+        f"{len(found)} images have grey of more than 8 bits: from {black:g} (black) to {white:g} (white), "
+        f"half of them use at most {half} of the 256 levels that are kept"
+    )
+    if half < FEW_LEVELS:
+        logger.warning("%s; dataset.range can be narrower, or `file`: each image its own", told)
+    else:
+        logger.info("%s (dataset.range)", told)
 
 
 class _Before:
     """What an earlier build left: nothing, unless it left a store for every resize, all of the same files."""
 
-    def __init__(self, folder: Path, resizes: Sequence[Resize]) -> None:
+    def __init__(self, folder: Path, resizes: Sequence[Resize], decoding: Decoding) -> None:
         found = [_latest(folder, resize) for resize in resizes]
-        stores = [store for store in found if store is not None and store.header["decoder"] == DECODER]
+        stores = [store for store in found if store is not None and _is_as(store, decoding)]
         same = len({json.dumps(store.header["files"]) for store in stores}) == 1
         self.stores = stores if same and len(stores) == len(resizes) else []
         self.records: list[Record] = self.stores[0].header["files"] if self.stores else []
@@ -96,12 +161,17 @@ class _Before:
         self._rows = [sum_before - 1 for sum_before in accumulate(accepted)]
 
     def is_of(self, paths: Sequence[str], hashes: Sequence[str | None]) -> bool:
-        """Whether building these very files again would give these very stores."""
+        """Tell whether building these very files again would give these very stores."""
         files = [(record["path"], record["file_sha256"]) for record in self.records]
         return bool(self.records) and None not in hashes and files == list(zip(paths, hashes, strict=True))
 
+    def keep_only(self, levels: Levels | None) -> None:
+        """Forget everything unless it was decoded at these levels."""
+        if self.stores and self.stores[0].levels != levels:
+            self._at = {}
+
     def outcome(self, path: str, file_sha256: str | None) -> Outcome | None:
-        """What came of this content at this path, if it was there."""
+        """Return what came of this content at this path, if it was there."""
         at = self._at.get((path, file_sha256)) if file_sha256 else None
         if at is None:
             return None
@@ -113,7 +183,7 @@ class _Before:
 
 
 def _latest(folder: Path, resize: Resize) -> ImageStore | None:
-    """The latest store of a resize; a damaged one is removed, so that one of the same content can take its place."""
+    """Return the latest store of a resize; remove a damaged one, so that one of the same content can take its place."""
     headers = sorted(folder.glob(f"{resize.key}-*/header.json"), key=lambda file: file.stat().st_mtime_ns)
     if not headers:
         return None
@@ -127,18 +197,18 @@ def _latest(folder: Path, resize: Resize) -> ImageStore | None:
     return store
 
 
-def _outcomes(
-    root: Path, files: Sequence[tuple[str, str | None]], before: _Before, resizes: Sequence[Resize], workers: int
-) -> Iterator[Outcome]:
-    """The outcome of every (path, hash), in order, from before where it was known."""
-    new = [root / path for path, file_sha256 in files if before.outcome(path, file_sha256) is None]
-    decoded = decode_all(new, resizes, workers)
-    for path, file_sha256 in files:
-        yield before.outcome(path, file_sha256) or next(decoded)
+def _is_as(store: ImageStore, decoding: Decoding) -> bool:
+    """Tell whether a store was decoded by the same decoder with the same settings."""
+    settings = _settings(decoding)
+    return store.header["decoder"] == DECODER and {key: store.decoding.get(key) for key in settings} == settings
 
 
 def _write(
-    folder: Path, resizes: Sequence[Resize], paths: Sequence[str], outcomes: Iterable[Outcome]
+    folder: Path,
+    resizes: Sequence[Resize],
+    decoding: Mapping[str, Any],
+    paths: Sequence[str],
+    outcomes: Iterable[Outcome],
 ) -> tuple[list[ImageStore], list[Record]]:
     """Write one store per resize, image by image; each gets its name when all are complete."""
     records: list[Record] = []
@@ -157,7 +227,7 @@ def _write(
                     for writer, image_HWC in zip(writers, outcome.images, strict=True):
                         writer.append(image_HWC)
             _check_some(records)
-            names += [f"{writer.resize.key}-{writer.finish(DECODER, records)}" for writer in writers]
+            names += [f"{writer.resize.key}-{writer.finish(DECODER, records, decoding)}" for writer in writers]
     return [ImageStore(folder / name) for name in names], records
 
 
@@ -174,7 +244,7 @@ def _check_some(records: Sequence[Record]) -> None:
 
 
 def _tables(listing: pd.DataFrame, records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The accepted rows of the listing, and the quarantine."""
+    """Return the accepted rows of the listing, and the quarantine."""
     about = pd.DataFrame(list(records), index=listing.index)
     good = about["reason"].isna()
     measured = about.loc[good, ["width", "height", "pixel_sha256"]].astype({"width": "int64", "height": "int64"})
@@ -201,7 +271,7 @@ def _reported(outcomes: Iterable[Outcome], total: int, report: Report | None) ->
 
 
 def _file_hashes(files: Sequence[Path], threads: int) -> list[str | None]:
-    """The SHA-256 of every file; None for one that cannot be read, which decoding then explains."""
+    """Return the SHA-256 of every file; None for one that cannot be read, which decoding then explains."""
 
     def of(file: Path) -> str | None:
         try:
@@ -214,5 +284,5 @@ def _file_hashes(files: Sequence[Path], threads: int) -> list[str | None]:
 
 
 def _cpus() -> int:
-    """The CPUs this process may use."""
+    """Count the CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from transferlab.core.data import subsets
+from transferlab.core.data.split import splits_of_trial
 from transferlab.core.data.store import ImageStore
 from transferlab.core.evaluation import metrics, predictions
 from transferlab.core.loading.feature_cache import FeatureCache
@@ -84,7 +85,7 @@ def _evaluate(trial: int, checkpoint: Checkpoint, how: Evaluation) -> Evaluation
     smaller = how.machine.smaller_micro_batch(EVALUATION_BATCH)
     with memory_explained(f"strategies.{how.name}: evaluation of trial {trial + 1}", smaller):
         p_NK = predictions.predict_split(checkpoint, how.strategy, split, how.machine, how.feature_cache)
-    paths = list(how.index["path"].iloc[split.rows])
+    paths = list(how.index.loc[splits_of_trial(how.index, trial) == "test", "path"])
     of_test: dict[str, Any] = {
         "experiment": how.experiment,
         "strategy": how.name,

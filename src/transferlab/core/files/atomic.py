@@ -42,7 +42,7 @@ def whole_file(target: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """While open, an error of the disk that names no file, and any that names a temporary one, names `path`."""
+    """Name `path` in an error of the disk that names no file, and in one that names a temporary one."""
     try:
         yield
     except OSError as error:
@@ -54,7 +54,7 @@ def named(path: Path) -> Iterator[None]:
 
 @contextmanager
 def temporary(parent: Path, make: Callable[[Path], None]) -> Iterator[Path]:
-    """A fresh path in `parent`, made by `make` and locked: no sweep removes it while this process lives."""
+    """Give a fresh path in `parent`, made by `make` and locked: no sweep removes it while this process lives."""
     with ExitStack() as held:
         yield _locked(parent, make, held)
 

@@ -32,6 +32,11 @@ def store_for(view: View, stores: Mapping[str, ImageStore]) -> ImageStore:
 
 
 def split_of(index: pd.DataFrame, store: ImageStore, name: str, trial: int) -> Split:
-    """Return the images of a split, as a trial sees it, in the order of the index."""
-    rows = (splits_of_trial(index, trial) == name).to_numpy().nonzero()[0]
-    return Split(name, store, rows, index["label"].to_numpy()[rows])
+    """Return the images of a split, as a trial sees it, in the order of the index.
+
+    Raises:
+        StoreError: the store was made by another run than the index, and lacks some.
+    """
+    of_split = (splits_of_trial(index, trial) == name).to_numpy()
+    rows = store.rows_of(index["pixel_sha256"])[of_split]
+    return Split(name, store, rows, index["label"].to_numpy()[of_split])

@@ -18,7 +18,7 @@ from transferlab.core.data.listing.layout import list_images as list_files
 from transferlab.core.data.split import EXCLUDED, assign, exclude, limited, split_columns
 from transferlab.core.data.statistics import channel_statistics, class_counts
 from transferlab.core.data.store import ImageStore, largest
-from transferlab.core.data.store_builder import build
+from transferlab.core.data.store_builder import Decoding, build
 from transferlab.core.models import factory
 from transferlab.core.strategies.strategy import Strategy
 
@@ -57,11 +57,10 @@ def decode_images(
     image_folder: Path,
 ) -> tuple[dict[str, ImageStore], pd.DataFrame, pd.DataFrame]:
     """Decode every image once, resized as the strategies need it; what cannot be used goes to the quarantine."""
+    decoding = Decoding(workers=dataset.workers, range=dataset.range, max_pixels=dataset.max_pixels)
     resizes = [factory.view_of(each.model, each.input, None).stored_as for each in strategies.values()]
     with progress.counting("decoding images") as report:
-        stores, accepted, quarantined = build(
-            Path(extracted["path"]), listing, resizes, image_folder, dataset.workers, report
-        )
+        stores, accepted, quarantined = build(Path(extracted["path"]), listing, resizes, image_folder, decoding, report)
     quarantine = pd.concat([quarantined, ignored], ignore_index=True)
     logger.info(
         "%d images accepted, %d quarantined, %d files ignored",
@@ -84,9 +83,9 @@ def split_images(accepted: pd.DataFrame, listing: pd.DataFrame, dataset: Dataset
 
 def measure(index: pd.DataFrame, image_store: dict[str, ImageStore]) -> dict[str, Any]:
     """Measure the images: counts per split and class, mean and standard deviation of the training pixels."""
-    train = (index["split"] == "train").to_numpy().nonzero()[0]
-    first = largest(image_store.values())
-    return {"classes": sorted_classes(index), "images": class_counts(index), **channel_statistics(first, train)}
+    store = largest(image_store.values())
+    train = store.rows_of(index["pixel_sha256"])[(index["split"] == "train").to_numpy()]
+    return {"classes": sorted_classes(index), "images": class_counts(index), **channel_statistics(store, train)}
 
 
 def sorted_classes(index: pd.DataFrame) -> list[str]:

@@ -92,7 +92,8 @@ def draw_batch(index: pd.DataFrame, image_store: Stores) -> Figure:
     """Draw a labelled batch of training images, as they are stored."""
     rows = _spread(index, BATCH)
     store = largest(image_store.values())
-    return samples.labelled_batch(store.batch(rows), list(index["class"].iloc[rows]), list(index["path"].iloc[rows]))
+    stored = store.rows_of(index["pixel_sha256"])[rows]
+    return samples.labelled_batch(store.batch(stored), list(index["class"].iloc[rows]), list(index["path"].iloc[rows]))
 
 
 def draw_augmented(
@@ -109,12 +110,13 @@ def draw_augmented(
     view = factory.view_of(strategy.model, strategy.input, dict(statistics))
     rows = _spread(index, AUGMENTED)
     store = store_for(view, image_store)
-    split = Split("train", store, rows, index["label"].to_numpy()[rows])
+    stored = store.rows_of(index["pixel_sha256"])[rows]
+    split = Split("train", store, stored, index["label"].to_numpy()[rows])
     images = Images(split, view, _CPU, operations, (training.seed,), VIEWS)
     views_VBHW3 = [_uint8(images.pixels(number)) for number in range(VIEWS)]
     views = [np.stack([of_view[place] for of_view in views_VBHW3]) for place in range(len(rows))]
     shown = index.iloc[rows]
-    return samples.augmented_views(store.batch(rows), views, list(shown["class"]), list(shown["path"]))
+    return samples.augmented_views(store.batch(stored), views, list(shown["class"]), list(shown["path"]))
 
 
 def _uint8(x_B3HW: torch.Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -133,8 +135,8 @@ def _spread(index: pd.DataFrame, most: int) -> np.ndarray[Any, np.dtype[np.int64
 def draw_grid(name: str, predictions: pd.DataFrame, index: pd.DataFrame, image_store: Stores) -> Figure:
     """Draw test images with truth, prediction and confidence."""
     examples = samples.pick_examples(predictions, name)
-    row_of = pd.Series(index.index, index=index["path"])
     store = largest(image_store.values())
+    row_of = pd.Series(store.rows_of(index["pixel_sha256"]), index=index["path"])
     return samples.prediction_grid(store.batch(row_of[examples["path"]]), examples)
 
 

@@ -11,7 +11,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from transferlab.core.data.decoding.pool import Decoded, Failed, decode_all, pixel_sha256
+from transferlab.core.data.decoding.batch import Decoded, decode_all, pixel_sha256
+from transferlab.core.data.decoding.pool import Failed
 from transferlab.core.data.store import Resize
 
 
@@ -116,7 +117,7 @@ def test_workers_end_with_a_killed_parent(tmp_path):
     script = """
 import multiprocessing, os, signal, sys, threading, time
 from pathlib import Path
-from transferlab.core.data.decoding.pool import decode_all
+from transferlab.core.data.decoding.batch import decode_all
 from transferlab.core.data.store import Resize
 
 if __name__ == "__main__":
@@ -146,7 +147,7 @@ def test_a_script_without_a_main_guard_gets_one_clear_error(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "from pathlib import Path\n"
-        "from transferlab.core.data.decoding.pool import decode_all\n"
+        "from transferlab.core.data.decoding.batch import decode_all\n"
         "from transferlab.core.data.store import Resize\n"
         f"list(decode_all(sorted(Path({str(folder)!r}).iterdir()), [Resize()], workers=1))\n"
     )

@@ -110,7 +110,7 @@ _BY_ITS_NAME = {
 
 
 def _safe(name: str, archive: Path) -> PurePosixPath:
-    """The member's path, if it stays inside. Windows' separators count too: some of its tools write them."""
+    """Return the member's path, if it stays inside. Windows' separators count too: some of its tools write them."""
     relative = PurePosixPath(name.replace("\\", "/"))
     if relative.is_absolute() or PureWindowsPath(name).drive or ".." in relative.parts or "\0" in name:
         raise ExtractError(f"{archive.name} has a member that leads outside: {name!r}; do not use this archive")

@@ -37,7 +37,7 @@ class Member:
 
 
 def members(archive: Path) -> Generator[Member]:
-    """Every member of a zip or tar, as its headers say.
+    """Yield every member of a zip or tar, as its headers say.
 
     Raises:
         ExtractError: it is no archive, is damaged or encrypted, or has links, devices or implausible headers.
@@ -52,7 +52,7 @@ def members(archive: Path) -> Generator[Member]:
 
 
 def chunks(member: Member, archive: Path) -> Iterator[bytes]:
-    """The content of a member that is a file, a megabyte at a time.
+    """Yield the content of a member that is a file, a megabyte at a time.
 
     Raises:
         ExtractError: it is damaged.

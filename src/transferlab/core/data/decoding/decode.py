@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import re
 import warnings
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError, __version__
 
-from transferlab.core.errors import MendableError
+from transferlab.core.data.decoding import deep
+from transferlab.core.data.decoding.errors import UnusableImageError
+from transferlab.core.data.decoding.formats import formats_to_try, why_unknown
+from transferlab.core.data.decoding.levels import Levels, span
+from transferlab.core.data.decoding.png import SIGNATURE, bit_depth, sound_png
+
+__all__ = ["DECODER", "MAX_PIXELS", "Rules", "UnusableImageError", "decode", "decode_rgb", "span_of"]
 
 # Part of what identifies decoded pixels: another Pillow, or another rule below, may give others.
-DECODER = f"transferlab 2, Pillow {__version__}"
-# All that is ever tried. PIL knows dozens more, and gives PostScript, whatever the file is called, to another program.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
-NAMED_FORMATS = {".tga": "TGA"}  # has no signature: nearly anything could be one, so its name must say it
-GREY_16 = {"I;16", "I;16L", "I;16B", "I;16N"}
+DECODER = f"transferlab 3, Pillow {__version__}"
+MAX_PIXELS = 178_956_970  # where Pillow itself stops: 512 MB of RGB
+ORIENTATION = 0x0112  # EXIF 2.32, 4.6.4
 PLACEHOLDER_NAME = re.compile(
     r"(not[-_ ]?(found|available)|un?available|no[-_ ]?image|placeholder|missing)", re.IGNORECASE
 )
@@ -27,48 +34,49 @@ PLACEHOLDER_COLORS = 64
 PLACEHOLDER_SHARE = 0.9
 
 
-class UnusableImageError(MendableError):
-    """The file is no image that can be used; the message is one sentence for the quarantine table."""
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What decoding depends on beside the file.
+
+    Attributes:
+        max_pixels: an image with more is refused, before memory is taken for it.
+        levels: what becomes black and white of grey values of more than 8 bits; by default all that the bits can say.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    levels: Levels | None = None
 
 
-def decode(path: Path) -> NDArray[np.uint8]:
-    """The image in `path` as image_HWC, uint8 RGB, turned as its EXIF orientation says.
+DEFAULT = Rules()
 
-    16-bit grey is scaled by 255/65535 (PIL would clip it at 255); palettes and CMYK become RGB; transparent pixels
-    are laid over white. Of a phone's multi-picture JPEG (MPO) the main picture is taken.
+
+def decode(path: Path, rules: Rules = DEFAULT) -> NDArray[np.uint8]:
+    """Return the image in `path` as image_HWC, uint8 RGB, turned as its EXIF orientation says.
+
+    Grey of more than 8 bits is scaled as the rules say (PIL would clip it at 255), colours of 16 bits keep their upper
+    8; palettes and CMYK become RGB; transparent pixels are laid over white. Of a phone's multi-picture JPEG (MPO) the
+    main picture is taken.
 
     Raises:
         UnusableImageError: it cannot be read, is truncated, animated, too large, a placeholder, or of unknown scale.
     """
-    return np.array(decode_rgb(Path(path).read_bytes(), Path(path).name))
+    return np.array(decode_rgb(Path(path).read_bytes(), Path(path).name, rules))
 
 
-def decode_rgb(data: bytes, name: str) -> Image.Image:
-    """What `decode` does, of a file's bytes, as a PIL image of mode RGB; `name` is the file's name.
+def decode_rgb(data: bytes, name: str, rules: Rules = DEFAULT) -> Image.Image:
+    """Decode a file's bytes as `decode` does, to a PIL image of mode RGB; `name` is the file's name.
 
     Raises:
         UnusableImageError: see `decode`.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(BytesIO(data), formats=_formats(name)) as image:
-                _check_still(image)
-                image.load()  # whole: verify() passes truncated files
-                if image.format == "PNG":
-                    _check_png(data)
-                rgb = _to_rgb(ImageOps.exif_transpose(image))
-    except UnusableImageError:
-        raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise UnusableImageError(f"It has implausibly many pixels ({error}).") from error
-    except UnidentifiedImageError as error:
-        raise UnusableImageError(
-            "Its content is empty." if not data else "Its content is no image of a known format."
-        ) from error
-    except Exception as error:  # PIL's decoders raise OSError, SyntaxError, struct.error, IndexError and more
-        raise UnusableImageError(f"It cannot be decoded: {str(error) or type(error).__name__}.") from error
+    with _explained(data, name, rules):
+        with _opened(data, name) as image:
+            values = deep.grey_of(image)
+            rgb = deep.to_rgb(values, rules.levels) if values else _to_rgb(image)
+            orientation = image.getexif().get(ORIENTATION, 1)
+        if orientation != 1:
+            rgb.getexif()[ORIENTATION] = orientation
+            rgb = ImageOps.exif_transpose(rgb)
     if PLACEHOLDER_NAME.search(PurePath(name).stem) and _is_flat_drawing(rgb):
         raise UnusableImageError(
             "It is no photograph but a placeholder for one: its name says so, and it is a drawing in few colours."
@@ -76,36 +84,75 @@ def decode_rgb(data: bytes, name: str) -> Image.Image:
     return rgb
 
 
-def _formats(name: str) -> tuple[str, ...]:
-    """The formats to try for a file of this name, of those that the installed Pillow has."""
-    Image.init()
-    wanted = (*FORMATS, NAMED_FORMATS.get(PurePath(name).suffix.lower(), ""))
-    return tuple(known for known in wanted if known in Image.OPEN)
+def span_of(
+    data: bytes, name: str, percentiles: tuple[float, float], rules: Rules = DEFAULT
+) -> tuple[float, float] | None:
+    """Return two percentiles of an image's values where they have more than 8 bits of grey, else None.
+
+    Raises:
+        UnusableImageError: see `decode`.
+    """
+    with _explained(data, name, rules), _opened(data, name) as image:
+        values = deep.grey_of(image)
+        return span(values.pixels, percentiles) if values else None
 
 
-def _check_still(image: Image.Image) -> None:
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
-        raise UnusableImageError(f"It has {frames} frames: an animation or a stack, not one image.")
+@contextmanager
+def _explained(data: bytes, name: str, rules: Rules) -> Iterator[None]:
+    """Turn whatever PIL raises into one error, and have it refuse more pixels than the rules allow."""
+    most, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, rules.max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except UnusableImageError:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        found = re.search(r"\d+", str(error))
+        count = f"{int(found[0]):,}" if found else "more"
+        raise UnusableImageError(
+            f"It has {count} pixels, which may be meant to fill the memory; dataset.max_pixels allows "
+            f"{rules.max_pixels:,}."
+        ) from error
+    except UnidentifiedImageError as error:
+        raise UnusableImageError(why_unknown(data, name)) from error
+    except Exception as error:  # PIL's decoders raise OSError, SyntaxError, struct.error, IndexError and more
+        raise UnusableImageError(f"It cannot be decoded: {str(error) or type(error).__name__}.") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = most
 
 
-def _check_png(data: bytes) -> None:
-    """Compare the checksums of a PNG's parts (PNG specification, 5.3): PIL does not, of those with the pixels."""
-    view, at = memoryview(data), 8
-    while at + 12 <= len(data):
-        end = at + 8 + int.from_bytes(view[at : at + 4], "big")
-        if end + 4 <= len(data) and zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
-            raise UnusableImageError("It is damaged: a checksum in it is not that of its content.")
-        at = end + 4
+@contextmanager
+def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
+    """Open one still image and read it whole: `verify()` passes truncated files."""
+    if data.startswith(SIGNATURE):
+        data = sound_png(data)
+    with Image.open(BytesIO(data), formats=formats_to_try(data, name)) as image:
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format not in {"MPO", "HEIF"}:
+            raise UnusableImageError(f"It has {frames} frames: an animation or a stack, not one image.")
+        deep.check_readable(image, data)
+        image.load()
+        if image.format == "PNG":
+            image.info = _with_sound_transparency(image, bit_depth(data))
+        yield image
+
+
+def _with_sound_transparency(image: Image.Image, bits: int) -> dict[Any, Any]:
+    """Return a PNG's info with its transparent colour on the scale of the pixels: PIL gives it as the file has it."""
+    colour = image.info.get("transparency")
+    if bits == 8 or image.mode == "P" or image.mode.startswith("I") or not isinstance(colour, int | tuple):
+        return image.info
+
+    def to_8_bits(value: int) -> int:
+        return value >> 8 if bits == 16 else value * 255 // (2**bits - 1)
+
+    scaled = to_8_bits(colour) if isinstance(colour, int) else tuple(map(to_8_bits, colour))
+    return {**image.info, "transparency": scaled}
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in GREY_16 or (image.mode == "I" and image.format in {"PNG", "PPM"}):
-        return _from_grey_16(image)
-    if image.mode in {"I", "F"}:
-        raise UnusableImageError(
-            f"Its pixels are of PIL's mode {image.mode!r}, whose range from black to white is not known."
-        )
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
@@ -113,13 +160,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _from_grey_16(image: Image.Image) -> Image.Image:
-    """65535 becomes 255, with rounding."""
-    grey_HW = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((grey_HW * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
-
-
 def _is_flat_drawing(image: Image.Image) -> bool:
-    """Few colours, and one of them nearly everywhere. Scans of digits are that too: it needs the name as well."""
+    """Find few colours, one of them nearly everywhere. Scans of digits are that too: it needs the name as well."""
     colors = image.getcolors(PLACEHOLDER_COLORS)
     return colors is not None and max(count for count, _ in colors) >= PLACEHOLDER_SHARE * image.width * image.height

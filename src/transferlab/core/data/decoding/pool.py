@@ -1,4 +1,4 @@
-"""Decode many files in processes that may die or hang: the file that is at fault is quarantined, and no other.
+"""Give many files to processes that may die or hang: the file that is at fault is quarantined, and no other.
 
 Each process is driven by a thread of its own through a pipe of its own, so that ending one disturbs no other.
 `concurrent.futures` gives up all its processes when one dies and has no timeouts; pebble has both, but its processes
@@ -7,42 +7,26 @@ share one pipe behind a lock, and it starts workers again for ever where none ca
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from transferlab.core.data.decoding.decode import UnusableImageError, decode_rgb
-from transferlab.core.data.store import Resize
 from transferlab.core.runtime.inbox import Inbox
 
+T = TypeVar("T")
 CHUNK_FILES = 64
 CHUNK_BYTES = 1 << 20  # of files: one large photograph, or many small ones, per message between processes
 CHUNKS_PER_WORKER = 3  # in flight: enough to keep workers busy, few enough to bound the memory
 PATIENCE_SECONDS = 120.0  # the largest image that is accepted takes a tenth of it, as JPEG 2000
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """One image: hashes of its file and of its pixels before any resize, its size, and image_HWC per resize."""
-
-    file_sha256: str
-    pixel_sha256: str
-    width: int
-    height: int
-    images: tuple[NDArray[np.uint8], ...]
 
 
 @dataclass(frozen=True)
@@ -53,31 +37,28 @@ class Failed:
     file_sha256: str | None = None
 
 
-Outcome = Decoded | Failed
-
-
-def decode_all(
-    files: Sequence[Path], resizes: Sequence[Resize], workers: int, patience: float = PATIENCE_SECONDS
-) -> Iterator[Outcome]:
-    """Yield the outcome of every file, in order; at most a few chunks of images are in memory at a time.
+def run(
+    task: Callable[[Path], T], files: Sequence[Path], workers: int, patience: float = PATIENCE_SECONDS
+) -> Generator[T | Failed]:
+    """Yield what `task` makes of every file, in order; the results of a few chunks are in memory at a time.
 
     The processes end with the iteration, whether it is finished, closed or interrupted.
 
     Args:
-        files: what to decode.
-        resizes: each image is decoded once and resized in all these ways.
-        workers: processes; 0 decodes in this one, which a malicious file can then kill or keep for ever.
-        patience: seconds after which a file whose decoding does not end is given up; it may get twice as many.
+        task: can be pickled, and so can what it returns.
+        files: what to give it.
+        workers: processes; 0 does all in this one, which a malicious file can then kill or keep for ever.
+        patience: seconds after which a file whose task does not end is given up; it may get twice as many.
 
     Raises:
         RuntimeError: no process can start.
     """
     if workers == 0:
-        yield from (decode_one(file, resizes) for file in files)
+        yield from map(task, files)
         return
-    with _Team(workers, resizes, patience) as team:
+    with _Team(workers, task, patience) as team:
         chunks = _chunks(files)
-        pending: deque[Future[list[Outcome | _Died]]] = deque()
+        pending: deque[Future[list[T | Failed | _Died]]] = deque()
         while True:
             for chunk in islice(chunks, CHUNKS_PER_WORKER * workers - len(pending)):
                 pending.append(team.submit(chunk))
@@ -88,28 +69,6 @@ def decode_all(
                     wait(pending)  # alone, it may have the memory that it lacked beside others
                     (outcome,) = team.submit([outcome.file]).result()
                 yield Failed("Decoding it killed the process that did it.") if isinstance(outcome, _Died) else outcome
-
-
-def decode_one(file: Path, resizes: Sequence[Resize]) -> Outcome:
-    """Decode one file in this process."""
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        return Failed(f"It cannot be read: {error.strerror}.")
-    file_sha256 = hashlib.sha256(data).hexdigest()
-    try:
-        image = decode_rgb(data, file.name)
-    except UnusableImageError as error:
-        return Failed(str(error), file_sha256)
-    images = tuple(np.array(resize(image)) for resize in resizes)
-    return Decoded(file_sha256, pixel_sha256(np.asarray(image)), image.width, image.height, images)
-
-
-def pixel_sha256(image_HWC: NDArray[np.uint8]) -> str:
-    """SHA-256 of an image's height and width and pixels: an edit of metadata does not change it."""
-    digest = hashlib.sha256(np.array(image_HWC.shape[:2], dtype="<i8").tobytes())
-    digest.update(np.ascontiguousarray(image_HWC).data)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -126,15 +85,15 @@ class _LostError(Exception):
         self.place, self.is_hanging = place, is_hanging
 
 
-class _Worker:
-    """A process that decodes chunks of files."""
+class _Worker(Generic[T]):
+    """A process that does the task for chunks of files."""
 
-    def __init__(self, resizes: Sequence[Resize]) -> None:
+    def __init__(self, task: Callable[[Path], T]) -> None:
         # Never forked from this process: its threads (torch's, BLAS's) could hold locks for ever.
         context: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
         self._end, theirs = context.Pipe()
         self._place = context.RawValue("q")  # of the file in its chunk that is being decoded
-        self._process = context.Process(target=_work, args=(theirs, self._place, resizes), daemon=True)
+        self._process = context.Process(target=_work, args=(theirs, self._place, task), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -152,8 +111,8 @@ class _Worker:
                 "`if __name__ == '__main__':`, or decode in its own process (workers: 0)"
             ) from error
 
-    def decode(self, chunk: Sequence[Path], patience: float) -> list[Outcome]:
-        """Return the outcome of every file of a chunk.
+    def do(self, chunk: Sequence[Path], patience: float) -> list[T]:
+        """Return what the task makes of every file of a chunk.
 
         Raises:
             _LostError: the process has died, or has been at one file for as long as `patience`.
@@ -166,7 +125,7 @@ class _Worker:
                 if self._place.value == last:
                     raise _LostError(last, is_hanging=True)
                 last = self._place.value
-            outcomes: list[Outcome] = self._end.recv()
+            outcomes: list[T] = self._end.recv()
         except (EOFError, OSError):
             raise _LostError(self._place.value, is_hanging=False) from None
         return outcomes
@@ -177,17 +136,17 @@ class _Worker:
         self._process.join()
 
 
-class _Team:
+class _Team(Generic[T]):
     """Threads that each drive a worker, and replace it when it is lost. A context that ends them all."""
 
-    def __init__(self, size: int, resizes: Sequence[Resize], patience: float) -> None:
-        self._resizes, self._patience = resizes, patience
+    def __init__(self, size: int, task: Callable[[Path], T], patience: float) -> None:
+        self._task, self._patience = task, patience
         self._threads = ThreadPoolExecutor(size)
         self._own = threading.local()
-        self._workers: list[_Worker] = []
+        self._workers: list[_Worker[T]] = []
         self._is_over = False
 
-    def __enter__(self) -> _Team:
+    def __enter__(self) -> _Team[T]:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -196,16 +155,16 @@ class _Team:
         self._threads.shutdown(cancel_futures=True)
         self._end_workers()  # one may have been started meanwhile
 
-    def submit(self, chunk: Sequence[Path]) -> Future[list[Outcome | _Died]]:
-        """Have a chunk decoded."""
-        return self._threads.submit(self._decode, chunk)
+    def submit(self, chunk: Sequence[Path]) -> Future[list[T | Failed | _Died]]:
+        """Have the task done for a chunk."""
+        return self._threads.submit(self._do, chunk)
 
-    def _decode(self, chunk: Sequence[Path]) -> list[Outcome | _Died]:
+    def _do(self, chunk: Sequence[Path]) -> list[T | Failed | _Died]:
         """Return what came of each file; what a lost worker had made of others is made again."""
         if not chunk:
             return []
         try:
-            return [*self._worker().decode(chunk, self._patience)]
+            return [*self._worker().do(chunk, self._patience)]
         except _LostError as lost:
             self._own.worker.end()
             del self._own.worker
@@ -213,16 +172,16 @@ class _Team:
                 raise
             given_up = Failed(f"Decoding it did not end: it was given up after {self._patience:g} seconds.")
             outcome = given_up if lost.is_hanging else _Died(chunk[lost.place])
-            others = self._decode([*chunk[: lost.place], *chunk[lost.place + 1 :]])
+            others = self._do([*chunk[: lost.place], *chunk[lost.place + 1 :]])
             return [*others[: lost.place], outcome, *others[lost.place :]]
 
-    def _worker(self) -> _Worker:
+    def _worker(self) -> _Worker[T]:
         """Return this thread's own worker."""
         if not hasattr(self._own, "worker"):
-            self._own.worker = _Worker(self._resizes)
+            self._own.worker = _Worker(self._task)
             self._workers.append(self._own.worker)
             self._own.worker.wait_until_ready()
-        worker: _Worker = self._own.worker
+        worker: _Worker[T] = self._own.worker
         return worker
 
     def _end_workers(self) -> None:
@@ -230,15 +189,15 @@ class _Team:
             worker.end()
 
 
-def _work(end: Connection, place: Any, resizes: Sequence[Resize]) -> None:
-    """Decode the chunks that come, until the pipe closes; `place` tells the other process how far."""
+def _work(end: Connection, place: Any, task: Callable[[Path], Any]) -> None:
+    """Do the task for the chunks that come, until the pipe closes; `place` tells the other process how far."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; what it ends is the parent's matter
     inbox = Inbox(end)
     end.send("ready")
     while True:
         outcomes = []
         for place.value, file in enumerate(inbox.receive()):
-            outcomes.append(decode_one(file, resizes))
+            outcomes.append(task(file))
         end.send(outcomes)
 
 

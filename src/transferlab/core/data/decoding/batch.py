@@ -1,0 +1,105 @@
+"""Decode many files, or measure the range of their values."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from transferlab.core.data.decoding import pool
+from transferlab.core.data.decoding.decode import DEFAULT, Rules, UnusableImageError, decode_rgb, span_of
+from transferlab.core.data.decoding.png import SIGNATURE, bit_depth
+from transferlab.core.data.decoding.pool import Failed
+
+SUFFIXES_OF_DEEP = {".png", ".tif", ".tiff", ".pgm", ".pnm", ".jp2"}  # in which grey may have more than 8 bits
+
+Resizing = Callable[[Image.Image], Image.Image]
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One image: hashes of its file and of its pixels before any resize, its size, and image_HWC per resize."""
+
+    file_sha256: str
+    pixel_sha256: str
+    width: int
+    height: int
+    images: tuple[NDArray[np.uint8], ...]
+
+
+Outcome = Decoded | Failed
+
+
+def decode_all(
+    files: Sequence[Path],
+    resizes: Sequence[Resizing],
+    workers: int,
+    rules: Rules = DEFAULT,
+    patience: float = pool.PATIENCE_SECONDS,
+) -> Generator[Outcome]:
+    """Yield the outcome of every file, in order.
+
+    Args:
+        files: what to decode.
+        resizes: each image is decoded once and resized in all these ways.
+        workers: see `pool.run`.
+        rules: what decoding depends on beside the file.
+        patience: see `pool.run`.
+    """
+    return pool.run(partial(decode_one, resizes=tuple(resizes), rules=rules), files, workers, patience)
+
+
+def spans(files: Sequence[Path], percentiles: tuple[float, float], workers: int, rules: Rules = DEFAULT) -> list[Span]:
+    """Return two percentiles of each grey image of more than 8 bits; of other files, and unusable ones, nothing."""
+    task = partial(_span_of_file, percentiles=percentiles, rules=rules)
+    found = pool.run(task, [file for file in files if _may_be_deep(file)], workers)
+    return [span for span in found if isinstance(span, tuple)]
+
+
+def decode_one(file: Path, resizes: Sequence[Resizing], rules: Rules = DEFAULT) -> Outcome:
+    """Decode one file in this process."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        return Failed(f"It cannot be read: {error.strerror}.")
+    file_sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        image = decode_rgb(data, file.name, rules)
+    except UnusableImageError as error:
+        return Failed(str(error), file_sha256)
+    images = tuple(np.array(resize(image)) for resize in resizes)
+    return Decoded(file_sha256, pixel_sha256(np.asarray(image)), image.width, image.height, images)
+
+
+def pixel_sha256(image_HWC: NDArray[np.uint8]) -> str:
+    """Return the SHA-256 of an image's height and width and pixels: an edit of metadata does not change it."""
+    digest = hashlib.sha256(np.array(image_HWC.shape[:2], dtype="<i8").tobytes())
+    digest.update(np.ascontiguousarray(image_HWC).data)
+    return digest.hexdigest()
+
+
+def _may_be_deep(file: Path) -> bool:
+    """Tell from a file's name and first bytes whether it may be grey of more than 8 bits."""
+    if file.suffix.lower() not in SUFFIXES_OF_DEEP:
+        return False
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(26)
+    except OSError:
+        return False  # decoding says so
+    is_png = start.startswith(SIGNATURE) and len(start) == 26
+    return not is_png or bit_depth(start) == 16
+
+
+def _span_of_file(file: Path, percentiles: tuple[float, float], rules: Rules) -> Span | None:
+    try:
+        return span_of(file.read_bytes(), file.name, percentiles, rules)
+    except (OSError, UnusableImageError):
+        return None  # decoding says so

@@ -1,0 +1,91 @@
+"""The image formats that are ever tried, and the photographs of which another package, or program, would be needed."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from functools import cache
+from io import BytesIO
+from pathlib import PurePath
+
+from PIL import Image, TiffImagePlugin
+
+# All that is ever tried. PIL knows dozens more, and gives PostScript, whatever the file is called, to another program.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+NAMED_FORMATS = {".tga": "TGA"}  # has no signature: nearly anything could be one, so its name must say it
+
+# Photographs that Pillow alone does not read: what they are, by suffix.
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+JPEG_XL_SUFFIXES = frozenset({".jxl"})
+# Of cameras; the list of LibRaw's most common makers.
+RAW_SUFFIXES = frozenset(
+    {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw"}
+    | {".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
+)
+FOREIGN_SUFFIXES = HEIF_SUFFIXES | JPEG_XL_SUFFIXES | RAW_SUFFIXES
+
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0, section 2; BigTIFF
+_BITS, _SAMPLES = 258, 277  # TIFF 6.0, section 8
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}  # ISO/IEC 23008-12, annex B
+_JPEG_XL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
+
+
+def formats_to_try(data: bytes, name: str) -> tuple[str, ...]:
+    """Return PIL's names of the formats to try for a file, of those that are installed."""
+    Image.init()
+    wanted = [*FORMATS, NAMED_FORMATS.get(PurePath(name).suffix.lower(), "")]
+    if _is_heif(data) and _can_read_heif():
+        wanted.append("HEIF")
+    return tuple(known for known in wanted if known in Image.OPEN)
+
+
+def why_unknown(data: bytes, name: str) -> str:
+    """Say why nothing that was tried reads a file."""
+    suffix = PurePath(name).suffix.lower()
+    if not data:
+        return "Its content is empty."
+    if _is_heif(data):
+        return "It is a HEIF photograph, which the extra 'heif' reads: pip install 'transferlab[heif]'."
+    if data.startswith(_JPEG_XL_STARTS):
+        return "It is a JPEG XL photograph, which cannot be read here: convert it to PNG or JPEG."
+    if data[4:12] in {b"ftypavif", b"ftypavis"}:
+        return "It is an AVIF photograph, which the installed Pillow cannot read: pip install --upgrade pillow."
+    if suffix in RAW_SUFFIXES:
+        return "It is a camera's raw photograph, which cannot be read here: develop it to PNG, TIFF or JPEG."
+    if data[:4] in _TIFF_STARTS:
+        return _what_tiff(data)
+    return "Its content is no image of a known format."
+
+
+def _what_tiff(data: bytes) -> str:
+    """Say what is in a TIFF that PIL does not read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            directory = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+            file = BytesIO(data)
+            file.seek(directory.next)
+            directory.load(file)
+            bits = directory.get(_BITS, (1,))
+            samples = directory.get(_SAMPLES, len(bits))
+    except Exception:  # whatever is wrong with it, it is no TIFF that can be used
+        return "It is a TIFF whose directory cannot be read."
+    return (
+        f"It is a TIFF with {samples} sample{'' if samples == 1 else 's'} of {bits[0]} bits a pixel, of a kind that "
+        "Pillow does not read: save it as grey of 16 bits or 32-bit float, or as RGB of 8 bits."
+    )
+
+
+def _is_heif(data: bytes) -> bool:
+    return data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
+
+
+@cache
+def _can_read_heif() -> bool:
+    """Have PIL read HEIF, if the extra is installed."""
+    if importlib.util.find_spec("pillow_heif") is None:
+        return False
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return True
