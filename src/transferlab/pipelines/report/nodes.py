@@ -23,6 +23,7 @@ from transferlab.core.strategies.strategy import Strategy
 from transferlab.datasets.checkpoints import StoredTrials
 from transferlab.pipelines.transfer.nodes import store_for
 from transferlab.reporting.figures import samples
+from transferlab.reporting.page.mistakes import mistakes as mistakes_of
 from transferlab.reporting.page.page import Tables, render
 
 logger = logging.getLogger(__name__)
@@ -137,6 +138,11 @@ def draw_grid(name: str, predictions: pd.DataFrame, index: pd.DataFrame, image_s
     return samples.prediction_grid(store.batch(row_of[examples["path"]]), examples)
 
 
+def list_mistakes(*predictions: pd.DataFrame) -> pd.DataFrame:
+    """List the test images that are wrong most often and most surely, over all trials of all strategies."""
+    return mistakes_of(predictions)
+
+
 def write_page(
     names: list[str],
     figure_names: list[str],
@@ -148,6 +154,7 @@ def write_page(
     per_class: pd.DataFrame,
     quarantine: pd.DataFrame,
     duplicates: pd.DataFrame,
+    mistakes: pd.DataFrame,
     *rest: Any,
 ) -> str:
     """The page; after the named inputs come a summary and the checkpoints of each of `names`, then the figures."""
@@ -161,6 +168,7 @@ def write_page(
         quarantine,
         dict(zip(names, summaries, strict=True)),
         duplicates,
+        mistakes,
     )
     return render(
         facts,

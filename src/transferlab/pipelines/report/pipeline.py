@@ -35,6 +35,7 @@ def create_pipeline(strategies: list[str], trained: bool = True) -> Pipeline:
         "per_class",
         "quarantine",
         "duplicates",
+        "mistakes",
         *(f"{name}.summary" for name in strategies),
         *(f"{name}.checkpoints" for name in strategies),
         *drawn,
@@ -50,6 +51,9 @@ def create_pipeline(strategies: list[str], trained: bool = True) -> Pipeline:
                 ["metrics", "params:dataset", *(f"{name}.predictions" for name in strategies)],
                 ["comparison", "differences"],
                 name="compare",
+            ),
+            _report_node(
+                nodes.list_mistakes, [f"{name}.predictions" for name in strategies], "mistakes", name="list_mistakes"
             ),
             _report_node(
                 nodes.collect_facts,
