@@ -10,6 +10,8 @@ import pytest
 from scipy import stats
 from simulated_training import simulate_cost, simulate_history, simulate_steps
 
+from transferlab.reporting.page.mistakes import mistakes
+
 CLASSES = [
     "Australian terrier",
     "大熊猫",
@@ -55,6 +57,7 @@ def build_example(
         "cost": simulate_cost(rng, strategies, trials),
         "quarantine": _quarantine(),
         "duplicates": _duplicates(),
+        "mistakes": mistakes([own for _, own in predictions.groupby("strategy", sort=False)]),
         "summaries": {name: _summary() for name in strategies},
         "facts": _facts(list(classes), strategies, per_class),
         "images": [rng.integers(0, 256, (40 + 3 * i, 60 - 2 * i, 3), dtype=np.uint8) for i in range(12)],

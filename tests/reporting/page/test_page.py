@@ -22,6 +22,7 @@ def tables_of(example) -> Tables:
         example.quarantine,
         example.summaries,
         example.duplicates,
+        example.mistakes,
     )
 
 
@@ -61,6 +62,59 @@ def test_the_answer_comes_first(page, example):
         assert sentence in page.text
 
 
+def test_the_contents_lead_to_sections(example):
+    html = render(example.facts, tables_of(example), {"all_errors": b"\x89PNG"})
+    places = re.findall(r'href="#([^"]+)"', html)
+    assert places[0] == "comparison"
+    assert places[-1] == "next"
+    assert {"learning", "errors", "models"} < set(places)
+    assert all(f'<section id="{place}"' in html for place in places)
+
+
+def test_the_last_section_has_the_commands_for_this_run(page, example):
+    last = page.text[page.text.rindex("What to do next") :]
+    assert "uv run kedro run --pipeline=transfer --env=dogs --params=training.trials=6" in last
+    assert "uv run kedro run --pipeline=transfer --env=dogs --params=dataset.duplicates=exclude" in last
+    assert f"data/06_models/dogs/feature_extraction/checkpoints/{example.facts['run_id']}" in last
+    assert "conf/dogs/parameters.yml" in last
+
+
+def test_a_clear_answer_needs_no_more_trials(make_example):
+    clear = make_example(["a", "b"], {"scratch": 0.1, "fine_tuning": 0.99}, per_class=200)
+    clear.facts["images"]["excluded"] = {"a": 1}
+    text = Page(render(clear.facts, tables_of(clear), {})).text
+    assert "fine tuning is clearly the best" in text.lower()
+    assert "training.trials" not in text
+    assert "dataset.duplicates=exclude" not in text
+    assert "06_models/dogs/fine_tuning" in text
+
+
+def test_a_recipe_is_behind_a_fold_as_yaml_that_can_be_pasted(example):
+    recipe = "fine_tuning:\n  stages: {<tune>: {epochs: 4}}\n"
+    html = render(example.facts | {"recipes": {"fine_tuning": recipe}}, tables_of(example), {})
+    assert recipe in Page(html).text
+    assert html.count(": the recipe</summary>") == 1
+
+
+def test_mistakes_are_listed_with_their_trials_and_those_not_shown_counted(page, example):
+    shown = page.text[page.text.index("Most often and most surely wrong") :]
+    first = example.mistakes.iloc[0]
+    assert first["path"] in shown
+    assert f"{first['wrong']} of 12" in shown
+    assert f"{first['wrong_scratch']} of 3" in shown
+    assert f"And {len(example.mistakes) - 25} more images" in shown
+
+
+def test_without_mistakes_the_page_says_so(example):
+    none = replace(tables_of(example), mistakes=example.mistakes.head(0))
+    assert "No trial got any test image wrong" in Page(render(example.facts, none, {})).text
+
+
+def test_the_size_of_a_network_stands_beside_its_accuracy(page):
+    table = page.text[page.text.index("How the strategies compare") : page.text.index("Published figures beside ours")]
+    assert "11.2 M 45 MB" in " ".join(table.split())
+
+
 def test_names_stay_text(page, example):
     assert "script" not in page.tags
     assert page.tags.count("img") == 2, "only our figures"
@@ -71,16 +125,17 @@ def test_names_stay_text(page, example):
 
 def test_the_page_is_self_contained(example):
     html = render(example.facts, tables_of(example), {"all_errors": png(all_errors(example.history))})
-    assert all(source.startswith("data:image/png;base64,") for source in Page(html).sources)
+    assert all(source.startswith(("data:image/png;base64,", "#")) for source in Page(html).sources)
     assert not re.search(r"@import|url\(|<link|http-equiv=.refresh", html)
-    picture = base64.b64decode(Page(html).sources[0].partition(",")[2])
+    (source,) = [source for source in Page(html).sources if source.startswith("data:")]
+    picture = base64.b64decode(source.partition(",")[2])
     assert picture.startswith(b"\x89PNG")
 
 
 def test_pictures_have_alternative_texts(page):
     assert page.alts == [
         "Held-out error of every strategy per epoch",
-        "Confusion matrix of fine tuning, summed over trials",
+        "Confusion matrix of fine tuning: shares of each true class, mean over trials",
     ]
 
 

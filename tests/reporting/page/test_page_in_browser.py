@@ -35,7 +35,7 @@ QUIET = (
 def page(example, tmp_path_factory) -> Path:
     tables = Tables(
         example.comparison, example.differences, example.cost, example.metrics, example.per_class, example.quarantine,
-        example.summaries, example.duplicates,
+        example.summaries, example.duplicates, example.mistakes,
     )  # fmt: skip
     figure = io.BytesIO()
     accuracy_against_cost(example.comparison, example.cost).savefig(figure, format="png")
@@ -126,10 +126,12 @@ def hostile(make_example, tmp_path_factory) -> str:
     example = make_example(sorted(CLASSES), {"scratch": 0.6, "fine_tuning": 0.9}, per_class=4)
     tables = Tables(
         example.comparison, example.differences, example.cost, example.metrics, example.per_class,
-        pd.concat([quarantine, left_out]), example.summaries, pairs,
+        pd.concat([quarantine, left_out]), example.summaries, pairs, example.mistakes,
     )  # fmt: skip
     figure = io.BytesIO()
-    labelled_batch(stores["full"].batch(range(12)), list(index["class"][:12])).savefig(figure, format="png")
+    shown = index.iloc[:12]
+    drawn = labelled_batch(stores["full"].batch(range(12)), list(shown["class"]), list(shown["path"]))
+    drawn.savefig(figure, format="png")
     facts = example.facts | {"images": class_counts(index), "description": CLASSES[0], "experiment": CLASSES[2]}
     return render(facts, tables, {"batch": figure.getvalue()}, CLASSES)
 

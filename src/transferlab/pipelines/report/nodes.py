@@ -25,6 +25,7 @@ from transferlab.core.runtime.device import Machine
 from transferlab.core.strategies.strategy import Strategy
 from transferlab.datasets.checkpoints import StoredTrials
 from transferlab.reporting.figures import samples
+from transferlab.reporting.page.mistakes import mistakes as mistakes_of
 from transferlab.reporting.page.page import Tables, render
 
 logger = logging.getLogger(__name__)
@@ -140,6 +141,11 @@ def draw_grid(name: str, predictions: pd.DataFrame, index: pd.DataFrame, image_s
     return samples.prediction_grid(store.batch(row_of[examples["path"]]), examples)
 
 
+def list_mistakes(*predictions: pd.DataFrame) -> pd.DataFrame:
+    """List the test images that are wrong most often and most surely, over all trials of all strategies."""
+    return mistakes_of(predictions)
+
+
 def write_page(
     strategies: list[str],
     figures: dict[str, str],
@@ -151,6 +157,7 @@ def write_page(
     per_class: pd.DataFrame,
     quarantine: pd.DataFrame,
     duplicates: pd.DataFrame,
+    mistakes: pd.DataFrame,
     **named: Any,
 ) -> str:
     """Write the page.
@@ -166,10 +173,11 @@ def write_page(
         per_class: one row per trial and class.
         quarantine: images that were not used.
         duplicates: pairs of photographs that may be the same.
+        mistakes: test images that are wrong most often.
         named: the figures, and the summary and checkpoints of each strategy, by the names of their datasets.
     """
     summaries = {name: named[f"{name}.summary"] for name in strategies}
-    tables = Tables(comparison, differences, cost, metrics, per_class, quarantine, summaries, duplicates)
+    tables = Tables(comparison, differences, cost, metrics, per_class, quarantine, summaries, duplicates, mistakes)
     warnings = [
         *stale(metrics, {name: named[f"{name}.checkpoints"] for name in strategies}),
         *diverged(cost, facts["trials"]),

@@ -18,7 +18,7 @@ from transferlab.pipelines.report import nodes
 from transferlab.reporting.figures import cost, curves, evaluation, paired_differences, steps
 
 _report_node = partial(node, namespace="report")
-ON_PAGE = ("facts", "comparison", "differences", "cost", "metrics", "per_class", "quarantine", "duplicates")
+ON_PAGE = ("facts", "comparison", "differences", "cost", "metrics", "per_class", "quarantine", "duplicates", "mistakes")
 GATHERED = ("history", "steps", "cost", "metrics", "per_class", "confusion")
 
 
@@ -39,6 +39,9 @@ def create_pipeline(strategies: list[str], trained: bool = True) -> Pipeline:
                 ["metrics", "params:dataset", *(f"{name}.predictions" for name in strategies)],
                 ["comparison", "differences"],
                 name="compare",
+            ),
+            _report_node(
+                nodes.list_mistakes, [f"{name}.predictions" for name in strategies], "mistakes", name="list_mistakes"
             ),
             _report_node(
                 nodes.collect_facts,

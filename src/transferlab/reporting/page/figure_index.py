@@ -1,4 +1,4 @@
-"""The kinds of figures that a report may have: where the page shows each, and what it says to those who do not see it.
+"""Lists the kinds of figures of a report: the section that shows each, and its alternative text.
 
 A figure's name is its kind, then a dot and the strategy where it is about one: `"all_errors"`, `"errors.fine_tuning"`.
 """
@@ -12,7 +12,7 @@ from transferlab.reporting.wording import title
 
 @dataclass(frozen=True)
 class Kind:
-    """Where the page shows a kind of figure, and its text for those who do not see it (`{}` is the strategy)."""
+    """The section that shows a kind of figure, and its alternative text (`{}` is the strategy)."""
 
     section: str
     alt: str
@@ -30,14 +30,14 @@ KINDS = {
     "errors": Kind("learning", "Train and held-out error of {} per epoch, stages marked"),
     "learning_rates": Kind("learning", "Learning rate of every step for all strategies"),
     "step_losses": Kind("learning", "Training loss of every step, a panel per strategy"),
-    "confusion": Kind("errors", "Confusion matrix of {}, summed over trials"),
+    "confusion": Kind("errors", "Confusion matrix of {}: shares of each true class, mean over trials"),
     "grid": Kind("errors", "Test photographs with truth, prediction and confidence of {}"),
     "reliability": Kind("errors", "Reliability diagram of {}: share that is right over confidence"),
 }
 
 
 def kind_of(name: str) -> tuple[Kind, str]:
-    """The kind of a figure's name and its alternative text.
+    """Find the kind of a named figure, and its alternative text.
 
     Raises:
         ValueError: the name's first part is not a known kind.

@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page without scripts that answers first and shows the evidence after."""
+"""Renders the report: one self-contained HTML page without scripts, the answer first and the evidence after."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from transferlab.reporting import wording
 from transferlab.reporting.page import sections
 from transferlab.reporting.page.figure_index import KINDS, kind_of
+from transferlab.reporting.page.next_steps import next_steps
 from transferlab.reporting.verdict import verdict
 
-# Of the files that were not used (quarantined first) and of duplicates (nearest first). A part of CIFAR-10 leaves out
-# 59,000 files.
+# Rows of the tables of files: those not used (quarantined first; a part of CIFAR-10 leaves out 59,000) and duplicates.
 MOST_ROWS = 200
+MOST_MISTAKES = 25
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Tables:
         quarantine: images that were not used, with the reason.
         summaries: per strategy its layers and how many of their parameters each stage trains.
         duplicates: pairs that are, or may be, the same photograph; the page shows those across splits.
+        mistakes: test images that any trial got wrong, the most often and most surely wrong first.
     """
 
     comparison: pd.DataFrame
@@ -43,16 +45,18 @@ class Tables:
     quarantine: pd.DataFrame
     summaries: Mapping[str, pd.DataFrame]
     duplicates: pd.DataFrame
+    mistakes: pd.DataFrame
 
 
 def render(facts: Mapping[str, Any], tables: Tables, figures: Mapping[str, bytes], warnings: Sequence[str] = ()) -> str:
     """Write the report page.
 
     Args:
-        facts: the facts dict (classes, image counts, licence, published figures, versions, ...).
+        facts: the facts dict (classes, image counts, licence, published figures, versions, ...). Its optional key
+            `recipes` maps a strategy to the YAML that it was trained by.
         tables: the tables to write out.
-        figures: PNG bytes, named as `gallery` says (`"all_errors"`, `"confusion.fine_tuning"`); shown in their section
-            in this order.
+        figures: PNG bytes, named as `figure_index` says (`"all_errors"`, `"confusion.fine_tuning"`); shown in their
+            section in this order.
         warnings: a sentence for each reason to doubt the numbers (metrics older than the newest checkpoint, trials that
             diverged) with its cure; shown at the top.
 
@@ -63,13 +67,15 @@ def render(facts: Mapping[str, Any], tables: Tables, figures: Mapping[str, bytes
         ValueError: the comparison table has no accuracy row, or a figure has a name of no known kind.
         KeyError: `facts` lacks a key.
     """
+    answer = verdict(tables.comparison, tables.differences, tables.cost)
+    duplicates = sections.across_splits(tables.duplicates)
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             facts=facts,
-            verdict=verdict(tables.comparison, tables.differences, tables.cost),
-            comparison=sections.comparison(tables.comparison),
+            verdict=answer,
+            comparison=sections.comparison(tables.comparison, tables.cost),
             published=sections.published(tables.comparison, facts),
             differences=sections.differences(tables.differences),
             cost=sections.cost(tables.cost),
@@ -78,7 +84,11 @@ def render(facts: Mapping[str, Any], tables: Tables, figures: Mapping[str, bytes
             checkpoints=sections.checkpoints(tables.metrics),
             quarantine=tables.quarantine.sort_values("status", ascending=False, kind="stable"),
             most_rows=MOST_ROWS,
-            duplicates=sections.across_splits(tables.duplicates),
+            duplicates=duplicates,
+            mistakes=sections.mistakes(tables.mistakes.head(MOST_MISTAKES), tables.comparison),
+            all_mistakes=len(tables.mistakes),
+            recipes=facts.get("recipes", {}),
+            next_steps=next_steps(facts, answer, tables.comparison, tables.metrics, duplicates),
             summaries={name: sections.summary(table) for name, table in tables.summaries.items()},
             pictures=_by_section(figures),
             warnings=warnings,

@@ -1,4 +1,4 @@
-"""The tables of the page as rows of cells: every number is formatted here, so that the template only places them."""
+"""Formats the tables of the page as rows of cells, so that the template only places them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from transferlab.reporting.wording import (
     METRIC_NAMES,
     NOTHING,
     capital,
+    compact,
     count,
     difference,
     duration,
@@ -49,8 +50,9 @@ def _grid(columns: Iterable[str], rows: Iterable[tuple[str, Iterable[Cell]]]) ->
     return Grid(tuple(columns), tuple((name, tuple(cells)) for name, cells in rows))
 
 
-def comparison(table: pd.DataFrame) -> Grid:
-    """Strategies by mean accuracy, a column per metric, then trials, test images and the selection rule."""
+def comparison(table: pd.DataFrame, cost: pd.DataFrame) -> Grid:
+    """List strategies by mean accuracy: a column per metric, then size, trials, test images and the selection rule."""
+    parameters = cost.groupby("strategy")["total_parameters"].max()
     metrics = sorted(table["metric"].unique(), key=_metric_order)
     by_metric = table.set_index(["strategy", "metric"])
     first = table[table["metric"] == "accuracy"].sort_values("mean", ascending=False, kind="stable")
@@ -67,6 +69,7 @@ def comparison(table: pd.DataFrame) -> Grid:
             capital(title(row["strategy"])),
             [
                 *(cell(row["strategy"], metric) for metric in metrics),
+                _size(parameters.get(row["strategy"])),
                 Cell(str(row["trials"])),
                 Cell(count(row["test_images"])),
                 Cell(row["selection"], words=True),
@@ -75,11 +78,19 @@ def comparison(table: pd.DataFrame) -> Grid:
         for row in first.to_dict("records")
     )
     heads = [_head(metric, table, first["test_images"].max()) for metric in metrics]
-    return _grid([*heads, "Trials", "Test images", "Selection"], rows)
+    return _grid([*heads, "Parameters", "Trials", "Test images", "Selection"], rows)
+
+
+def _size(parameters: float | None) -> Cell:
+    """Write the number of parameters of a network, and what they take as float32 (4 bytes each)."""
+    if parameters is None:
+        return Cell(NOTHING)
+    megabytes = 4 * parameters / 1e6
+    return Cell(compact(parameters), f"{megabytes:,.0f} MB" if megabytes >= 10 else f"{megabytes:.2g} MB")
 
 
 def _head(metric: str, table: pd.DataFrame, test_images: int) -> str:
-    """The metric's name, with the number of images where it was measured on a part of the test images only."""
+    """Name the metric, with the number of images where it was measured on a part of the test images only."""
     images = table.loc[table["metric"] == metric, "test_images"].max()
     return capital(title(metric)) + (f" ({count(images, 'image')})" if images != test_images else "")
 
@@ -90,7 +101,7 @@ def _metric_order(metric: str) -> tuple[int, str]:
 
 
 def published(table: pd.DataFrame, facts: Mapping[str, Any]) -> Grid | None:
-    """Published figures beside ours of the same strategy and metric; None when there are none."""
+    """List published figures beside ours of the same strategy and metric; return None when there are none."""
     if not facts.get("published"):
         return None
     ours = table.set_index(["strategy", "metric"])
@@ -110,7 +121,7 @@ def published(table: pd.DataFrame, facts: Mapping[str, Any]) -> Grid | None:
 
 
 def differences(table: pd.DataFrame) -> Grid:
-    """Every pair of the table: the difference with both 95% intervals, and what may be said of it."""
+    """List every pair of the table: the difference with both 95% intervals, and whether it is told apart."""
     rows = []
     for row in table.to_dict("records"):
         metric = row["metric"]
@@ -129,7 +140,7 @@ def differences(table: pd.DataFrame) -> Grid:
 
 
 def cost(table: pd.DataFrame) -> Grid:
-    """What a trial of each strategy takes, alone: means over its trials, with the parts and the range of the time."""
+    """List what one trial of each strategy takes, alone: means over trials, with the parts and range of its time."""
     rows = []
     for name, own in table.groupby("strategy", sort=False):
         mean = own.mean(numeric_only=True)
@@ -150,14 +161,14 @@ def cost(table: pd.DataFrame) -> Grid:
 
 
 def _computed_on(trial: pd.Series) -> str:
-    """The kind of device, its threads, and how many trials shared the machine, where that was written down."""
+    """Name the kind of device, its threads and, if recorded, how many trials shared the machine."""
     at_a_time = trial.get("parallel_trials", 1)
     beside = f", {at_a_time:.0f} trials at a time" if at_a_time > 1 else ""
     return f"{trial['device']}, {count(trial['threads'], 'thread')}{beside}"
 
 
 def _parts(own: pd.DataFrame) -> str:
-    """The range of the training time over trials and, where features were kept, the time of both."""
+    """Write the range of the training time over trials and, if features were cached, the time of both."""
     seconds, features = own["seconds"], own["feature_seconds"].mean()
     span = f"{duration(seconds.min())} to {duration(seconds.max())}" if len(seconds) > 1 else ""
     if features == 0:
@@ -177,7 +188,7 @@ def across_splits(duplicates: pd.DataFrame) -> pd.DataFrame:
 
 
 def images(facts: Mapping[str, Any]) -> Grid:
-    """How many images of each class every split has, with sums."""
+    """Count the images of each class in each split, with sums."""
     splits: Mapping[str, Mapping[str, int]] = facts["images"]
 
     def row(name: str, counts: Sequence[int]) -> tuple[str, list[Cell]]:
@@ -189,7 +200,7 @@ def images(facts: Mapping[str, Any]) -> Grid:
 
 
 def per_class(table: pd.DataFrame, classes: Sequence[str]) -> Grid:
-    """F1 of every class and strategy, mean over trials, with precision and recall below it."""
+    """List F1 of every class and strategy, mean over trials, with precision and recall below it."""
     grouped = table.groupby(["class", "strategy"])[["precision", "recall", "f1"]].mean()
     means = {key: tuple(row) for key, row in zip(grouped.index, grouped.to_numpy(), strict=True)}
     support = table.groupby("class")["support"].max()
@@ -207,8 +218,29 @@ def per_class(table: pd.DataFrame, classes: Sequence[str]) -> Grid:
     return _grid(["Test images", *(capital(title(name)) for name in names)], rows)
 
 
+def mistakes(table: pd.DataFrame, comparison: pd.DataFrame) -> Grid:
+    """List test images that trials got wrong, with how many trials of each strategy did."""
+    trials = comparison[comparison["metric"] == "accuracy"].set_index("strategy")["trials"]
+    names = [name.removeprefix("wrong_") for name in table.columns if name.startswith("wrong_")]
+    rows = (
+        (
+            row["path"],
+            [
+                Cell(row["truth"], words=True),
+                Cell(row["prediction"], words=True),
+                Cell(f"{row['wrong']} of {row['trials']}"),
+                Cell(f"{row['confidence']:.0%}"),
+                *(Cell(f"{row[f'wrong_{name}']} of {trials[name]}") for name in names),
+            ],
+        )
+        for row in table.to_dict("records")
+    )
+    heads = ["Truth", "Called most often", "Wrong, of all trials", "Mean confidence when wrong"]
+    return _grid([*heads, *(capital(title(name)) for name in names)], rows)
+
+
 def checkpoints(metrics: pd.DataFrame) -> Grid:
-    """Which checkpoint of which run each strategy's metrics were computed from."""
+    """List the checkpoint and the run that each strategy's metrics were computed from."""
     columns = ["strategy", "split", "selection", "run_id", "checkpoint_version"]
     rows = (
         (capital(title(row["strategy"])), [Cell(str(row[column])) for column in columns[1:]])
@@ -218,7 +250,7 @@ def checkpoints(metrics: pd.DataFrame) -> Grid:
 
 
 def summary(table: pd.DataFrame) -> Grid:
-    """A model's layers with the parameters that each stage trains, sums first."""
+    """List a model's layers with the parameters that each stage trains, sums first."""
     stages = [name for name in table.columns if name.startswith("trainable_")]
     numbers = ["parameters", *stages]
     trained = [f"Trained in stage {title(stage.removeprefix('trainable_'))}" for stage in stages]

@@ -1,0 +1,88 @@
+"""Says what to do with the answer: the exact commands for this run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from transferlab.reporting.verdict import Verdict
+from transferlab.reporting.wording import enumerate_words, title
+
+KEDRO = "uv run kedro"
+_ENOUGH_TRIALS = 5
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to do next, and the command or the file for it."""
+
+    text: str
+    command: str = ""
+
+
+_LOOK = Step("Look at the photographs that are most often wrong (in “Where they err”): a label may be wrong, too.")
+
+
+def next_steps(
+    facts: Mapping[str, Any],
+    verdict: Verdict,
+    comparison: pd.DataFrame,
+    metrics: pd.DataFrame,
+    duplicates: pd.DataFrame,
+) -> list[Step]:
+    """List what to do next, the most useful first.
+
+    Args:
+        facts: the facts dict.
+        verdict: the answer.
+        comparison: the comparison table.
+        metrics: the metrics table, which names the checkpoints that were evaluated.
+        duplicates: pairs across splits only.
+    """
+    environment = f"--env={shlex.quote(facts['experiment'])}"
+    steps = [
+        *_use(facts, verdict, metrics),
+        _LOOK,
+    ]
+    steps += _surer(verdict, comparison, environment)
+    if len(duplicates) and "excluded" not in facts["images"]:
+        run = f"{KEDRO} run --pipeline=transfer {environment} --params=dataset.duplicates=exclude"
+        steps.append(Step("Look at the duplicates across splits, and train without those that are real.", run))
+    return [
+        *steps,
+        Step(
+            f"Change a recipe in conf/{facts['experiment']}/parameters.yml, then train and compare again.",
+            f"{KEDRO} run --pipeline=transfer {environment}",
+        ),
+        Step("See all runs of this experiment.", f"{KEDRO} transferlab versions {environment}"),
+        Step("Draw this page again from the stored tables.", f"{KEDRO} run --pipeline=report {environment}"),
+    ]
+
+
+def _use(facts: Mapping[str, Any], verdict: Verdict, metrics: pd.DataFrame) -> list[Step]:
+    """Name the files of the strategy that the verdict recommends."""
+    if verdict.leader is None:
+        return []
+    name = verdict.cheapest if verdict.rivals and verdict.cheapest else verdict.leader
+    version = metrics.loc[metrics["strategy"] == name, "checkpoint_version"].iloc[0]
+    folder = f"data/06_models/{facts['experiment']}/{name}/checkpoints/{version}"
+    return [Step(f"Use {title(name)}. Its trained networks, one file per trial, are in this folder:", folder)]
+
+
+def _surer(verdict: Verdict, comparison: pd.DataFrame, environment: str) -> list[Step]:
+    """Recommend more trials where too few leave the answer open."""
+    trials = int(comparison["trials"].max())
+    if verdict.clear or comparison["strategy"].nunique() < 2:
+        return []
+    more = max(_ENOUGH_TRIALS, 2 * trials)
+    open_ones = [verdict.leader, *verdict.rivals] if verdict.leader else list(comparison["strategy"].unique())
+    text = (
+        f"Tell {enumerate_words([title(name) for name in open_ones])} apart: train {more} trials instead of {trials}. "
+        "If the interval over trials alone is already much narrower than the one over trials and images, only more "
+        "test photographs help."
+    )
+    return [Step(text, f"{KEDRO} run --pipeline=transfer {environment} --params=training.trials={more}")]
