@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from transferlab.config import parse, schema
 from transferlab.core.data.store import ImageStore, largest
 from transferlab.core.data.subsets import parts
-from transferlab.core.evaluation import comparison as statistics_of
+from transferlab.core.evaluation import comparison
+from transferlab.core.evaluation.contributions import Outcomes
 from transferlab.core.loading.images import Images, Split
 from transferlab.core.models import factory
 from transferlab.core.runtime.device import Machine
@@ -38,18 +39,24 @@ def gather(*tables: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare(
-    metrics: pd.DataFrame, dataset: Parameters, *predictions: pd.DataFrame
+    metrics: pd.DataFrame, dataset: Parameters, report: Parameters, *predictions: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Means with intervals per strategy (of a subset, the accuracy), and paired differences between strategies."""
+    """Return means with intervals per strategy (of a subset, the accuracy), and differences between strategies."""
     logger.info("comparing strategies and drawing the report")
     subsets = parse.read(schema.Dataset, dataset, "dataset").subsets
+    wanted = parse.read(schema.Report, report, "report")
+    design = comparison.Design(wanted.metric, wanted.margin)
+    outcomes = [Outcomes.of(table) for table in predictions]
     tables = []
-    for part, on in parts(list(predictions[0]["path"].unique()), subsets).items():
+    for part, on_N in parts(list(outcomes[0].paths), subsets).items():
         rows = metrics[metrics["split"] == part]
-        if part != "test":
-            rows = rows[rows["metric"] == "accuracy"].assign(metric=f"accuracy_{part.removeprefix('test/')}")
-        tables.append(statistics_of.compare(rows, int(on.sum())))
-    return pd.concat(tables, ignore_index=True), statistics_of.differences(predictions)
+        if part == "test":
+            tables.append(comparison.compare(rows, outcomes, design))
+        else:
+            of_part = [each.where(on_N) for each in outcomes]
+            table = comparison.compare(rows[rows["metric"] == "accuracy"], of_part, design)
+            tables.append(table.assign(metric=f"accuracy_{part.removeprefix('test/')}", decides=False))
+    return pd.concat(tables, ignore_index=True), comparison.differences(outcomes, design)
 
 
 def collect_facts(

@@ -65,7 +65,7 @@ def _one_direction(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _forest_row(ax: Axes, i: int, row: Mapping[Any, Any], metric: str, scale: int) -> str:
-    apart = told_apart(row["low_images"], row["high_images"])
+    apart = told_apart(row["low_images"], row["high_images"], row["trials"])
     ax.hlines(i, scale * row["low_images"], scale * row["high_images"], color=style.HELD_OUT, linewidth=1.4)
     ax.hlines(i, scale * row["low"], scale * row["high"], color=style.HELD_OUT, linewidth=5, alpha=0.45)
     ax.plot(scale * row["difference"], i, "o", markersize=7, color=style.HELD_OUT, zorder=3,
