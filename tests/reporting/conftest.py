@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 from simulated_training import simulate_cost, simulate_history, simulate_steps
 
+from transferlab.core.evaluation import comparison
+from transferlab.core.evaluation.contributions import Outcomes
 from transferlab.reporting.page.mistakes import mistakes
 
 CLASSES = [
@@ -45,11 +46,12 @@ def build_example(
     rng = np.random.default_rng(0)
     predictions = _predictions(rng, list(classes), strategies, trials, per_class)
     metrics = _metrics(predictions)
+    outcomes = [Outcomes.of(own) for _, own in predictions.groupby("strategy", sort=False)]
     tables: dict[str, Any] = {
         "predictions": predictions,
         "metrics": metrics,
-        "comparison": _comparison(metrics, len(classes) * per_class),
-        "differences": _differences(predictions, list(strategies), trials),
+        "comparison": comparison.compare(metrics, outcomes),
+        "differences": comparison.differences(outcomes),
         "confusion": _confusion(predictions),
         "per_class": _per_class(predictions),
         "history": simulate_history(rng, strategies, trials),
@@ -98,76 +100,6 @@ def _metrics(predictions):
         version = {"run_id": RUN_ID, "checkpoint_version": RUN_ID}
         rows += [shared | version | {"metric": metric, "value": float(value)} for metric, value in values.items()]
     return pd.DataFrame(rows)
-
-
-def _comparison(metrics, test_images):
-    rows = []
-    for (strategy, metric), own in metrics.groupby(["strategy", "metric"], sort=False):
-        mean, low, high, sd = t_interval(own["value"].to_numpy())
-        rows.append(
-            {
-                "strategy": strategy,
-                "metric": metric,
-                "mean": mean,
-                "low": low,
-                "high": high,
-                "sd": sd,
-                "trials": len(own),
-                "test_images": test_images,
-                "selection": SELECTION,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def t_interval(values):
-    mean, n = float(np.mean(values)), len(values)
-    if n < 2:
-        return mean, np.nan, np.nan, np.nan
-    sd = float(np.std(values, ddof=1))
-    half = float(stats.t.ppf(0.975, n - 1)) * sd / n**0.5
-    return mean, mean - half, mean + half, sd
-
-
-def _differences(predictions, names, trials):
-    right = predictions.assign(right=predictions["truth"] == predictions["prediction"])
-    right_TN = {
-        n: right[right["strategy"] == n].pivot_table(index="trial", columns="path", values="right") for n in names
-    }
-    rows = []
-    for i, a in enumerate(names):
-        for b in names[i + 1 :]:
-            gap_TN = (right_TN[b] - right_TN[a]).to_numpy(dtype=float)
-            value, low, high, _ = t_interval(gap_TN.mean(axis=1))
-            half = np.hypot(high - value, 1.96 * gap_TN.mean(axis=0).std() / gap_TN.shape[1] ** 0.5)
-            shared = {"strategy": b, "versus": a, "trials": trials, "test_images": gap_TN.shape[1]}
-            bounds = {"low": low, "high": high, "low_images": value - half, "high_images": value + half}
-            rows.append(shared | {"metric": "accuracy", "difference": value} | bounds)
-            flipped = {key: -2 * bound for key, bound in bounds.items()}
-            rows.append(
-                shared
-                | {
-                    "metric": "log_loss",
-                    "difference": -2 * value,
-                    "low": flipped["high"],
-                    "high": flipped["low"],
-                    "low_images": flipped["high_images"],
-                    "high_images": flipped["low_images"],
-                }
-            )
-    columns = [
-        "strategy",
-        "versus",
-        "metric",
-        "difference",
-        "low",
-        "high",
-        "low_images",
-        "high_images",
-        "trials",
-        "test_images",
-    ]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def _confusion(predictions):

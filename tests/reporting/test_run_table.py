@@ -22,6 +22,12 @@ def test_the_table_ranks_by_accuracy_and_ends_with_the_verdict(example):
     assert "selection: best validation accuracy" in " ".join(text.split())
 
 
+def test_brackets_of_one_trial_are_over_images(make_example):
+    example = make_example(trials=1)
+    row = example.comparison.query("metric == 'accuracy' and strategy == 'scratch'").iloc[0]
+    assert f"[{100 * row['low_images']:.1f}, {100 * row['high_images']:.1f}]" in printed(example)
+
+
 def test_one_trial_is_not_ranked(make_example):
     text = printed(make_example(trials=1))
     assert text.count("not ranked") == 4
@@ -36,4 +42,6 @@ def test_the_time_of_a_trial_includes_its_features(example):
 
 def test_brackets_are_numbers_not_markup(example):
     row = example.comparison.query("metric == 'accuracy' and strategy == 'scratch'").iloc[0]
-    assert f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]" in printed(example)
+    text = printed(example)
+    assert f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]" in text
+    assert f"[{100 * row['low_images']:.1f}, {100 * row['high_images']:.1f}]" in text

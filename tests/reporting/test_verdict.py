@@ -3,110 +3,148 @@ import math
 import pandas as pd
 import pytest
 
-from transferlab.reporting.verdict import gap_between, seconds_alone, told_apart, verdict
+from transferlab.reporting.verdict import gap_between, told_apart, verdict
 
 
-def tables(means: dict[str, float], gaps: list[tuple], seconds: dict[str, float], trials: int | dict[str, int] = 3):
-    """Comparison, differences and cost from means, (strategy, versus, difference, low, high) and seconds."""
-    n = trials if isinstance(trials, dict) else dict.fromkeys(means, trials)
+def tables(rows: dict[str, tuple], seconds: dict[str, float], gaps: list[tuple] = (), trials=3, metric="accuracy"):
+    """Comparison, differences and cost.
+
+    `rows` gives (mean, standing, behind at most), `gaps` (strategy, versus, difference, low, high).
+    """
     comparison = pd.DataFrame(
-        {"strategy": s, "metric": "accuracy", "mean": m, "low": m - 0.01 if n[s] > 1 else math.nan,
-         "high": m + 0.01 if n[s] > 1 else math.nan, "sd": 0.0, "trials": n[s], "test_images": 400, "selection": "last"}
-        for s, m in means.items()
+        {"strategy": s, "metric": metric, "mean": mean, "low": mean - 0.01, "high": mean + 0.01, "sd": 0.0,
+         "trials": trials, "test_images": 400, "selection": "last", "low_images": mean - 0.03,
+         "high_images": mean + 0.03, "standing": standing, "behind_at_most": behind, "corrected": math.nan,
+         "decides": True, "margin": math.nan}
+        for s, (mean, standing, behind) in rows.items()
     )  # fmt: skip
     keys = ["strategy", "versus", "difference", "low_images", "high_images"]
-    rows = [dict(zip(keys, gap, strict=True)) | {"metric": "accuracy", "trials": 3, "test_images": 400} for gap in gaps]
-    differences = pd.DataFrame(rows, columns=[*keys, "metric", "low", "high", "trials", "test_images"])
+    needed = {"target": 0.01, "images_needed": 1234, "trials_needed": math.inf, "images_for_power": 2600}
+    found = [dict(zip(keys, gap, strict=True)) | {"metric": metric, "trials": trials} | needed for gap in gaps]
+    differences = pd.DataFrame(found, columns=[*keys, "metric", "trials", *needed])
     cost = pd.DataFrame({"strategy": s, "trial": 0, "seconds": t, "feature_seconds": 0.0} for s, t in seconds.items())
     return comparison, differences, cost
 
 
-def test_clearly_better_when_every_interval_excludes_zero():
-    gaps = [("a", "b", 0.05, 0.02, 0.08), ("c", "a", -0.2, -0.25, -0.15)]
-    answer = verdict(*tables({"b": 0.9, "a": 0.95, "c": 0.75}, gaps, {"a": 60, "b": 20, "c": 30}))
-    assert (answer.leader, answer.clear, answer.rivals) == ("a", True, ())
-    assert answer.headline == "A is clearly the best: 5.0 points more accurate than b."
+TIED = {"a": (0.95, "may be best", 0.008), "b": (0.94, "may be best", 0.014), "c": (0.75, "behind", 0.25)}
+
+
+def test_the_first_words_say_what_to_do_at_what_loss_and_price():
+    answer = verdict(*tables(TIED, {"a": 43, "b": 9, "c": 1}, [("a", "b", 0.01, -0.01, 0.03)]))
+    assert answer.headline == "Use b: no measurable loss (at most 1.4 points, 95%), 9 s in place of 43 s a trial."
+    assert (answer.recommended, answer.leader, answer.clear) == ("b", "a", False), "c is cheaper, but behind"
+    assert (answer.rivals, answer.cheapest) == (("b",), "b")
+
+
+def test_a_clear_best_is_said_to_be():
+    rows = {"b": (0.90, "behind", 0.08), "a": (0.95, "may be best", 0.0)}
+    answer = verdict(*tables(rows, {"a": 60, "b": 20}, [("b", "a", -0.05, -0.08, -0.02)]))
+    assert answer.headline == "Use a: clearly the best, 5.0 points ahead of b, 1 min a trial."
+    assert (answer.leader, answer.clear, answer.rivals, answer.recommended) == ("a", True, (), "a")
     text = " ".join(answer.sentences)
-    assert "95.0% [94.0, 96.0] of 400 test images" in text
-    assert "3 trials, selection: last" in text
-    assert "+20.0 points [+15.0, +25.0] over c" in text, "a pair that stands the other way round is turned"
+    assert "A gets 95.0% [92.0, 98.0] of 400 test images right: the mean and its 95% interval over 3 trials and" in text
+    assert "(over trials alone [94.0, 96.0]), selection: last" in text
+    assert "Surely behind it: b \N{MINUS SIGN}5.0 points [\N{MINUS SIGN}8.0, \N{MINUS SIGN}2.0]" in text
     assert "3.0 times as long as the cheapest strategy, b" in text
 
 
-def test_not_told_apart_names_the_rivals_and_the_cheapest_of_them():
-    gaps = [("a", "b", 0.01, -0.01, 0.03), ("a", "c", 0.2, 0.1, 0.3)]
-    answer = verdict(*tables({"a": 0.95, "b": 0.94, "c": 0.75}, gaps, {"a": 60, "b": 20, "c": 1}))
-    assert (answer.clear, answer.rivals, answer.cheapest) == (False, ("b",), "b"), "c is cheaper, but clearly worse"
-    assert "clearly the best" not in answer.headline
-    assert "not told apart from b; the cheapest of these is b" in answer.headline
-    assert "clearly better than c" in " ".join(answer.sentences)
+def test_a_leader_that_is_the_cheapest_is_recommended_with_what_it_may_lose():
+    answer = verdict(*tables(TIED, {"a": 5, "b": 9, "c": 1}))
+    assert answer.headline == (
+        "Use a: the best mean accuracy, and the cheapest of the 2 that may be the best (at most 0.8 points behind it, "
+        "95%), 5 s a trial."
+    )
 
 
-def test_features_count_towards_what_is_cheapest():
-    comparison, differences, cost = tables({"a": 0.95, "b": 0.94}, [], {"a": 2.0, "b": 1.0})
-    cost.loc[cost["strategy"] == "b", "feature_seconds"] = 8.0
-    answer = verdict(comparison, differences, cost)
-    assert answer.cheapest == "a"
-    assert seconds_alone(cost).tolist() == [2.0, 9.0]
+def test_with_a_margin_the_cheapest_within_it_is_recommended_even_behind_the_best():
+    rows = {"a": (0.95, "may be best", 0.0), "b": (0.945, "behind", 0.009), "c": (0.75, "behind", 0.25)}
+    comparison, differences, cost = tables(rows, {"a": 400, "b": 9, "c": 1})
+    answer = verdict(comparison.assign(margin=0.01), differences, cost)
+    assert answer.recommended == "b"
+    assert answer.headline == (
+        "Use b: the cheapest that is surely within 1.0 points of the best (at most 0.9 points behind it, 95%), 9 s in "
+        "place of 6 min 40 s a trial."
+    )
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "apart"),
-    [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.1, False), (0.0, 0.1, False), (math.nan, math.nan, False)],
+    ("images", "trials", "says"),
+    [
+        (1234, math.inf, "more seeds do not help; about 1,300 test images would (about 2,600 to detect 1.0 points"),
+        (math.inf, 12, "more test images do not help; about 12 trials would"),
+        (900, 12, "it takes about 900 test images or about 12 trials"),
+        (math.inf, math.inf, "it takes both"),
+    ],
 )
-def test_an_interval_tells_apart_when_it_excludes_zero(low, high, apart):
-    assert told_apart(low, high) == apart
+def test_it_says_what_would_make_the_answer_clearer(images, trials, says):
+    comparison, differences, cost = tables(TIED, {"a": 43, "b": 9, "c": 1}, [("b", "a", -0.01, -0.03, 0.01)])
+    differences = differences.assign(images_needed=float(images), trials_needed=float(trials))
+    assert says in " ".join(verdict(comparison, differences, cost).sentences)
+    clear = differences.assign(low_images=-0.015, high_images=-0.005)
+    assert "To know" not in " ".join(verdict(comparison, clear, cost).sentences)
 
 
-@pytest.mark.parametrize("gaps", [[], [("a", "b", 0.05, math.nan, math.nan)]])
-def test_a_missing_interval_tells_nothing_apart(gaps):
-    answer = verdict(*tables({"a": 0.95, "b": 0.9}, gaps, {"a": 1, "b": 2}))
-    assert answer.rivals == ("b",)
-    assert not answer.clear
+def test_the_best_mean_is_corrected_for_having_been_chosen():
+    comparison, differences, cost = tables(TIED, {"a": 43, "b": 9, "c": 1})
+    comparison.loc[0, "corrected"] = 0.943
+    text = " ".join(verdict(comparison, differences, cost).sentences)
+    assert "The best of 3 means flatters its strategy: corrected for having been chosen, a gets 94.3%." in text
 
 
-def test_an_interval_that_excludes_zero_on_the_other_side_is_no_win():
-    answer = verdict(*tables({"a": 0.95, "b": 0.94}, [("a", "b", -0.05, -0.08, -0.02)], {"a": 1, "b": 2}))
-    assert not answer.clear
+def test_another_metric_may_decide():
+    rows = {"a": (0.30, "behind", 0.2), "b": (0.15, "may be best", 0.0)}
+    answer = verdict(*tables(rows, {"a": 1, "b": 2}, [("a", "b", 0.15, 0.1, 0.2)], metric="log_loss"))
+    assert answer.headline == "Use b: clearly the best, 0.150 ahead of a, 2 s a trial."
+    assert "B gets log loss 0.150 [0.120, 0.180] on 400 test images" in " ".join(answer.sentences)
 
 
-def test_one_trial_never_ranks_anything():
-    answer = verdict(*tables({"a": 0.99, "b": 0.1}, [("a", "b", 0.89, 0.8, 0.95)], {"a": 1, "b": 2}, trials=1))
-    assert answer.leader is None
-    assert "one trial never ranks anything" in answer.headline
+@pytest.mark.parametrize(
+    ("low", "high", "trials", "apart"),
+    [(0.1, 0.2, 3, True), (-0.2, -0.1, 5, True), (-0.1, 0.1, 3, False), (0.0, 0.1, 3, False), (0.1, 0.2, 2, False),
+     (math.nan, math.nan, 3, False)],
+)  # fmt: skip
+def test_an_interval_tells_apart_when_it_excludes_zero_and_trials_are_enough(low, high, trials, apart):
+    assert told_apart(low, high, trials) == apart
+
+
+@pytest.mark.parametrize("trials", [1, 2])
+def test_too_few_trials_rank_nothing(trials):
+    rows = dict.fromkeys(("a", "b"), (0.9, "not ranked", math.nan))
+    answer = verdict(*tables(rows, {"a": 1, "b": 2}, trials=trials))
+    assert (answer.leader, answer.recommended, answer.clear) == (None, None, False)
+    assert "one trial never ranks anything, nor do two" in answer.headline
     assert answer.cheapest == "a"
-    assert not answer.clear
 
 
-def test_a_strategy_with_one_trial_is_left_out_of_the_ranking_and_named():
-    gaps = [("a", "b", 0.05, 0.02, 0.08)]
-    means, trials = {"once": 0.99, "a": 0.95, "b": 0.9}, {"once": 1, "a": 3, "b": 3}
-    answer = verdict(*tables(means, gaps, {"once": 1, "a": 1, "b": 2}, trials))
+def test_a_strategy_with_few_trials_is_left_out_of_the_ranking_and_named():
+    answer = verdict(*tables({"once": (0.99, "not ranked", math.nan), **TIED}, {"once": 1, "a": 1, "b": 2, "c": 3}))
     assert answer.leader == "a"
-    assert "Once has one trial and is not ranked" in answer.sentences[-1]
+    assert "Once has fewer than three trials and is not ranked" in " ".join(answer.sentences)
 
 
 def test_one_strategy_is_not_compared():
-    answer = verdict(*tables({"a": 0.9}, [], {"a": 5.0}))
+    answer = verdict(*tables({"a": (0.9, "not ranked", math.nan)}, {"a": 5.0}))
     assert answer.headline == "Only a was run, so there is nothing to compare."
 
 
 def test_different_selection_rules_are_pointed_out():
-    comparison, differences, cost = tables({"a": 0.95, "b": 0.94}, [], {"a": 1, "b": 2})
+    comparison, differences, cost = tables(TIED, {"a": 1, "b": 2, "c": 3})
     comparison.loc[0, "selection"] = "best validation accuracy"
     text = " ".join(verdict(comparison, differences, cost).sentences)
     assert "different rules (best validation accuracy and last)" in text
 
 
-def test_without_accuracy_the_error_says_what_to_do():
-    comparison, differences, cost = tables({"a": 0.9}, [], {"a": 1})
-    with pytest.raises(ValueError, match="no row of metric 'accuracy': run the evaluation"):
+def test_without_a_metric_that_decides_the_error_says_what_to_do():
+    comparison, differences, cost = tables(TIED, {"a": 1})
+    with pytest.raises(ValueError, match="no row that decides: run the evaluation"):
         verdict(comparison[:0], differences, cost)
 
 
-def test_simulated_equal_strategies_are_not_ranked(example):
+def test_simulated_strategies_are_told_as_their_tables_say(example):
     answer = verdict(example.comparison, example.differences, example.cost)
-    assert not answer.clear
+    rows = example.comparison.query("metric == 'accuracy'").set_index("strategy")
+    assert rows.loc[[answer.leader, *answer.rivals, answer.recommended], "standing"].eq("may be best").all()
     gap = gap_between(example.differences, "scratch", "fine_tuning")
     assert gap.value == -gap_between(example.differences, "fine_tuning", "scratch").value
     assert gap.low <= gap.value <= gap.high
+    assert math.isnan(gap_between(example.differences, "scratch", "unknown").value)

@@ -3,6 +3,8 @@ import pytest
 from transferlab.reporting.wording import (
     MINUS,
     NOTHING,
+    about,
+    amount,
     count,
     difference,
     duration,
@@ -55,3 +57,16 @@ def test_words():
     assert count(1, "class", "classes") == "1 class"
     assert count(3000, "image") == "3,000 images"
     assert times(2.44) == "2.4 times"
+
+
+def test_amounts_have_no_sign():
+    assert amount(-0.0142, "accuracy") == "1.4 points"
+    assert amount(0.0142, "balanced_accuracy") == "1.4 points"
+    assert amount(-0.031, "log_loss").strip(MINUS) == "0.031"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(2.0, "2"), (12, "12"), (301, "310"), (1234, "1,300"), (99_500, "100,000")]
+)
+def test_estimated_counts_are_rounded_up_to_two_digits(number, text):
+    assert about(number) == text

@@ -12,7 +12,7 @@ from kedro.io import DataCatalog, Version
 from kedro.pipeline import node, pipeline
 
 from transferlab.console.errors import UserError
-from transferlab.core.evaluation.comparison import interval
+from transferlab.core.evaluation.intervals import over_trials
 from transferlab.datasets.checkpoints import TrialsDataset
 from transferlab.datasets.document import PageDataset
 from transferlab.datasets.runs import RunsDataset
@@ -122,7 +122,7 @@ def test_a_version_says_who_made_it_what_it_reached_and_how_large_it_is(experime
     experiment.whole(day(1))
     experiment.train("a", day(2))
     experiment.evaluate("b", day(3), (0.9, 1.0))
-    low, high = interval(pd.Series([0.5, 0.7]).to_numpy())
+    low, high = over_trials(pd.Series([0.5, 0.7]).to_numpy())
     (evaluated, b_again, trained, a_stale, *first) = experiment.versions().rows()
     assert evaluated[:2] == (day(3), "transfer")
     assert evaluated[3] == "complete"

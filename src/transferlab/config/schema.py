@@ -84,7 +84,7 @@ class Published(Strict):
     """A figure somebody published for a strategy, shown beside ours."""
 
     strategy: str
-    metric: Literal["accuracy", "macro_f1", "log_loss", "auroc", "ece"] = "accuracy"
+    metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss", "auroc", "ece"] = "accuracy"
     value: float
     source: str
     selection: str | None = None
@@ -102,6 +102,11 @@ class Report(Strict):
 
     title: str
     description: str = ""
+    metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "auroc", "log_loss"] = "accuracy"
+    """The metric that decides between strategies."""
+    margin: Annotated[float, Field(gt=0, le=1)] | None = None
+    """How far behind the best a strategy may be and still be good enough: 0.01 is one point of accuracy. The
+    recommended strategy is then the cheapest that is surely within it."""
     published: tuple[Published, ...] = ()
     reference_lines: tuple[ReferenceLine, ...] = ()
 

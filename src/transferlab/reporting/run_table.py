@@ -1,16 +1,14 @@
-"""The end of a run in the terminal: one table with each strategy's accuracy, its gap to the leader, and its cost."""
+"""The end of a run in the terminal: one table with each strategy's result, its gap to the leader, and its cost."""
 
 from __future__ import annotations
-
-from collections.abc import Hashable
-from typing import Any
 
 import pandas as pd
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from transferlab.reporting.verdict import Verdict, gap_between, seconds_alone, verdict
+from transferlab.reporting.recommendation import deciding, seconds_alone
+from transferlab.reporting.verdict import Verdict, gap_between, verdict
 from transferlab.reporting.wording import NOTHING, capital, compact, count, duration, interval, number, title
 
 
@@ -23,43 +21,45 @@ def comparison_table(comparison: pd.DataFrame, differences: pd.DataFrame, cost: 
         cost: the cost table.
 
     Raises:
-        ValueError: the comparison table has no accuracy row.
+        ValueError: no row of the comparison table decides.
     """
-    answer = verdict(comparison, differences, cost)
-    accuracy = comparison[comparison["metric"] == "accuracy"].sort_values("mean", ascending=False, kind="stable")
+    answer, rows = verdict(comparison, differences, cost), deciding(comparison)
+    metric = str(rows["metric"].iloc[0])
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left", caption_justify="left")
-    table.title = f"Test accuracy on {count(accuracy['test_images'].max(), 'image')}"
+    table.title = f"Test {title(metric)} on {count(rows['test_images'].max(), 'image')}"
     table.add_column("Strategy", no_wrap=True)
-    for name in ("Accuracy", "Against the leader", "Trials", "One trial", "Trainable"):
+    for name in (capital(title(metric)), "Trials alone", "Against the leader", "Trials", "One trial", "Trainable"):
         table.add_column(name, justify="right")
     spent = cost.assign(alone=seconds_alone(cost)).groupby("strategy")[["alone", "trainable_parameters"]].mean()
-    for row in accuracy.to_dict("records"):
-        table.add_row(*(Text(cell) for cell in _cells(row, answer, differences, spent)))
-    rules = "; ".join(dict.fromkeys(accuracy["selection"]))
+    for strategy, row in rows.iterrows():
+        cells = _cells(str(strategy), row, answer, differences, spent)
+        table.add_row(*(Text(cell) for cell in cells), style="bold" if strategy == answer.recommended else None)
+    rules = "; ".join(dict.fromkeys(rows["selection"]))
     table.caption = Text(
-        f"{answer.headline}\nAccuracy: mean [95% t interval over trials, cut at 0 and 100], selection: {rules}. "
-        "Against the leader: paired difference [95% interval over trials and test images]. One trial: its time alone, "
-        "training and the features of layers that stay frozen."
+        f"{answer.headline}\n{capital(title(metric))}: mean over trials [95% interval over trials and test images], "
+        f"selection: {rules}. Trials alone: 95% t interval over trials, on these test images. Against the leader: "
+        "paired difference [95% interval over trials and test images]. One trial: its time alone, training and the "
+        "features of layers that stay frozen."
     )
     return table
 
 
-def _cells(row: dict[Hashable, Any], answer: Verdict, differences: pd.DataFrame, spent: pd.DataFrame) -> list[str]:
-    name = row["strategy"]
-    has_cost = name in spent.index
+def _cells(name: str, row: pd.Series, answer: Verdict, differences: pd.DataFrame, spent: pd.DataFrame) -> list[str]:
+    metric, has_cost = str(row["metric"]), name in spent.index
     return [
         capital(title(name)),
-        f"{number(row['mean'], 'accuracy')} {interval(row['low'], row['high'], 'accuracy')}".rstrip(),
-        _against_leader(row, answer, differences),
+        f"{number(row['mean'], metric)} {interval(row['low_images'], row['high_images'], metric)}".rstrip(),
+        interval(row["low"], row["high"], metric) or NOTHING,
+        _against_leader(name, row, answer, differences),
         str(row["trials"]),
         duration(spent.loc[name, "alone"]) if has_cost else NOTHING,
         compact(spent.loc[name, "trainable_parameters"]) if has_cost else NOTHING,
     ]
 
 
-def _against_leader(row: dict[Hashable, Any], answer: Verdict, differences: pd.DataFrame) -> str:
-    if answer.leader is None or row["trials"] < 2:
+def _against_leader(name: str, row: pd.Series, answer: Verdict, differences: pd.DataFrame) -> str:
+    if answer.leader is None or row["standing"] == "not ranked":
         return "not ranked"
-    if row["strategy"] == answer.leader:
+    if name == answer.leader:
         return "leads" if answer.clear else "leads, not clearly"
-    return str(gap_between(differences, row["strategy"], answer.leader)).replace(" points", "")
+    return str(gap_between(differences, name, answer.leader, str(row["metric"]))).replace(" points", "")

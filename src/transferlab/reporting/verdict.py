@@ -1,13 +1,17 @@
-"""The answer in words: which strategy, by how much, how sure, at what cost. It claims no more than the intervals do."""
+"""The answer in words: which strategy to use, how sure that is, at what cost. It claims no more than the tables do."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from transferlab.reporting.recommendation import Recommendation, deciding, recommend, seconds_of
 from transferlab.reporting.wording import (
+    about,
+    amount,
     capital,
     count,
     difference,
@@ -20,18 +24,21 @@ from transferlab.reporting.wording import (
     title,
 )
 
+FEWEST_TRIALS = 3
+
 
 @dataclass(frozen=True)
 class Verdict:
     """What may be said about the strategies.
 
     Attributes:
-        headline: the answer in one sentence.
-        sentences: by how much, how sure, at what cost, and what the answer does not cover.
-        leader: the strategy with the highest mean accuracy; None when nothing may be ranked.
-        clear: the leader's interval over trials and images excludes 0 against every other ranked strategy.
-        rivals: the strategies that are not told apart from the leader.
+        headline: what to do, in one sentence.
+        sentences: why, how sure, at what cost, and what the answer does not cover.
+        leader: the strategy with the best mean; None when nothing may be ranked.
+        clear: no other strategy may be the best.
+        rivals: the others that may be the best.
         cheapest: the cheapest of the leader and its rivals (of all strategies when nothing may be ranked).
+        recommended: the strategy to use; None when nothing may be ranked.
     """
 
     headline: str
@@ -40,115 +47,175 @@ class Verdict:
     clear: bool
     rivals: tuple[str, ...]
     cheapest: str | None
+    recommended: str | None
 
 
 @dataclass(frozen=True)
 class Gap:
-    """A paired difference in accuracy, `strategy - versus`, with its 95% interval over trials and test images."""
+    """A paired difference, `strategy - versus`, with its 95% interval over trials and test images."""
 
     strategy: str
     versus: str
     value: float
     low: float
     high: float
-
-    @property
-    def told_apart(self) -> bool:
-        """Whether the interval excludes 0."""
-        return told_apart(self.low, self.high)
+    metric: str = "accuracy"
 
     def __str__(self) -> str:
-        """The difference and its interval in words."""
-        bounds = signed_interval(self.low, self.high, "accuracy")
-        return f"{difference(self.value, 'accuracy')} {bounds or '(no interval)'}"
+        """Write the difference and its interval."""
+        bounds = signed_interval(self.low, self.high, self.metric)
+        return f"{difference(self.value, self.metric)} {bounds or '(no interval)'}"
 
 
-def told_apart(low: float, high: float) -> bool:
-    """Whether the interval of a difference excludes 0; a missing one (NaN) does not."""
-    return low > 0 or high < 0
+def told_apart(low: float, high: float, trials: int) -> bool:
+    """Say whether the interval of a difference excludes 0; fewer than three trials tell nothing apart, nor does NaN."""
+    return trials >= FEWEST_TRIALS and (low > 0 or high < 0)
 
 
-def seconds_alone(cost: pd.DataFrame) -> pd.Series:
-    """What each trial (row) costs by itself: its training, and the features it may share with others, in seconds."""
-    return cost["seconds"] + cost["feature_seconds"]
+def gap_between(differences: pd.DataFrame, strategy: str, versus: str, metric: str = "accuracy") -> Gap:
+    """Return the difference `strategy - versus`, from either direction of the table; NaN when it has neither."""
+    found = _pair(differences, strategy, versus, metric)
+    if found is None:
+        return Gap(strategy, versus, math.nan, math.nan, math.nan, metric)
+    sign = 1 if found["strategy"] == strategy else -1
+    low, high = sorted((sign * found["low_images"], sign * found["high_images"]))
+    return Gap(strategy, versus, sign * found["difference"], low, high, metric)
+
+
+def _pair(differences: pd.DataFrame, one: str, other: str, metric: str) -> pd.Series | None:
+    rows = differences[differences["metric"] == metric]
+    is_pair = rows["strategy"].isin([one, other]) & rows["versus"].isin([one, other])
+    return rows[is_pair].iloc[0] if is_pair.any() else None
 
 
 def verdict(comparison: pd.DataFrame, differences: pd.DataFrame, cost: pd.DataFrame) -> Verdict:
-    """Say which strategy is best by test accuracy, by how much, how sure, and at what cost.
+    """Say which strategy to use, why, how sure that is, and at what cost.
 
-    "Clearly better" needs the paired 95% interval over trials and test images to exclude 0 against every other ranked
-    strategy. A strategy with one trial is never ranked.
+    Which strategies may be the best, and how far behind it each may be, are one simultaneous 95% statement over trials
+    and test images. Strategies with fewer than three trials are not ranked.
 
     Args:
-        comparison: the comparison table; its accuracy rows decide.
-        differences: the differences table; a pair may stand in either direction, and a missing pair is not told apart.
+        comparison: the comparison table; the rows of the metric that decides (`report.metric`) are used.
+        differences: the differences table; a pair may stand in either direction, or be missing.
         cost: the cost table; a strategy's cost is that of one trial, alone: the mean over its trials.
 
     Raises:
-        ValueError: the comparison table has no accuracy row.
+        ValueError: no row of the comparison table decides.
     """
-    accuracy = comparison[comparison["metric"] == "accuracy"].sort_values("mean", ascending=False, kind="stable")
-    if accuracy.empty:
-        raise ValueError("the comparison table has no row of metric 'accuracy': run the evaluation of a strategy first")
-    accuracy = accuracy.set_index("strategy")
-    seconds = seconds_alone(cost).groupby(cost["strategy"]).mean().reindex(accuracy.index)
-    ranked = accuracy[accuracy["trials"] > 1]
-    if len(ranked) < 2:
-        return _unranked(accuracy, seconds)
-    leader, *others = ranked.index
-    gaps = [gap_between(differences, leader, other) for other in others]
-    rivals = tuple(gap.versus for gap in gaps if not (gap.told_apart and gap.value > 0))
+    rows = deciding(comparison)
+    seconds = seconds_of(cost).reindex(rows.index)
+    ranked = rows[rows["standing"] != "not ranked"]
+    if ranked.empty:
+        return _unranked(rows, seconds)
+    leader, choice = str(ranked.index[0]), recommend(comparison, cost)
+    may_be_best = ranked.index[ranked["standing"] == "may be best"]
+    rivals = tuple(str(name) for name in may_be_best if name != leader)
+    sentences = [
+        _measured_best(ranked, leader, rivals),
+        *_distances(ranked, differences, leader, rivals),
+        *(_how_good(ranked, name) for name in dict.fromkeys((choice.strategy, leader))),
+        *_luck(ranked, leader),
+        *_clearer(differences, ranked, leader, choice.strategy, rivals),
+        *_costs(seconds, choice.strategy),
+        *_not_ranked(rows),
+        *_selections(ranked),
+    ]
     cheapest = _cheapest(seconds, [leader, *rivals])
-    headline, how_sure = _clear(leader, gaps) if not rivals else _tied(leader, gaps, rivals, cheapest)
-    sentences = [_accuracy(ranked, leader), *how_sure, *_costs(seconds, leader, rivals, cheapest), *_single(accuracy)]
-    return Verdict(headline, (*sentences, *_selections(ranked)), leader, not rivals, rivals, cheapest)
+    headline = _headline(ranked, seconds, differences, choice)
+    return Verdict(headline, tuple(sentences), leader, not rivals, rivals, cheapest, choice.strategy)
 
 
-def gap_between(differences: pd.DataFrame, strategy: str, versus: str) -> Gap:
-    """The accuracy difference `strategy - versus`, from either direction of the table; NaN when it has neither."""
-    rows = differences[differences["metric"] == "accuracy"]
-    for first, second, sign in ((strategy, versus, 1), (versus, strategy, -1)):
-        found = rows[(rows["strategy"] == first) & (rows["versus"] == second)]
-        if len(found):
-            row = found.iloc[0]
-            low, high = sorted((sign * row["low_images"], sign * row["high_images"]))
-            return Gap(strategy, versus, sign * row["difference"], low, high)
-    return Gap(strategy, versus, float("nan"), float("nan"), float("nan"))
-
-
-def _clear(leader: str, gaps: Sequence[Gap]) -> tuple[str, list[str]]:
-    nearest = min(gaps, key=lambda gap: gap.value)
-    points = difference(nearest.value, "accuracy").removeprefix("+")
-    headline = f"{capital(title(leader))} is clearly the best: {points} more accurate than {title(nearest.versus)}."
-    leads = enumerate_words([f"{gap} over {title(gap.versus)}" for gap in gaps])
-    sure = (
-        f"Its lead is {leads}. Each 95% interval, paired over trials and test images together, excludes 0, so the lead "
-        "should hold on new photographs of the same kind."
-    )
-    return headline, [sure]
-
-
-def _tied(leader: str, gaps: Sequence[Gap], rivals: Sequence[str], cheapest: str | None) -> tuple[str, list[str]]:
-    beaten = [gap for gap in gaps if gap.versus not in rivals]
-    names = enumerate_words([title(name) for name in rivals])
-    headline = f"No clear winner: {title(leader)} has the highest mean accuracy, but is not told apart from {names}"
-    headline += f"; the cheapest of these is {title(cheapest)}." if cheapest else "."
-    open_gaps = enumerate_words([f"{gap} over {title(gap.versus)}" for gap in gaps if gap.versus in rivals])
-    sentences = [f"The 95% interval, paired over trials and test images together, includes 0: {open_gaps}."]
-    if beaten:
-        won = enumerate_words([f"{title(gap.versus)} ({gap})" for gap in beaten])
-        sentences.append(f"It is clearly better than {won}.")
-    return headline, sentences
-
-
-def _accuracy(ranked: pd.DataFrame, name: str) -> str:
+def _headline(ranked: pd.DataFrame, seconds: pd.Series, differences: pd.DataFrame, choice: Recommendation) -> str:
+    leader, name = str(ranked.index[0]), choice.strategy
     row = ranked.loc[name]
-    bounds = interval(row["low"], row["high"], "accuracy")
+    metric, behind = str(row["metric"]), float(row["behind_at_most"])
+    takes = "" if pd.isna(seconds[name]) else f", {duration(seconds[name])} a trial"
+    if name != leader and pd.notna(seconds[leader]) and takes:
+        takes = f", {duration(seconds[name])} in place of {duration(seconds[leader])} a trial"
+    at_most = f"at most {amount(behind, metric)}" if math.isfinite(behind) else "nobody knows how much"
+    use = f"Use {title(name)}:"
+    if name == leader and behind == 0 and len(ranked) > 1:
+        gaps = [gap_between(differences, leader, str(other), metric) for other in ranked.index[1:]]
+        nearest = min(gaps, key=lambda gap: abs(gap.value))
+        ahead = f"{amount(abs(nearest.value), metric)} ahead of {title(nearest.versus)}"
+        return f"{use} clearly the best, {ahead}{takes}."
+    if name == leader:
+        return f"{use} the best mean {title(metric)}, and {choice.reason} ({at_most} behind it, 95%){takes}."
+    if row["standing"] == "may be best":
+        return f"{use} no measurable loss ({at_most}, 95%){takes}."
+    return f"{use} {choice.reason} ({at_most} behind it, 95%){takes}."
+
+
+def _measured_best(ranked: pd.DataFrame, leader: str, rivals: Sequence[str]) -> str:
+    metric = title(str(ranked["metric"].iloc[0]))
+    if not rivals:
+        return f"{capital(title(leader))} has the best mean {metric}, and no other strategy may be the best."
+    names = enumerate_words([title(name) for name in rivals])
+    return f"{capital(title(leader))} has the best mean {metric}, but is not told apart from {names}."
+
+
+def _distances(ranked: pd.DataFrame, differences: pd.DataFrame, leader: str, rivals: Sequence[str]) -> list[str]:
+    metric = str(ranked["metric"].iloc[0])
+    others = [str(name) for name in ranked.index[1:]]
+    gaps = {name: f"{title(name)} {gap_between(differences, name, leader, metric)}" for name in others}
+    said = []
+    if close := [gaps[name] for name in others if name in rivals]:
+        said.append(f"Against it: {enumerate_words(close)}.")
+    if behind := [gaps[name] for name in others if name not in rivals]:
+        said.append(f"Surely behind it: {enumerate_words(behind)}.")
+    if said:
+        said.append(
+            "Intervals (95%) are paired, over trials and test images; the order is sure for all pairs together."
+        )
+    return said
+
+
+def _how_good(rows: pd.DataFrame, name: str) -> str:
+    row = rows.loc[name]
+    metric = str(row["metric"])
+    alone = interval(row["low"], row["high"], metric)
     return (
-        f"{capital(title(name))} gets {number(row['mean'], 'accuracy')} {bounds} of "
-        f"{count(row['test_images'], 'test image')} right: the mean and its 95% interval over "
-        f"{count(row['trials'], 'trial')}, selection: {row['selection']}."
+        f"{_level(name, row)}: the mean and its 95% interval over {count(row['trials'], 'trial')} and test images"
+        f"{f' (over trials alone {alone})' if alone else ''}, selection: {row['selection']}."
     )
+
+
+def _level(name: str, row: pd.Series) -> str:
+    metric, images = str(row["metric"]), count(row["test_images"], "test image")
+    value = f"{number(row['mean'], metric)} {interval(row['low_images'], row['high_images'], metric)}".rstrip()
+    gets = f"{value} of {images} right" if metric == "accuracy" else f"{title(metric)} {value} on {images}"
+    return f"{capital(title(name))} gets {gets}"
+
+
+def _luck(ranked: pd.DataFrame, leader: str) -> list[str]:
+    metric, mean, corrected = (ranked.loc[leader, column] for column in ("metric", "mean", "corrected"))
+    if pd.isna(corrected) or number(mean, metric) == number(corrected, metric):
+        return []
+    best = f"The best of {len(ranked)} means flatters its strategy"
+    return [f"{best}: corrected for having been chosen, {title(leader)} gets {number(corrected, metric)}."]
+
+
+def _clearer(
+    differences: pd.DataFrame, ranked: pd.DataFrame, leader: str, chosen: str, rivals: Sequence[str]
+) -> list[str]:
+    """Say what would make the least clear of the comparisons that matter clearer: seeds, test images, or both."""
+    versus = chosen if chosen != leader else rivals[0] if rivals else None
+    row = None if versus is None else _pair(differences, leader, versus, str(ranked["metric"].iloc[0]))
+    if row is None or not row["high_images"] - row["low_images"] > 2 * row["target"]:
+        return []
+    images, trials = row["images_needed"], row["trials_needed"]
+    target = amount(row["target"], str(row["metric"]))
+    pair = f"{title(leader)} and {title(str(versus))}"
+    known = f"To know the difference between {pair} to within {target}"
+    if math.isinf(images) and math.isinf(trials):
+        return [f"{known}, more trials alone are not enough, nor more test images alone: it takes both."]
+    if math.isinf(trials):
+        power = row["images_for_power"]
+        seen = f" (about {about(power)} to detect {target} four times out of five)" if math.isfinite(power) else ""
+        return [f"{known}, more seeds do not help; about {about(images)} test images would{seen}."]
+    if math.isinf(images):
+        return [f"{known}, more test images do not help; about {about(trials)} trials would."]
+    return [f"{known}, it takes about {about(images)} test images or about {about(trials)} trials."]
 
 
 def _cheapest(seconds: pd.Series, names: Sequence[str]) -> str | None:
@@ -156,26 +223,15 @@ def _cheapest(seconds: pd.Series, names: Sequence[str]) -> str | None:
     return str(known.idxmin()) if len(known) else None
 
 
-def _costs(seconds: pd.Series, leader: str, rivals: Sequence[str], cheapest: str | None) -> list[str]:
-    if cheapest is None:
+def _costs(seconds: pd.Series, chosen: str) -> list[str]:
+    if pd.isna(seconds[chosen]):
         return []
-    if rivals:
-        takes = f"{duration(seconds[cheapest])} for one trial, alone{_against(seconds, leader, cheapest)}"
-        return [f"Of those not told apart, {title(cheapest)} is the cheapest: {takes}."]
     overall = _cheapest(seconds, list(seconds.index))
-    cost = f"One trial of it, alone, takes {duration(seconds[leader])}"
-    if overall in (None, leader):
-        return [f"{cost}, less than any other strategy's."]
-    ratio = f"{times(seconds[leader] / seconds[overall])} as long as" if seconds[overall] > 0 else "longer than"
+    cost = f"One trial of {title(chosen)}, alone, takes {duration(seconds[chosen])}"
+    if overall in (None, chosen):
+        return [f"{cost}, less than any other strategy's." if len(seconds) > 1 else f"{cost}."]
+    ratio = f"{times(seconds[chosen] / seconds[overall])} as long as" if seconds[overall] > 0 else "longer than"
     return [f"{cost}, {ratio} the cheapest strategy, {title(str(overall))}."]
-
-
-def _against(seconds: pd.Series, leader: str, cheapest: str) -> str:
-    if leader == cheapest:
-        return ", and it has the highest mean, too"
-    if pd.isna(seconds[leader]):
-        return ""
-    return f", against {duration(seconds[leader])} for {title(leader)}"
 
 
 def _selections(ranked: pd.DataFrame) -> list[str]:
@@ -187,29 +243,28 @@ def _selections(ranked: pd.DataFrame) -> list[str]:
     ]
 
 
-def _single(accuracy: pd.DataFrame) -> list[str]:
-    single = [title(str(name)) for name in accuracy.index[accuracy["trials"] < 2]]
-    if not single:
+def _not_ranked(rows: pd.DataFrame) -> list[str]:
+    few = [title(str(name)) for name in rows.index[rows["standing"] == "not ranked"]]
+    if not few:
         return []
-    verb = "has one trial and is" if len(single) == 1 else "have one trial each and are"
-    return [f"{capital(enumerate_words(single))} {verb} not ranked: one trial never ranks anything."]
+    verb = "has fewer than three trials and is" if len(few) == 1 else "have fewer than three trials each and are"
+    return [f"{capital(enumerate_words(few))} {verb} not ranked: one trial never ranks anything, nor do two."]
 
 
-def _unranked(accuracy: pd.DataFrame, seconds: pd.Series) -> Verdict:
-    """One strategy only, or too few with two trials or more: state what was measured, rank nothing."""
-    alone = len(accuracy) == 1
+def _unranked(rows: pd.DataFrame, seconds: pd.Series) -> Verdict:
+    """State what was measured and rank nothing: one strategy only, or too few with three trials or more."""
+    alone = len(rows) == 1
     headline = (
-        f"Only {title(str(accuracy.index[0]))} was run, so there is nothing to compare."
+        f"Only {title(str(rows.index[0]))} was run, so there is nothing to compare."
         if alone
-        else "No strategy can be called the best: one trial never ranks anything."
+        else "No strategy can be called the best: one trial never ranks anything, nor do two."
     )
-    measured = [_measured(str(name), row, seconds.loc[str(name)]) for name, row in accuracy.iterrows()]
-    cure = [] if alone else ["Run at least two trials of each strategy, better five, to compare them."]
-    return Verdict(headline, (*measured, *cure), None, False, (), _cheapest(seconds, list(accuracy.index)))
+    measured = [_measured(str(name), row, seconds.loc[str(name)]) for name, row in rows.iterrows()]
+    cure = [] if alone else ["Run at least three trials of each strategy, better five, to compare them."]
+    return Verdict(headline, (*measured, *cure), None, False, (), _cheapest(seconds, list(rows.index)), None)
 
 
 def _measured(name: str, row: pd.Series, seconds: float) -> str:
-    value = f"{number(row['mean'], 'accuracy')} {interval(row['low'], row['high'], 'accuracy')}".rstrip()
     of_what = f"{count(row['trials'], 'trial')}, selection: {row['selection']}"
     takes = f", {duration(seconds)} for one trial, alone" if pd.notna(seconds) else ""
-    return f"{capital(title(name))}: {value} of {count(row['test_images'], 'test image')} right ({of_what}){takes}."
+    return f"{_level(name, row)} ({of_what}){takes}."

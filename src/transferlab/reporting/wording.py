@@ -8,6 +8,7 @@ from collections.abc import Sequence
 NOTHING, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 METRIC_NAMES = {
     "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
     "log_loss": "log loss",
     "auroc": "AUROC",
@@ -17,46 +18,52 @@ LOWER_IS_BETTER = frozenset({"log_loss", "ece"})
 
 
 def title(identifier: str) -> str:
-    """A strategy, metric or split as words: `"fine_tuning"` -> `"fine tuning"`."""
+    """Write a strategy, metric or split as words: `"fine_tuning"` -> `"fine tuning"`."""
     return METRIC_NAMES.get(identifier, identifier.replace("_", " "))
 
 
 def capital(text: str) -> str:
-    """The text with a capital first letter, the rest as it was."""
+    """Give the text a capital first letter and leave the rest as it is."""
     return text[:1].upper() + text[1:]
 
 
 def enumerate_words(words: Sequence[str]) -> str:
-    """`["a", "b", "c"]` -> `"a, b and c"`."""
+    """Join words: `["a", "b", "c"]` -> `"a, b and c"`."""
     *head, last = words
     return f"{', '.join(head)} and {last}" if head else last
 
 
 def count(number: float, noun: str = "", plural: str | None = None) -> str:
-    """`count(3000, "image")` -> `"3,000 images"`."""
+    """Count things: `count(3000, "image")` -> `"3,000 images"`."""
     text = f"{int(number):,}"
     return f"{text} {noun if int(number) == 1 else plural or noun + 's'}" if noun else text
 
 
 def compact(number: float) -> str:
-    """A large count in three digits: `"5,130"`, `"11.2 M"`."""
+    """Write a large count in three digits: `"5,130"`, `"11.2 M"`."""
     return f"{number / 1e6:.3g} M" if number >= 1e6 else count(number)
 
 
+def about(number: float) -> str:
+    """Write an estimated count in two digits, rounded up: `"310"`, `"1,300"`."""
+    unit = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    return f"{math.ceil(number / unit) * unit:,}"
+
+
 def number(value: float, metric: str) -> str:
-    """One value of a metric: accuracies as a percentage with one decimal, the others with three decimals."""
+    """Write a value of a metric: accuracies as a percentage with one decimal, others with three decimals."""
     if not math.isfinite(value):
         return NOTHING
     return f"{100 * value:.1f}%" if is_percentage(metric) else f"{value:.3f}"
 
 
 def is_percentage(metric: str) -> bool:
-    """Whether people read this metric as a percentage."""
-    return metric.startswith(("accuracy", "precision", "recall", "error"))
+    """Say whether people read this metric as a percentage."""
+    return metric.startswith(("accuracy", "balanced_accuracy", "precision", "recall", "error"))
 
 
 def interval(low: float, high: float, metric: str) -> str:
-    """`"[96.8, 97.8]"`, or an empty string when there is none (one trial).
+    """Write an interval, `"[96.8, 97.8]"`, or an empty string when there is none (one trial).
 
     The ends are cut at those of the metric's scale, which a t interval of few trials can pass: nobody is 103% right.
     """
@@ -68,14 +75,19 @@ def interval(low: float, high: float, metric: str) -> str:
 
 
 def difference(value: float, metric: str) -> str:
-    """A signed difference: `"+1.2 points"` (percentage points) for accuracies, `"-0.031"` otherwise."""
+    """Write a signed difference: `"+1.2 points"` (percentage points) for accuracies, `"-0.031"` otherwise."""
     if not math.isfinite(value):
         return NOTHING
     return _signed(value, metric) + (" points" if is_percentage(metric) else "")
 
 
+def amount(value: float, metric: str) -> str:
+    """Write a difference without its sign: `"1.2 points"`, `"0.031"`."""
+    return difference(abs(value), metric).removeprefix("+")
+
+
 def signed_interval(low: float, high: float, metric: str) -> str:
-    """`"[-0.3, +2.1]"`: signs stay, so that an end that rounds to zero still tells its side."""
+    """Write an interval, `"[-0.3, +2.1]"`: signs stay, so that an end that rounds to zero still tells its side."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return ""
     return f"[{_signed(low, metric)}, {_signed(high, metric)}]"
@@ -87,7 +99,7 @@ def _signed(value: float, metric: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`"0.8 s"`, `"3 s"`, `"2 min 05 s"`, `"1 h 12 min"`."""
+    """Write a time: `"0.8 s"`, `"3 s"`, `"2 min 05 s"`, `"1 h 12 min"`."""
     if not math.isfinite(seconds):
         return NOTHING
     if round(seconds) < 10:
@@ -101,5 +113,5 @@ def duration(seconds: float) -> str:
 
 
 def times(ratio: float) -> str:
-    """A ratio of costs: `"2.4 times"`, `"31 times"`."""
+    """Write a ratio of costs: `"2.4 times"`, `"31 times"`."""
     return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:,.0f} times"

@@ -18,7 +18,7 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
 from transferlab.console.errors import UserError
-from transferlab.core.evaluation.comparison import interval
+from transferlab.core.evaluation.intervals import over_trials
 from transferlab.core.files.atomic import lock
 from transferlab.datasets.atomic import WholeDataset
 from transferlab.datasets.runs import RunsDataset
@@ -165,4 +165,6 @@ def _row(version: str, strategy: str, one: Measured | None) -> tuple[str, str, s
 
 def _measured(strategy: str, version: str, table: pd.DataFrame) -> Measured:
     values_T = table.loc[(table["metric"] == "accuracy") & (table["split"] == "test"), "value"].to_numpy()
-    return Measured(strategy, version, str(table["checkpoint_version"].iloc[0]), values_T.mean(), *interval(values_T))
+    return Measured(
+        strategy, version, str(table["checkpoint_version"].iloc[0]), values_T.mean(), *over_trials(values_T)
+    )

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, f1_score, log_loss, precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import (
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+    recall_score,
+    roc_auc_score,
+)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -17,15 +24,16 @@ CALIBRATION_BINS = 15
 
 
 def scores(p_NK: Floats, truth_N: Ints) -> dict[str, float]:
-    """Accuracy, macro F1, log loss (nats), AUROC and expected calibration error.
+    """Return accuracy, balanced accuracy, macro F1, log loss (nats), AUROC and expected calibration error.
 
-    AUROC is that of the second class for two classes, else the mean of one against the rest over the classes; NaN where
-    a class has no image or the split holds one class only.
+    Balanced accuracy is the mean recall of the classes that have images. AUROC is that of the second class for two
+    classes, else the mean over classes of one against the rest; NaN where a class has no image.
     """
     labels = np.arange(p_NK.shape[1])
     prediction_N = p_NK.argmax(axis=1)
     return {
         "accuracy": float((prediction_N == truth_N).mean()),
+        "balanced_accuracy": float(recall_score(truth_N, prediction_N, labels=np.unique(truth_N), average="macro")),
         "macro_f1": float(f1_score(truth_N, prediction_N, labels=labels, average="macro", zero_division=0.0)),
         "log_loss": float(log_loss(truth_N, _normalised(p_NK), labels=labels)),
         "auroc": auroc(p_NK, truth_N),
@@ -34,7 +42,7 @@ def scores(p_NK: Floats, truth_N: Ints) -> dict[str, float]:
 
 
 def auroc(p_NK: Floats, truth_N: Ints) -> float:
-    """Area under the ROC curve; see `scores`."""
+    """Return the area under the ROC curve; see `scores`."""
     if len(np.unique(truth_N)) < p_NK.shape[1]:
         return float("nan")
     if p_NK.shape[1] == 2:
@@ -43,7 +51,7 @@ def auroc(p_NK: Floats, truth_N: Ints) -> float:
 
 
 def calibration_error(p_NK: Floats, truth_N: Ints, bins: int = CALIBRATION_BINS) -> float:
-    """Expected calibration error of the predicted class (Guo et al. 2017): equal-width bins of confidence."""
+    """Return the expected calibration error of the predicted class (Guo et al. 2017), in equal-width bins."""
     confidence_N = p_NK.max(axis=1)
     hit_N = p_NK.argmax(axis=1) == truth_N
     bin_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
@@ -52,7 +60,7 @@ def calibration_error(p_NK: Floats, truth_N: Ints, bins: int = CALIBRATION_BINS)
 
 
 def per_class(p_NK: Floats, truth_N: Ints, classes: Sequence[str]) -> pd.DataFrame:
-    """Precision, recall, F1 and support (images) of each class."""
+    """Return precision, recall, F1 and support (images) of each class."""
     precision, recall, f1, support = precision_recall_fscore_support(
         truth_N, p_NK.argmax(axis=1), labels=np.arange(len(classes)), zero_division=0.0
     )
@@ -62,13 +70,13 @@ def per_class(p_NK: Floats, truth_N: Ints, classes: Sequence[str]) -> pd.DataFra
 
 
 def confusion(p_NK: Floats, truth_N: Ints, classes: Sequence[str]) -> pd.DataFrame:
-    """Counts of (truth, prediction), every pair in a row."""
+    """Count (truth, prediction), a row for each pair of classes."""
     counts_KK = confusion_matrix(truth_N, p_NK.argmax(axis=1), labels=np.arange(len(classes)))
     pairs = [(t, p, int(counts_KK[i, j])) for i, t in enumerate(classes) for j, p in enumerate(classes)]
     return pd.DataFrame(pairs, columns=["truth", "prediction", "count"])
 
 
 def _normalised(p_NK: Floats) -> Floats:
-    """Sums of exactly one, which scikit-learn insists on."""
+    """Make each image's probabilities sum to exactly one, which scikit-learn insists on."""
     total: Floats = p_NK / p_NK.sum(axis=1, keepdims=True)
     return total

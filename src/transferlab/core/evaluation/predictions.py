@@ -25,7 +25,7 @@ def predict_split(
     machine: Machine,
     feature_cache: FeatureCache,
 ) -> NDArray[np.float64]:
-    """Class probabilities (N, K) of a trial for the images of a split.
+    """Return the class probabilities (N, K) of a trial for the images of a split.
 
     A prefix that no stage of the strategy trained is the same in all trials: its features are computed once and kept in
     `feature_cache`.
@@ -43,7 +43,7 @@ def predict_split(
 
 
 def _freeze_what_no_stage_trains(model: nn.Module, strategy: Strategy, head: Sequence[str]) -> bool:
-    """Whether any stage trains anything."""
+    """Freeze every parameter that no stage trains; return whether any stage trains anything."""
     trained: set[str] = set()
     for stage in strategy.stages.values():
         trained |= freezing.apply(model, stage.trainable, head).keys()
@@ -60,7 +60,7 @@ def table(
     truth_N: NDArray[np.int64],
     classes: Sequence[str],
 ) -> pd.DataFrame:
-    """The table `predictions` of one trial: one row per image, one column `p_<class>` per class."""
+    """Return the table `predictions` of one trial: one row per image, one column `p_<class>` per class."""
     names = np.array(classes, dtype=object)
     columns = {f"p_{name}": probabilities_NK[:, k] for k, name in enumerate(classes)}
     return pd.DataFrame(

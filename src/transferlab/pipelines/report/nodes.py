@@ -17,7 +17,8 @@ from transferlab.config.schema import Dataset, Report, Training
 from transferlab.console.commands import command
 from transferlab.core.data.store import ImageStore, largest
 from transferlab.core.data.subsets import parts
-from transferlab.core.evaluation import comparison as statistics_of
+from transferlab.core.evaluation import comparison
+from transferlab.core.evaluation.contributions import Outcomes
 from transferlab.core.loading.images import Images, Split
 from transferlab.core.loading.splits import store_for
 from transferlab.core.models import factory
@@ -40,16 +41,23 @@ def gather(*tables: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
-def compare(metrics: pd.DataFrame, dataset: Dataset, *predictions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def compare(
+    metrics: pd.DataFrame, dataset: Dataset, report: Report, *predictions: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare strategies: means with intervals (of a subset, the accuracy), and paired differences."""
     logger.info("comparing strategies and drawing the report")
+    design = comparison.Design(report.metric, report.margin)
+    outcomes = [Outcomes.of(table) for table in predictions]
     tables = []
-    for part, on in parts(list(predictions[0]["path"].unique()), dataset.subsets).items():
+    for part, on_N in parts(list(outcomes[0].paths), dataset.subsets).items():
         rows = metrics[metrics["split"] == part]
-        if part != "test":
-            rows = rows[rows["metric"] == "accuracy"].assign(metric=f"accuracy_{part.removeprefix('test/')}")
-        tables.append(statistics_of.compare(rows, int(on.sum())))
-    return pd.concat(tables, ignore_index=True), statistics_of.differences(predictions)
+        if part == "test":
+            tables.append(comparison.compare(rows, outcomes, design))
+        else:
+            of_part = [each.where(on_N) for each in outcomes]
+            table = comparison.compare(rows[rows["metric"] == "accuracy"], of_part, design)
+            tables.append(table.assign(metric=f"accuracy_{part.removeprefix('test/')}", decides=False))
+    return pd.concat(tables, ignore_index=True), comparison.differences(outcomes, design)
 
 
 def collect_facts(

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, Null
 from scipy.optimize import isotonic_regression
 
 from transferlab.reporting.figures import style
-from transferlab.reporting.verdict import seconds_alone
+from transferlab.reporting.recommendation import seconds_alone
 from transferlab.reporting.wording import capital, count, duration, title
 
 _TIMES = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10_800, 36_000, 108_000, 360_000]  # s

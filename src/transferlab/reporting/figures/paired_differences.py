@@ -85,7 +85,7 @@ def _one_direction(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _forest_row(ax: Axes, i: int, row: Mapping[Any, Any], metric: str, scale: int, reach: float) -> None:
     """Draw one pair: its names and numbers on a line of text, its intervals below."""
-    apart = told_apart(row["low_images"], row["high_images"])
+    apart = told_apart(row["low_images"], row["high_images"], row["trials"])
     value = scale * row["difference"]
     ax.hlines(i, scale * row["low_images"], scale * row["high_images"], color=style.HELD_OUT, linewidth=1.4)
     ax.hlines(i, scale * row["low"], scale * row["high"], color=style.HELD_OUT, linewidth=5, alpha=0.45)

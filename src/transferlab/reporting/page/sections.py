@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from transferlab.reporting.verdict import seconds_alone, told_apart
+from transferlab.reporting.recommendation import seconds_alone
+from transferlab.reporting.verdict import told_apart
 from transferlab.reporting.wording import (
     METRIC_NAMES,
     NOTHING,
@@ -130,7 +131,9 @@ def differences(table: pd.DataFrame) -> Grid:
             Cell(difference(row["difference"], metric)),
             Cell(signed_interval(row["low_images"], row["high_images"], metric) or NOTHING),
             Cell(signed_interval(row["low"], row["high"], metric) or NOTHING),
-            Cell("told apart" if told_apart(row["low_images"], row["high_images"]) else "not told apart"),
+            Cell(
+                "told apart" if told_apart(row["low_images"], row["high_images"], row["trials"]) else "not told apart"
+            ),
             Cell(str(row["trials"])),
             Cell(count(row["test_images"])),
         ]
