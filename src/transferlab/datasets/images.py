@@ -12,6 +12,7 @@ from kedro_datasets._typing import JSONPreview
 
 from transferlab.core.data.store import ImageStore, StoreError
 from transferlab.datasets.atomic import WholeFile
+from transferlab.datasets.document import checked
 
 
 class ImageStoresDataset(WholeFile[Mapping[str, ImageStore], dict[str, ImageStore]]):
@@ -28,7 +29,8 @@ class ImageStoresDataset(WholeFile[Mapping[str, ImageStore], dict[str, ImageStor
             DatasetError: a store of the list is gone or damaged.
         """
         stores = {
-            key: ImageStore(path.parent / name) for key, name in json.loads(path.read_text(encoding="utf-8")).items()
+            key: ImageStore(path.parent / name)
+            for key, name in checked(dict[str, str], json.loads(path.read_text(encoding="utf-8"))).items()
         }
         try:
             for store in stores.values():
@@ -38,7 +40,7 @@ class ImageStoresDataset(WholeFile[Mapping[str, ImageStore], dict[str, ImageStor
         return stores
 
     def preview(self) -> JSONPreview:
-        """Number of images and megabytes of each store, for Kedro-Viz."""
+        """Show the number of images and megabytes of each store in Kedro-Viz."""
         return JSONPreview(
             json.dumps(
                 {
