@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torchvision
-
 from transferlab.core.data.archives.extract import extract
 from transferlab.core.data.download import fetch, fetch_from_mirror
 from transferlab.core.data.sources.base import Acquired
@@ -77,6 +75,8 @@ class TorchvisionSource:
                 return Acquired(archive, self.copies.subfolder, self.copies.note)
         name = f"{self.dataset}-png"
         if not (downloads / name).is_dir():
+            import torchvision  # it loads torch's compiler, which config that names this class need not wait for
+
             kind = getattr(torchvision.datasets, self.dataset)
             archive = fetch(kind.url, [ARCHIVE_SHA256[self.dataset]], kind.filename, downloads, mirror)
             with whole_folder(downloads, lambda: name) as folder:
@@ -86,6 +86,8 @@ class TorchvisionSource:
 
 def _export(dataset: str, archive: Path, folder: Path) -> None:
     """Write every image of torchvision's `archive` below `folder`, numbered in torchvision's order."""
+    import torchvision
+
     with tempfile.TemporaryDirectory() as unpacked:
         root = extract(archive, Path(unpacked))
         for split in ("train", "test"):
