@@ -1,4 +1,7 @@
-"""Runs the project without Kedro's command: `python -m transferlab` takes the options of `kedro run`."""
+"""Runs the project without Kedro's command: `python -m transferlab` and `transferlab` take the options of `kedro run`.
+
+This is how an installed package runs: `transferlab --conf-source=conf --env=my_photos`.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ PACKAGE = "transferlab"
 def main() -> None:
     """Run a pipeline of the project in the working directory, or of the one that `--conf-source` names."""
     configure_project(PACKAGE)
-    from transferlab.cli import run
+    from transferlab.cli import run  # it needs the configured project
 
-    run()
+    run(prog_name=PACKAGE)
 
 
 if __name__ == "__main__":

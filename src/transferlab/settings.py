@@ -5,6 +5,7 @@ import warnings
 
 from transferlab.config.context import ExperimentContext
 from transferlab.config.loader import ExperimentConfigLoader
+from transferlab.console.errors import tell_interrupts_briefly
 from transferlab.hooks.run import ProjectHooks
 
 # Kedro's telemetry, and Kedro-Viz's, send where nobody has declined. The file `.telemetry` of a clone does; a package
@@ -16,6 +17,8 @@ warnings.filterwarnings("ignore", message=r"register_new_resolver\(\) is depreca
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.' characters")
 # Kedro-Viz's own use of FastAPI.
 warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
+
+tell_interrupts_briefly()
 
 CONTEXT_CLASS = ExperimentContext
 CONFIG_LOADER_CLASS = ExperimentConfigLoader

@@ -55,8 +55,7 @@ def test_each_loader_of_a_process_names_its_own_experiment(tmp_path):
         ("dataset: {source: [\n", "line 2: "),
         (
             "dataset:\n\t- a\n",
-            "line 2: found character '\\t' that cannot start any token in conf/mine/parameters.yml: '<tab>- a'; "
-            "indent with spaces: YAML takes no tab",
+            "in conf/mine/parameters.yml: '<tab>- a'; indent with spaces: YAML takes no tab",
         ),
         ("- a\n- b\n", "must hold keys with values, not a list"),
         (VALID + "report: {title: again}\n", "line 11: found duplicate key report"),

@@ -262,6 +262,77 @@ def test_several_mistakes_are_told_at_once():
     assert "dataset.split.test: 2.0 - must be above 0 and below 1" in text
 
 
+def test_a_wrong_type_does_not_hide_what_else_is_wrong():
+    text = message(
+        changed(
+            (f"{TRAIN}.batch_size", "many"),
+            (f"{TRAIN}.epochs", -1),
+            ("training.test_curve", True),
+            (f"{HEAD}.augmentation.0.scale", "x"),
+            (f"{HEAD}.views", 0),
+            ("report.published.0.strategy", "stagd"),
+        )
+    )
+    told = [line.split(": ")[0].strip() for line in text.splitlines()[1:]]
+    assert sorted(told) == [
+        "report.published.0.strategy",
+        f"{TRAIN}.batch_size",
+        f"{TRAIN}.epochs",
+        f"{HEAD}.augmentation.0.scale",
+        f"{HEAD}.views",
+        "training.test_curve",
+    ]
+
+
+NAN, INFINITE = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "cure"),
+    [
+        ("report.published.0.value", NAN, "must be a finite number"),
+        ("report.published.0.value", 94.5, "must be a share between 0 and 1"),
+        ("report.reference_lines.0.value", -INFINITE, "must be a finite number"),
+        (f"{TRAIN}.optimizer.weight_decay", INFINITE, "must be a finite number"),
+        (f"{TRAIN}.optimizer.lr", 1e40, "must be within 1e+30"),
+        (f"{TRAIN}.epochs", INFINITE, "must be a finite number"),
+        (f"{TRAIN}.epochs", 10**9, "must be at most 100,000"),
+        (f"{TRAIN}.batch_size", 10**30, "must be at most 1,000,000"),
+        (f"{TRAIN}.batch_size", 1e30, "must be at most 1,000,000"),
+        ("training.compute.threads", 1_000_000, "must be at most 1,024"),
+        ("training.trials", 10**9, "must be at most 1,000"),
+        ("dataset.workers", 10**6, "must be at most 1,024"),
+        ("training.seed", 10**40, "must be within 1e+30"),
+    ],
+)
+def test_numbers_are_finite_and_of_a_sane_size(key, value, cure):
+    text = message(changed((key, value)))
+    (line,) = text.splitlines()[1:]
+    assert line.startswith(f"  {key}: ")
+    assert cure in line
+
+
+@pytest.mark.parametrize("scale", [NAN, -50, 0, 1e40])
+def test_scales_are_positive(scale):
+    text = message(changed(("strategies.staged.stages.top.trainable", [["fc\\..*", scale], [".*", None]])))
+    (line,) = text.splitlines()[1:]
+    assert line.startswith("  strategies.staged.stages.top.trainable.0.1: ")
+
+
+def test_a_mean_that_is_no_number_is_told():
+    text = message(changed(("strategies.staged.input.mean", [0.5, NAN, 0.5])))
+    assert "  strategies.staged.input.mean.1: NaN - must be a finite number" in text
+
+
+def test_names_are_short_enough_for_folders_and_none_is_a_figure():
+    parameters = changed()
+    parameters["strategies"]["s" * 300] = parameters["strategies"].pop("scratch")
+    parameters["strategies"]["figure_x"] = parameters["strategies"]["s" * 300]
+    text = message(parameters)
+    assert "must have at most 60 letters" in text
+    assert "must not begin with figure_" in text
+
+
 def test_long_values_are_shortened():
     text = message(changed(("training.trials", "x" * 500)))
     assert len(text) < 300

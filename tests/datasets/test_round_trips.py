@@ -1,5 +1,6 @@
 """Every dataset gives back what was saved, and Kedro-Viz a preview of it."""
 
+import csv
 import dataclasses
 import json
 import pickle
@@ -11,10 +12,13 @@ import pytest
 import torch
 import yaml
 from dataset_kinds import KINDS, NEW, TABLE, checkpoint, figure, version
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from kedro.io import DatasetError
 from PIL import Image
 
 from transferlab.core.data.store import ImageStore, Resize, StoreWriter
+from transferlab.core.errors import MendableError
 from transferlab.core.models.checkpoint import CheckpointError
 from transferlab.datasets.checkpoints import CheckpointDataset, TrialsDataset
 from transferlab.datasets.document import FigureDataset, JSONDataset, PageDataset
@@ -38,6 +42,46 @@ def test_classes_that_look_like_numbers_stay_text(tmp_path, classes):
     pd.testing.assert_frame_equal(dataset.load(), table)
 
 
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1) | st.sampled_from(
+    ["Icon\r", "a\rx", "a\r\n", "inf", "-inf", "nan", "NaN", "True", "None", "1e5", "-0.0", "=1+1", "+1", "@a", "-2",
+     "'=", "''", "#N/A", ",", '"', "\ufeff"]
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(NAMES, min_size=1, max_size=4), NAMES, st.booleans())
+def test_any_name_comes_back_from_csv_beside_numbers(tmp_path, names, column, missing_first):
+    table = pd.DataFrame({"any": names, column + " of a table": names, "count": range(len(names)), "value": np.nan})
+    table["any"] = table["any"].astype("str")
+    table.iloc[:, 1] = table.iloc[:, 1].astype("str")
+    if missing_first:
+        table = pd.concat([pd.DataFrame({"any": [None], "count": [7], "value": [0.5]}), table], ignore_index=True)
+        table = table[["any", column + " of a table", "count", "value"]]
+    dataset = TableDataset(filepath=str(tmp_path / "table.csv"))
+    dataset.save(table)
+    found = dataset.load()
+    assert list(found.columns) == list(table.columns)
+    for name in table:
+        assert [None if cell is None or cell != cell else cell for cell in found[name]] == [
+            None if cell is None or cell != cell else cell for cell in table[name]
+        ]
+
+
+@pytest.mark.parametrize("formula", ["=cmd|' /C calc'!A0", "+1", "-1+1", "@SUM(A1)", "\t=1"])
+def test_no_cell_is_a_formula_in_a_spreadsheet(tmp_path, formula):
+    TableDataset(filepath=str(tmp_path / "table.csv")).save(pd.DataFrame({"class": [formula], "count": [-1]}))
+    with (tmp_path / "table.csv").open(newline="") as file:
+        cells = next(row for number, row in enumerate(csv.reader(file)) if number == 1)
+    assert cells == [f"'{formula}", "-1"]
+
+
+def test_a_table_that_somebody_else_wrote_is_read_as_it_is(tmp_path):
+    (tmp_path / "table.csv").write_text("strategy,value,name\nscratch,0.5,\nstaged,1,x\n")
+    found = TableDataset(filepath=str(tmp_path / "table.csv")).load()
+    assert found["value"].tolist() == [0.5, 1.0]
+    assert found["strategy"].tolist() == ["scratch", "staged"]
+
+
 def test_an_empty_table_keeps_its_columns(tmp_path):
     dataset = TableDataset(filepath=str(tmp_path / "steps.parquet"))
     dataset.save(TABLE.iloc[:0])
@@ -51,6 +95,37 @@ def test_a_document_comes_back_and_nan_is_refused(tmp_path):
     with pytest.raises(DatasetError, match="JSON compliant"):
         dataset.save({"mean": float("nan")})
     assert dataset.load()["licence"] is None, "the refused document has not touched the old one"
+
+
+@pytest.mark.parametrize(
+    ("content", "document", "told"),
+    [
+        ("acquired", {}, "path: "),
+        ("acquired", [], "dictionary"),
+        ("acquired", {"path": 1, "subfolder": ".", "note": ""}, "path: "),
+        ("extracted", {"folder": "x"}, "path: "),
+        (
+            "statistics",
+            {"classes": ["a"], "images": {"train": {"a": "many"}}, "mean": [0], "std": [1]},
+            "images.train.a: ",
+        ),
+        ("facts", {"title": "Photos"}, "experiment: "),
+    ],
+)
+def test_a_document_that_somebody_changed_is_named_with_what_is_wrong(tmp_path, content, document, told):
+    file = tmp_path / "document.json"
+    file.write_text(json.dumps(document))
+    with pytest.raises(DatasetError, match=rf"^{file} is damaged \(.*{told}.*run the node that makes it$") as caught:
+        JSONDataset(filepath=str(file), content=content).load()
+    assert isinstance(caught.value, MendableError)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"full": 1}', '"x"'])
+def test_a_list_of_stores_that_somebody_changed_is_named(tmp_path, text):
+    (tmp_path / "stores.json").write_text(text)
+    with pytest.raises(DatasetError, match=r"stores\.json is damaged"):
+        ImageStoresDataset(filepath=str(tmp_path / "stores.json")).load()
 
 
 def test_a_page_and_a_figure_come_back_as_text_and_png(tmp_path):

@@ -1,6 +1,8 @@
 """What a user is told when a run fails, is stopped, or ends."""
 
 import contextlib
+import importlib
+import io
 import logging
 import os
 import signal
@@ -9,6 +11,7 @@ import pytest
 from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import node, pipeline
 
+from transferlab.console.commands import command
 from transferlab.console.errors import Interrupted, Terminated, UserError
 from transferlab.core.data.split import SplitError
 from transferlab.core.launch.channel import RankError
@@ -150,9 +153,50 @@ def test_a_traceback_is_shown_where_it_is_asked_for(capsys, monkeypatch):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_run_that_is_to_stop_begins_no_other_node(hooks):
-    hooks.before_dataset_loaded()
+    hooks.before_dataset_loaded("index")
     with pytest.raises(interrupt.Terminated), interrupt.stoppable():  # noqa: PT012
         with contextlib.suppress(KeyboardInterrupt):  # as the worker's pool does
             os.kill(os.getpid(), signal.SIGTERM)
-        hooks.before_dataset_loaded()
+        hooks.before_dataset_loaded("index")
         pytest.fail("went on")
+
+
+def test_a_dataset_that_cannot_be_loaded_names_the_command_that_makes_it(hooks):
+    hooks.before_dataset_loaded("index")
+    with pytest.raises(UserError, match=r"no version\nTo make it: (uv run )?kedro run --env=tiny --nodes=split"):
+        hooks.on_pipeline_error(DatasetError("no version"))
+    hooks.after_dataset_loaded()
+    with pytest.raises(UserError, match=r"^no space$"):
+        hooks.on_pipeline_error(DatasetError("no space"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "words", "expected"),
+    [
+        ({}, ("run", "--env=a b"), "kedro run '--env=a b'"),
+        ({"UV": "/bin/uv"}, ("run", "--nodes=a.train"), "uv run kedro run --nodes=a.train"),
+        ({"UV_RUN_RECURSION_DEPTH": "1"}, ("transferlab", "prune"), "uv run kedro transferlab prune"),
+    ],
+)
+def test_a_printed_command_can_be_pasted(monkeypatch, environment, words, expected):
+    for name in ("UV", "UV_RUN_RECURSION_DEPTH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert command(*words) == expected
+
+
+def test_a_printed_command_of_the_package_runs_the_package(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("UV", raising=False)
+    monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
+    assert command("run", "--env=mine").endswith("-m transferlab --env=mine")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii"])
+def test_what_an_encoding_lacks_is_written_plainly(encoding):
+    importlib.import_module("transferlab.console.terminal")
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="transferlab.plain")
+    file.write("\N{MINUS SIGN}1.2, 0.5 \N{MULTIPLICATION SIGN} \u30cd ")
+    file.flush()
+    assert file.buffer.getvalue().decode(encoding).replace("\xd7", "x") == "-1.2, 0.5 x \\u30cd "

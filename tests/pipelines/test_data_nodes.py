@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from transferlab.config.parse import read
+from transferlab.config.schema import Dataset
 from transferlab.core.data.listing.table import Listed, as_listing
 from transferlab.core.data.split import SplitError
 from transferlab.core.data.store import Resize
@@ -37,7 +39,7 @@ def built(tmp_path_factory):
 
 
 def dataset(**settings):
-    return {"source": {"name": "folder", "path": "photographs"}, **settings}
+    return read(Dataset, {"source": {"name": "folder", "path": "photographs"}, **settings})
 
 
 def run(built, **settings):

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from tiny import machine, split_of
 
-from transferlab.config import parse
+from transferlab.config.parse import read
+from transferlab.config.schema import Training
 from transferlab.core.evaluation.predictions import predict_split
 from transferlab.core.loading.feature_cache import FeatureCacheConfig
 from transferlab.core.models.checkpoint import Checkpoint
@@ -118,20 +119,20 @@ def test_a_diverged_trial_leaves_the_others_no_state_and_its_last_good_weights(t
     }
     statistics = {"classes": ["red", "blue"], "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
     training = {"trials": 2, "compute": {"device": "cpu", "threads": 1}}
-    initial, _ = nodes.build_model(plan, training, statistics)
+    initial, _ = nodes.build_model(read(Strategy, plan), read(Training, training), statistics)
     unfinished = UnfinishedTrials(filepath=str(tmp_path / "tiny" / "unfinished"))
     kept = tmp_path / "tiny" / "diverged" / "trial_0.safetensors"
 
     def train(rate, trials):
         plan["stages"]["tune"]["optimizer"]["lr"] = rate
-        common = {**training, "trials": trials}
-        return nodes.train("tiny", plan, common, initial, None, {}, tmp_path / "f", unfinished.load())
+        common = read(Training, {**training, "trials": trials})
+        return nodes.train("tiny", read(Strategy, plan), common, initial, None, {}, tmp_path / "f", unfinished.load())
 
     with pytest.raises(DivergedError, match=rf"lower optimizer\.lr.*What it had after epoch 1 is kept in {kept}"):
         train(1e25, 1)
     assert unfinished.progress() is None
     unfinished.confirm()
-    settings, held_out = parse.read(Strategy, plan), splits["validation"]
+    settings, held_out = read(Strategy, plan), splits["validation"]
     p_NK = predict_split(Checkpoint.read(kept), settings, held_out, machine(), tmp_path, FeatureCacheConfig())
     assert np.isfinite(p_NK).all()
     checkpoints, _, _, cost = train(1e-3, 2)

@@ -1,8 +1,12 @@
 """Versions on a real disk, in a real catalog; what the commands print is in tests/endtoend."""
 
+import os
 import re
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
+from subprocess import PIPE
 
 import pandas as pd
 import pytest
@@ -267,3 +271,35 @@ def test_whatever_ran_and_whatever_the_rules_nothing_that_is_needed_goes(tmp_pat
     assert not gone & set().union(*versions.references.values()), "what metrics refer to"
     assert not gone & set(list(before)[: rules.newest or 0])
     assert experiment.prune(**vars(rules)) == [], "the same rules again remove nothing"
+
+
+PRUNES = """
+import sys
+sys.path[:0] = sys.argv[2:]
+from pathlib import Path
+from test_prune import Experiment
+from transferlab.versions.prune import Rules, remove_versions, staying
+versions = Experiment(Path(sys.argv[1])).versions()
+print("ready", flush=True)
+sys.stdin.readline()
+with versions.alone():
+    stay = staying(versions, Rules(newest=1))
+    remove_versions(versions, [version for version in versions.folders if version not in stay])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_several_prunes_at_once_wait_for_one_another(tmp_path):
+    experiment = Experiment(tmp_path)
+    for number in range(1, 25):
+        experiment.train("a", day(number))
+    here = Path(__file__)
+    command = [sys.executable, "-c", PRUNES, str(tmp_path), str(here.parent), str(here.parents[1] / "support")]
+    prunes = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) for _ in range(3)]
+    for prune in prunes:
+        assert prune.stdout.readline() == "ready\n"
+    for prune in prunes:
+        prune.stdin.write("go\n")
+        prune.stdin.flush()
+    assert [prune.communicate()[1] for prune in prunes] == [""] * 3
+    assert list(experiment.versions().folders) == [day(24)]

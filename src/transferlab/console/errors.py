@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import sys
 import traceback
 import unicodedata
+from types import TracebackType
 from typing import IO, Any
 
 import click
@@ -27,6 +29,19 @@ class UserError(KedroCliError):
 def _tame(text: str) -> str:
     """Escape what would command the terminal: a message may quote the name of a file that somebody else has named."""
     return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else ascii(c)[1:-1] for c in text)
+
+
+def tell_interrupts_briefly() -> None:
+    """Have a Ctrl-C that comes while modules are imported end the process with one line and no traceback."""
+    before = sys.excepthook
+
+    def told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            click.echo("Error: stopped before anything had begun.", err=True)
+        else:
+            before(kind, error, trace)
+
+    sys.excepthook = told
 
 
 class Interrupted(UserError):

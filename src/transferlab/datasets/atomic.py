@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, TypeVar
 from kedro.io import AbstractVersionedDataset, DatasetError, Version
 from kedro.io.core import VersionNotFoundError
 
+from transferlab.core.errors import MendableError
 from transferlab.core.files.atomic import whole_file
 from transferlab.core.files.folders import sweep
 
@@ -19,6 +20,10 @@ I = TypeVar("I")  # noqa: E741 - Kedro's own names: the type saved and the type 
 O = TypeVar("O")  # noqa: E741
 _CURE = "run the node that makes it"
 _CURE_MISSING = f"{_CURE}, e.g. with --only-missing-outputs"
+
+
+class DamagedError(DatasetError, MendableError):
+    """A file that does not hold what was saved."""
 
 
 class WholeDataset(AbstractVersionedDataset[I, O]):
@@ -125,7 +130,8 @@ class WholeFile(WholeDataset[I, O]):
         """Read the version to load.
 
         Raises:
-            DatasetError: it is not there, or cannot be read as what it is.
+            DatasetError: it is not there.
+            DamagedError: it cannot be read as what it is.
         """
         path = self.load_path
         try:
@@ -133,7 +139,7 @@ class WholeFile(WholeDataset[I, O]):
         except (ValueError, KeyError, OSError) as error:
             if isinstance(error, OSError) and error.errno:
                 raise  # the system's, not the content's
-            raise DatasetError(f"{path} is damaged ({error}): restore a copy of it, or {_CURE}") from error
+            raise DamagedError(f"{path} is damaged ({error}): restore a copy of it, or {_CURE}") from error
 
 
 def _glob(pattern: str) -> list[str]:

@@ -5,31 +5,106 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from kedro.io import Version
 from kedro_datasets._typing import ImagePreview, JSONPreview
-from matplotlib.figure import Figure
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from transferlab.datasets.atomic import WholeFile
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Acquired(BaseModel):
+    """Where the source's archive or folder is, the folder in it that holds the images, and a note for the report."""
+
+    path: str
+    subfolder: str
+    note: str
+
+
+class Extracted(BaseModel):
+    """Where the folder with the images is."""
+
+    path: str
+
+
+class Statistics(BaseModel):
+    """The classes in the order of their labels, images per split and class, and the training pixels per channel."""
+
+    classes: list[str]
+    images: dict[str, dict[str, int]]
+    mean: list[float]
+    std: list[float]
+
+
+class Facts(BaseModel):
+    """What the report says beyond the tables, as far as every version of it has the key."""
+
+    experiment: str
+    title: str
+    description: str
+    classes: list[str]
+    images: dict[str, dict[str, int]]
+    published: list[dict[str, Any]]
+    reference_lines: list[dict[str, Any]]
+    run_id: str
+    versions: dict[str, str]
+    trials: int
+
+
+CONTENTS: dict[str, Any] = {"acquired": Acquired, "extracted": Extracted, "statistics": Statistics, "facts": Facts}
+
+
+def checked(kind: Any, document: Any) -> Any:
+    """Return a document as it is, which may have more keys than its kind.
+
+    Raises:
+        ValueError: a key is missing, or a value has another type; says which.
+    """
+    try:
+        TypeAdapter(kind).validate_python(document, strict=True)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        raise ValueError(f"{'.'.join(map(str, wrong['loc'])) or 'the document'}: {wrong['msg']}") from None
+    return document
 
 
 class JSONDataset(WholeFile[Any, Any]):
     """A JSON document, indented and in UTF-8."""
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        content: str | None = None,
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Name the file and, of `CONTENTS`, what it must hold; by default anything."""
+        super().__init__(filepath=filepath, version=version, metadata=metadata)
+        self._kind = CONTENTS[content] if content else Any
 
     def write(self, data: Any, file: BinaryIO) -> None:
         """Write it; numbers that JSON has not (NaN) are refused."""
         file.write(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False).encode())
 
     def read(self, path: Path) -> Any:
-        """Read it."""
-        return json.loads(path.read_text(encoding="utf-8"))
+        """Read it.
+
+        Raises:
+            ValueError: it is no JSON, or holds something else.
+        """
+        return checked(self._kind, json.loads(path.read_text(encoding="utf-8")))
 
     def preview(self) -> JSONPreview:
         """Show the document in Kedro-Viz."""
         return JSONPreview(json.dumps(self.load()))
 
 
-class FigureDataset(WholeFile[Figure, bytes]):
+class FigureDataset(WholeFile["Figure", bytes]):
     """A matplotlib figure, saved as PNG; loads as the PNG's bytes."""
 
     def write(self, data: Figure, file: BinaryIO) -> None:

@@ -12,6 +12,7 @@ from kedro_datasets._typing import JSONPreview
 
 from transferlab.core.data.store import ImageStore, StoreError
 from transferlab.datasets.atomic import WholeFile
+from transferlab.datasets.document import checked
 
 
 class ImageStoresDataset(WholeFile[Mapping[str, ImageStore], dict[str, ImageStore]]):
@@ -28,10 +29,10 @@ class ImageStoresDataset(WholeFile[Mapping[str, ImageStore], dict[str, ImageStor
             DatasetError: a store of the list is gone, damaged, or another than the list says.
             ValueError: the file is no list of stores.
         """
-        names = json.loads(path.read_text(encoding="utf-8"))
-        if not (isinstance(names, dict) and all(isinstance(name, str) for name in names.values())):
-            raise ValueError("it is no list of image stores")
-        stores = {key: ImageStore(path.parent / name) for key, name in names.items()}
+        stores = {
+            key: ImageStore(path.parent / name)
+            for key, name in checked(dict[str, str], json.loads(path.read_text(encoding="utf-8"))).items()
+        }
         try:
             for key, store in stores.items():
                 store.verify()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,26 +14,75 @@ from kedro_datasets._typing import TablePreview
 
 from transferlab.datasets.atomic import WholeFile
 
-# Columns with names that users chose: a class called 007, 1 or True stays what it is.
-TEXT = dict.fromkeys(("class", "truth", "prediction", "path", "path_a", "path_b"), "str")
+# A spreadsheet runs a cell that begins so as a formula (OWASP, "CSV Injection"). A quote before it makes it text, and
+# one before a quote keeps the two apart.
+_FORMULA = tuple("=+-@\t\r'")
+# A field of a row, quoted or not, and what ends it.
+_FIELD = re.compile(r'(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<bare>[^,\n]*))(?P<end>,|\n|$)')
 
 
 class TableDataset(WholeFile[pd.DataFrame, pd.DataFrame]):
-    """A DataFrame without its index; Parquet keeps the types, and notices a flipped bit in the values."""
+    """A DataFrame without its index; Parquet keeps the types, and notices a flipped bit in the values.
+
+    In CSV text is quoted and numbers are not, which tells a class called 007, inf or True from a number. Only an empty
+    field is missing: a class may be called `NA` or `null`.
+    """
 
     def write(self, data: pd.DataFrame, file: BinaryIO) -> None:
         """Write CSV (UTF-8) or Parquet."""
         if self._filepath.suffix == ".parquet":
             data.to_parquet(file, engine="pyarrow", index=False, write_page_checksum=True)
         else:
-            data.to_csv(file, index=False)
+            _map_text(data, _guard).to_csv(file, index=False, quoting=csv.QUOTE_NONNUMERIC)
 
     def read(self, path: Path) -> pd.DataFrame:
-        """Read it back; in CSV, only an empty field is missing: a class may be called `NA` or `null`."""
+        """Read it back.
+
+        Raises:
+            ValueError: it is no table.
+        """
         if path.suffix == ".parquet":
             return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True)
-        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=TEXT)
+        kinds = dict.fromkeys(_text_columns(path), "str")
+        return _map_text(pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=kinds), _unguard)
 
     def preview(self, nrows: int = 40) -> TablePreview:
         """Show the first rows in Kedro-Viz."""
         return TablePreview(json.loads(self.load().head(nrows).to_json(orient="split")))
+
+
+def _text_columns(path: Path) -> list[str]:
+    """Name the columns whose first field that is not missing is quoted."""
+    text = path.read_bytes().decode(errors="replace")
+    names: list[str] = []
+    kinds: dict[str, bool] = {}
+    place, column, is_header = 0, 0, True
+    while place < len(text):
+        field = _FIELD.match(text, place)
+        if field is None or (not is_header and (column >= len(names) or len(kinds) == len(names))):
+            break
+        quoted, bare = field["quoted"], field["bare"]
+        if is_header:
+            names.append(quoted.replace('""', '"') if quoted is not None else bare)
+        elif quoted or bare:
+            kinds.setdefault(names[column], bool(quoted))
+        place, column = field.end(), column + 1
+        if field["end"] != ",":
+            column, is_header = 0, False
+    return [name for name, is_text in kinds.items() if is_text]
+
+
+def _map_text(data: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """Change every cell that is text."""
+    texts = [name for name in data.columns if not pd.api.types.is_numeric_dtype(data[name])]
+    return data.assign(
+        **{name: data[name].map(lambda cell: change(cell) if isinstance(cell, str) else cell) for name in texts}
+    )
+
+
+def _guard(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def _unguard(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") else cell

@@ -37,7 +37,7 @@ class _UnderWay:
         env: the experiment's name.
         saved: names of the datasets that it has saved.
         mark: that it is under way, on disk.
-        loading: the dataset that was asked for last.
+        loading: the dataset that is being loaded.
     """
 
     pipeline: Pipeline = field(default_factory=lambda: Pipeline([]))
@@ -102,6 +102,11 @@ class ProjectHooks:
         interrupt.check()
 
     @hook_impl
+    def after_dataset_loaded(self) -> None:
+        """Forget the dataset that was asked for: it is not to blame for what comes."""
+        self._run.loading = ""
+
+    @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
         """Remember how far the run has come."""
         self._run.saved.add(dataset_name)
@@ -156,10 +161,9 @@ class ProjectHooks:
         """Name the command that makes the dataset again which the run could not load."""
         from kedro.framework.project import pipelines
 
-        makers = [node.name for node in pipelines["__default__"].nodes if self._run.loading in node.outputs]
-        return (
-            f"\nTo make it again: {command('run', f'--env={self._run.env}', f'--nodes={makers[0]}')}" if makers else ""
-        )
+        whole = pipelines.get("__default__", self._run.pipeline)
+        makers = [node.name for node in whole.nodes if self._run.loading in node.outputs]
+        return f"\nTo make it: {command('run', f'--env={self._run.env}', f'--nodes={makers[0]}')}" if makers else ""
 
     def how_to_go_on(self) -> str:
         """Say what to add to the command so that it does what the run has not done, and where training goes on."""

@@ -54,6 +54,7 @@ def number(value: float, metric: str) -> str:
     """Write a value of a metric: accuracies as a percentage with one decimal, others with three decimals."""
     if not math.isfinite(value):
         return NOTHING
+    value = max(0.0, value)  # no metric is negative but for rounding, and nobody wants a -0.0
     return f"{100 * value:.1f}%" if is_percentage(metric) else f"{value:.3f}"
 
 
@@ -69,7 +70,7 @@ def interval(low: float, high: float, metric: str) -> str:
     """
     if not (math.isfinite(low) and math.isfinite(high)):
         return ""
-    low, high = max(low, 0.0), high if metric == "log_loss" else min(high, 1.0)
+    low, high = max(0.0, low), high if metric == "log_loss" else min(high, 1.0)
     scale, digits = (100, 1) if is_percentage(metric) else (1, 3)
     return f"[{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
 
@@ -94,6 +95,7 @@ def signed_interval(low: float, high: float, metric: str) -> str:
 
 
 def _signed(value: float, metric: str) -> str:
+    value += 0.0  # an exact -0.0 has no side
     text = f"{100 * value:+.1f}" if is_percentage(metric) else f"{value:+.3f}"
     return text.replace("-", MINUS)
 

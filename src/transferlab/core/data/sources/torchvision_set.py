@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torchvision
-
 from transferlab.core.data.archives.extract import extract
 from transferlab.core.data.download import Downloads
 from transferlab.core.data.sources.base import Acquired
@@ -76,6 +74,8 @@ class TorchvisionSource:
                 return Acquired(archive, self.copies.subfolder, self.copies.note)
         name = f"{self.dataset}-png"
         if not (downloads.folder / name).is_dir():
+            import torchvision  # it loads torch's compiler, which config that names this class need not wait for
+
             kind = getattr(torchvision.datasets, self.dataset)
             archive = downloads.fetch(kind.url, [ARCHIVE_SHA256[self.dataset]], kind.filename)
             with whole_folder(downloads.folder, lambda: name) as folder:
@@ -85,6 +85,8 @@ class TorchvisionSource:
 
 def _export(dataset: str, archive: Path, folder: Path) -> None:
     """Write every image of torchvision's `archive` below `folder`, numbered in torchvision's order."""
+    import torchvision
+
     with tempfile.TemporaryDirectory() as unpacked:
         root = extract(archive, Path(unpacked))
         for split in ("train", "test"):
