@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from transferlab.core.data.decoding.formats import FOREIGN_SUFFIXES
+
 # What PIL decodes in a default build, and people keep photographs in.
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga"}
+    | FOREIGN_SUFFIXES  # photographs, which decoding reads with an extra or quarantines
 )
 LITTER = {"__MACOSX": "a folder that macOS adds to archives", "Thumbs.db": "a thumbnail cache of Windows"}
 
