@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import errno
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -175,6 +177,20 @@ def test_unfinished_trials_are_held_by_one_run_until_they_are_confirmed(tmp_path
     first.confirm()
     assert not list(second.load().glob("*.pt"))
     second.confirm()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_training_goes_on_where_there_are_no_locks_and_says_so(tmp_path, monkeypatch, caplog):
+    import fcntl
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    states = UnfinishedTrials(filepath=str(tmp_path / "unfinished"))
+    assert states.load() == tmp_path / "unfinished"
+    assert "has no locks" in caplog.text
+    states.confirm()
 
 
 def stores(folder: Path) -> dict[str, ImageStore]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from filelock import FileLock, Timeout
 from kedro.io import AbstractDataset, DatasetError
 
+from transferlab.core.files.atomic import lock
 from transferlab.core.files.folders import sweep
+
+logger = logging.getLogger(__name__)
 
 
 class FolderDataset(AbstractDataset[None, Path]):
@@ -58,7 +62,7 @@ class UnfinishedTrials(FolderDataset):
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         super().__init__(filepath=filepath, metadata=metadata)
-        self._held: FileLock | None = None  # made when it is taken: ParallelRunner pickles the dataset before
+        self._held: ExitStack | None = None  # made when it is taken: ParallelRunner pickles the dataset before
 
     def load(self) -> Path:
         """Return the folder, locked.
@@ -67,12 +71,15 @@ class UnfinishedTrials(FolderDataset):
             DatasetError: another run is training this strategy.
         """
         folder = super().load()
-        lock = FileLock(folder / ".lock", blocking=False)
+        held = ExitStack()
+        (folder / ".lock").touch()
         try:
-            lock.acquire()
-        except Timeout as error:
+            is_locked = held.enter_context(lock(folder / ".lock"))
+        except BlockingIOError as error:
             raise DatasetError(f"{folder}: another run is training this strategy; wait for it, or stop it") from error
-        self._held = lock
+        if not is_locked:
+            logger.warning("%s: its file system has no locks; see to it that no other run trains this strategy", folder)
+        self._held = held
         return folder
 
     def progress(self) -> Finished | None:
@@ -87,7 +94,7 @@ class UnfinishedTrials(FolderDataset):
         for state in self._states().values():
             state.unlink()
         if self._held:
-            self._held.release()
+            self._held.close()
 
     def _states(self) -> dict[int, Path]:
         """Return the states by trial; what else lies there, such as a copy of one, is nobody's."""

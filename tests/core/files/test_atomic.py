@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from transferlab.core.files.atomic import PREFIX, whole_file
+from transferlab.core.files.atomic import PREFIX, lock, whole_file
 
 
 def test_a_file_appears_whole_when_the_block_ends(tmp_path):
@@ -108,3 +109,19 @@ def test_the_bytes_are_on_the_disk_before_the_name(tmp_path, monkeypatch):
     with whole_file(tmp_path / "a.bin") as file:
         file.write(b"one")
     assert seen == (["sync", "rename", "sync"] if os.name == "posix" else ["sync", "rename"])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_without_locks_is_worked_on_without(tmp_path, monkeypatch, code):
+    import fcntl
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with lock(tmp_path) as is_locked:
+        assert is_locked is False
+    with whole_file(tmp_path / "a.bin") as file:
+        file.write(b"one")
+    assert (tmp_path / "a.bin").read_bytes() == b"one"

@@ -38,12 +38,12 @@ def whole_folder(parent: Path, name: Callable[[], str]) -> Iterator[Path]:
 
 def remove(folder: Path) -> None:
     """Remove a folder: a kill at any moment leaves all of it under its name, or nothing."""
-    with suppress(FileNotFoundError), lock(folder):  # another process may be removing it too
+    with suppress(FileNotFoundError), lock(folder, wait=True):  # another process may be removing it too
         shutil.rmtree(folder.replace(folder.with_name(f"{PREFIX}{uuid.uuid4().hex}")))
 
 
 def sweep(parent: Path) -> bool:
-    """Remove unfinished folders and files in `parent` that no running process is writing; whether there were any.
+    """Remove unfinished folders and files in `parent` that no running process is writing; tell whether there were any.
 
     A warning says so, since what a killed process was writing is not there.
     """

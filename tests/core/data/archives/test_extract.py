@@ -56,6 +56,15 @@ def test_every_kind_of_archive_is_unpacked_once(tmp_path, name):
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == [folder.name]
 
 
+@pytest.mark.parametrize("depth", [101, 1500])
+def test_absurdly_deep_folders_are_refused(tmp_path, depth):
+    path = make_zip(tmp_path / "x.zip", {"a/" * depth + "1.jpg": b"one"})
+    with pytest.raises(ExtractError, match=rf"x.zip has a member {depth + 1} folders deep.*unpack it yourself"):
+        extract(path, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    assert extract(make_zip(tmp_path / "y.zip", {"a/" * 99 + "1.jpg": b"one"}), tmp_path / "out").is_dir()
+
+
 def test_another_content_gets_another_folder(tmp_path):
     first = extract(make_zip(tmp_path / "x.zip"), tmp_path / "out")
     second = extract(make_zip(tmp_path / "x.zip", {"photos/a/1.jpg": b"other"}), tmp_path / "out")

@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from transferlab.core.data.decoding import formats
 from transferlab.core.data.decoding.decode import Rules, UnusableImageError, decode_rgb, span_of
 from transferlab.core.data.decoding.levels import Levels, Percentiles, settled
 
@@ -172,3 +173,29 @@ def test_a_tiff_that_pillow_does_not_read_is_told_of_by_what_is_in_it(values, to
     content = tiff(values, photometric="rgb" if values.shape[2:] == (3,) else "minisblack", planarconfig="contig")
     with pytest.raises(UnusableImageError, match=f"TIFF with {told} a pixel"):
         decode_rgb(content, "a.tif")
+
+
+def test_a_heif_photograph_is_read_by_the_extra_and_told_of_without_it(monkeypatch):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    file = BytesIO()
+    values = np.stack([(DEEP_HW >> 8).astype(np.uint8)] * 3, axis=-1)
+    pillow_heif.from_pillow(Image.fromarray(values)).save(file, quality=-1)
+    for name in ("IMG_0001.HEIC", "sent as.jpg"):
+        assert np.abs(np.asarray(decode_rgb(file.getvalue(), name)).astype(int) - values).max() <= 2
+    monkeypatch.setattr(formats, "find_spec", lambda _: None)
+    with pytest.raises(UnusableImageError, match=r"pip install 'transferlab\[heif\]'"):
+        decode_rgb(file.getvalue(), "IMG_0001.HEIC")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.jxl", b"\xff\x0a" + bytes(20), "JPEG XL"),
+        ("a.nef", tiff(DEEP_HW), "raw photograph"),
+        ("a.DNG", tiff((DEEP_HW3 >> 8).astype(np.uint8), photometric="rgb"), "raw photograph"),
+        ("a.heic", b"", "empty"),
+    ],
+)
+def test_photographs_that_others_read_are_told_of(name, content, told):
+    with pytest.raises(UnusableImageError, match=told):
+        decode_rgb(content, name)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
 from transferlab.core.data.archives.readers import BY_HAND, SUFFIXES, ExtractError, Member, chunks, members
 from transferlab.core.files.folders import whole_folder
 from transferlab.core.files.hashing import sha256_of
+from transferlab.core.files.paths import stays_inside
 
 __all__ = ["SUFFIXES", "ExtractError", "Limits", "extract"]
+
+MOST_FOLDERS = 100  # above a member; Python walks into folders by recursion, which ends at about 1,000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +85,7 @@ def _unpack(archive: Path, folder: Path, limits: Limits) -> None:
 
 
 def _write(member: Member, target: Path, most: int, archive: Path) -> int:
-    """Write one member; the number of bytes written."""
+    """Write one member; return the number of bytes written."""
     written = 0
     try:
         if member.open is None:
@@ -110,8 +113,12 @@ _BY_ITS_NAME = {
 
 
 def _safe(name: str, archive: Path) -> PurePosixPath:
-    """Return the member's path, if it stays inside. Windows' separators count too: some of its tools write them."""
-    relative = PurePosixPath(name.replace("\\", "/"))
-    if relative.is_absolute() or PureWindowsPath(name).drive or ".." in relative.parts or "\0" in name:
+    """Return the member's path, if it stays inside and is not absurdly deep."""
+    if not stays_inside(name):
         raise ExtractError(f"{archive.name} has a member that leads outside: {name!r}; do not use this archive")
+    relative = PurePosixPath(name.replace("\\", "/"))
+    if len(relative.parts) > MOST_FOLDERS:
+        raise ExtractError(
+            f"{archive.name} has a member {len(relative.parts)} folders deep: {name[:40]!r}...; {BY_HAND}"
+        )
     return relative

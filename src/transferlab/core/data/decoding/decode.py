@@ -17,14 +17,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError, __version__
 
 from transferlab.core.data.decoding import deep
 from transferlab.core.data.decoding.errors import UnusableImageError
-from transferlab.core.data.decoding.formats import formats_to_try, why_unknown
+from transferlab.core.data.decoding.formats import formats_to_try, heif_reader, why_unknown
 from transferlab.core.data.decoding.levels import Levels, span
 from transferlab.core.data.decoding.png import SIGNATURE, bit_depth, sound_png
 
 __all__ = ["DECODER", "MAX_PIXELS", "Rules", "UnusableImageError", "decode", "decode_rgb", "span_of"]
 
 # Part of what identifies decoded pixels: another Pillow, or another rule below, may give others.
-DECODER = f"transferlab 3, Pillow {__version__}"
+DECODER = f"transferlab 3, Pillow {__version__}{heif_reader()}"
 MAX_PIXELS = 178_956_970  # where Pillow itself stops: 512 MB of RGB
 ORIENTATION = 0x0112  # EXIF 2.32, 4.6.4
 PLACEHOLDER_NAME = re.compile(

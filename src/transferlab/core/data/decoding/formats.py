@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
-from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import PurePath
 
@@ -31,8 +31,13 @@ _JPEG_XL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 
 
 def formats_to_try(data: bytes, name: str) -> tuple[str, ...]:
-    """Return PIL's names of the formats to try for a file, of those that are installed."""
+    """Return PIL's names of the formats to try for a file, of those that are installed.
+
+    None for a raw photograph: many are TIFFs, of which PIL would read the thumbnail.
+    """
     Image.init()
+    if PurePath(name).suffix.lower() in RAW_SUFFIXES:
+        return ()
     wanted = [*FORMATS, NAMED_FORMATS.get(PurePath(name).suffix.lower(), "")]
     if _is_heif(data) and _can_read_heif():
         wanted.append("HEIF")
@@ -76,14 +81,18 @@ def _what_tiff(data: bytes) -> str:
     )
 
 
+def heif_reader() -> str:
+    """Name what reads HEIF, with its version, after a comma; empty where nothing does."""
+    return f", pillow-heif {version('pillow-heif')}" if find_spec("pillow_heif") else ""
+
+
 def _is_heif(data: bytes) -> bool:
     return data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
 
 
-@cache
 def _can_read_heif() -> bool:
     """Have PIL read HEIF, if the extra is installed."""
-    if importlib.util.find_spec("pillow_heif") is None:
+    if find_spec("pillow_heif") is None:
         return False
     import pillow_heif
 

@@ -9,10 +9,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
+from transferlab.core.data.decoding.formats import FOREIGN_SUFFIXES
+
 # What PIL decodes in a default build, and people keep photographs in.
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga"}
+    | FOREIGN_SUFFIXES  # photographs, which decoding reads with an extra or quarantines
 )
 # Photographs that PIL alone cannot read: they are part of the data, so that the decoder says what reads them.
 # HEIF (ISO/IEC 23008-12), JPEG XL (ISO/IEC 18181), JPEG XR (ITU-T T.832), and the raw formats that LibRaw lists.

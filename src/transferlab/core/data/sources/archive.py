@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlparse
 from transferlab.core.data.archives.extract import SUFFIXES
 from transferlab.core.data.download import Downloads
 from transferlab.core.data.sources.base import Acquired
+from transferlab.core.files.paths import is_plain_name, stays_inside
 from transferlab.core.validation import check
 
 
@@ -35,16 +36,14 @@ class ArchiveSource:
     def __post_init__(self) -> None:
         """Check the fields."""
         hashes_are_hex = bool(self.hashes) and all(re.fullmatch(r"[0-9a-f]{64}", value) for value in self.hashes)
-        subfolder = PurePosixPath(self.subfolder or ".")
-        inside = not subfolder.is_absolute() and ".." not in subfolder.parts
-        plain = self.file == PurePosixPath(self.file).name and "\\" not in self.file and not self.file.startswith(".")
-        known = self.file.lower().endswith(SUFFIXES)
+        inside = stays_inside(self.subfolder or ".")
+        named = is_plain_name(self.file) and self.file.lower().endswith(SUFFIXES)
         suffixes = ", ".join(SUFFIXES)
         scheme = urlparse(self.url).scheme
         check(
             (hashes_are_hex, "sha256", self.sha256, "must be 64 hexadecimal digits, or a list of such"),
             (inside, "subfolder", self.subfolder, "must be a relative path inside the archive"),
-            (plain and known, "filename", self.file, f"must be a plain file name ending in one of {suffixes}"),
+            (named, "filename", self.file, f"must be a plain file name ending in one of {suffixes}"),
             (scheme in {"http", "https", "file"} or "://" not in self.url, "url", self.url,
              "must be http://, https://, file:// or a path"),
         )  # fmt: skip

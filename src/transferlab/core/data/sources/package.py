@@ -9,6 +9,7 @@ from typing import Literal
 
 from transferlab.core.data.download import Downloads, SourceError
 from transferlab.core.data.sources.base import Acquired
+from transferlab.core.files.paths import stays_inside
 from transferlab.core.validation import check
 
 
@@ -30,10 +31,9 @@ class PackageSource:
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        inside = not Path(self.folder).is_absolute() and ".." not in Path(self.folder).parts
         check(
             (self.package.isidentifier(), "package", self.package, "must be a package's import name, without dots"),
-            (inside, "folder", self.folder, "must be a relative path inside the package"),
+            (stays_inside(self.folder), "folder", self.folder, "must be a relative path inside the package"),
         )
 
     def acquire(self, downloads: Downloads) -> Acquired:

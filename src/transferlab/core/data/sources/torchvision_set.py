@@ -12,6 +12,7 @@ from transferlab.core.data.archives.extract import extract
 from transferlab.core.data.download import Downloads
 from transferlab.core.data.sources.base import Acquired
 from transferlab.core.files.folders import whole_folder
+from transferlab.core.files.paths import is_plain_name
 from transferlab.core.validation import check
 
 # Of the archives at torchvision's addresses; torchvision itself knows only their MD5.
@@ -40,10 +41,9 @@ class Copies:
     def __post_init__(self) -> None:
         """Check the fields."""
         is_hash = re.fullmatch(r"[0-9a-f]{64}", self.sha256) is not None
-        plain = self.filename == Path(self.filename).name and not self.filename.startswith(".")
         check(
             (is_hash, "sha256", self.sha256, "must be 64 lower-case hexadecimal digits"),
-            (plain, "filename", self.filename, "must be a plain file name"),
+            (is_plain_name(self.filename), "filename", self.filename, "must be a plain file name"),
         )
 
 
