@@ -89,7 +89,7 @@ def transferlab() -> None:
 def new_experiment_command(metadata: ProjectMetadata, folder: Path, name: str | None) -> None:
     """Write conf/NAME/parameters.yml for FOLDER: a folder per class, or train/CLASS beside val/CLASS and test/CLASS."""
     try:
-        written = new_experiment(folder, metadata.project_path / settings.CONF_SOURCE, name)
+        written = new_experiment(folder, metadata.project_path / settings.CONF_SOURCE, name, tell=click.echo)
     except (LayoutError, SplitError) as error:
         raise UserError(str(error)) from error
     classes, images = written.listing["class"].nunique(), len(written.listing)

@@ -9,6 +9,7 @@ from pathlib import Path
 from transferlab.config.schema import RESERVED, Dataset, Experiment
 from transferlab.core.data.listing.label_table import LabelTable
 from transferlab.core.data.sources import FolderSource
+from transferlab.core.data.split.names import gives_validation, splits_by_name
 from transferlab.core.strategies import checks
 from transferlab.core.validation import FieldProblems, Problem, did_you_mean
 
@@ -51,8 +52,8 @@ def _can_validate(dataset: Dataset) -> bool:
     if isinstance(dataset.layout, LabelTable):
         return dataset.layout.split is not None
     if isinstance(dataset.source, FolderSource) and Path(dataset.source.path).expanduser().is_dir():
-        folders = {folder.name.lower() for folder in Path(dataset.source.path).expanduser().iterdir()}
-        return "test" in folders and bool(folders & {"val", "valid", "validation"})
+        parts = splits_by_name(folder.name for folder in Path(dataset.source.path).expanduser().iterdir())
+        return gives_validation(parts.values())
     return True
 
 
