@@ -106,7 +106,9 @@ def test_nothing_is_overwritten_or_written_by_half(conf, tmp_path):
     (conf / "photos").mkdir()
     with pytest.raises(UserError, match="photos already"):
         new_experiment(folder, conf)
-    for name in ("base", "local", "../up", ".hidden", "a b"):
+    with pytest.raises(UserError, match="--name: 'base' is reserved"):
+        new_experiment(folder, conf, "base")
+    for name in ("local", "../up", ".hidden", "a b"):
         with pytest.raises(UserError, match="--name"):
             new_experiment(folder, conf, name)
     with pytest.raises(LayoutError, match="only one class"):
@@ -128,3 +130,39 @@ def test_images_that_cannot_be_looked_at_do_not_stop_it(conf, tmp_path):
     first.write_bytes(bomb)
     second.write_bytes(b"no image")
     assert len(new_experiment(folder, conf).listing) == 50
+
+
+def test_what_was_found_and_what_it_takes_is_told_before_anything_is_written(conf, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_FROM_HUB", ("timm/test_resnet", "r160_in1k"))
+    monkeypatch.setattr(module, "PACKAGE", "no_such_package")
+    folder = photographs(tmp_path / "photos" / "Training", ["cat", "dog"], count=30, size=(40, 60))
+    photographs(tmp_path / "photos" / "Testing", ["cat", "dog"], count=10, size=(50, 40), mode="RGB")
+    (folder / "cat" / "notes.txt").write_text("no image")
+    (folder / "dog" / "raw.CR2").write_bytes(b"")
+    told = []
+
+    def tell(line):
+        assert not (conf / "photos").exists()
+        told.append(line)
+
+    written = new_experiment(folder.parent, conf, tell=tell)
+    assert written.file.exists()
+    text = "\n".join(told)
+    assert told[0] == "81 images of 2 classes: dog 41, cat 40"
+    assert "Parts: train 61, test 20" in text
+    assert "40 to 60 px wide, 40 to 50 px high, of mode L" in text
+    assert "RGB" in text
+    assert "that will be quarantined: .cr2 1" in text
+    assert "Set aside: 1 file\n  1: Its suffix '.txt' is none of an image that can be decoded." in text
+    assert "Network: timm/test_resnet at 128 px, beside transferlab/small_resnet" in text
+    assert told[-1].startswith("Time: about ")
+    assert told[-1].endswith("for 3 trials of four strategies")
+
+
+def test_an_image_folder_of_the_hub_becomes_an_experiment(conf, tmp_path):
+    folder = photographs(tmp_path / "photos", ["x"], count=30)
+    rows = [f"x/{i}.png,{'ab'[i % 2]}" for i in range(30)]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,label", *rows]))
+    written = new_experiment(folder, conf)
+    assert dataset_in(written.file)["layout"] == {"name": "image_folder"}
+    assert written.listing["class"].value_counts().to_dict() == {"a": 15, "b": 15}

@@ -24,7 +24,7 @@ def new_experiment(metadata: ProjectMetadata, folder: Path, name: str | None) ->
     from transferlab.scaffold import new_experiment as scaffold  # it loads Pillow and pandas, which --help need not
 
     try:
-        written = scaffold.new_experiment(folder, metadata.project_path / settings.CONF_SOURCE, name)
+        written = scaffold.new_experiment(folder, metadata.project_path / settings.CONF_SOURCE, name, tell=click.echo)
     except MendableError as error:
         raise UserError(str(error)) from error
     classes, images = written.listing["class"].nunique(), len(written.listing)

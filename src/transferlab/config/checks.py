@@ -12,6 +12,7 @@ from transferlab.config.messages import KeyProblem
 from transferlab.config.schema import RESERVED, Dataset, Experiment
 from transferlab.core.data.listing.label_table import LabelTable
 from transferlab.core.data.sources import FolderSource
+from transferlab.core.data.split.names import gives_validation, splits_by_name
 from transferlab.core.validation import FieldProblems, Problem
 
 # More than any experiment needs, little enough that a slip of the keyboard stops the run and not the machine.
@@ -128,8 +129,8 @@ def _can_validate(dataset: Dataset) -> bool:
     if isinstance(dataset.layout, LabelTable):
         return dataset.layout.split is not None
     if isinstance(dataset.source, FolderSource) and Path(dataset.source.path).expanduser().is_dir():
-        folders = {folder.name.lower() for folder in Path(dataset.source.path).expanduser().iterdir()}
-        return "test" in folders and bool(folders & {"val", "valid", "validation"})
+        parts = splits_by_name(folder.name for folder in Path(dataset.source.path).expanduser().iterdir())
+        return gives_validation(parts.values())
     return True
 
 

