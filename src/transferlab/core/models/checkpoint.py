@@ -83,7 +83,7 @@ class CheckpointHeader:
             ValueError: a key is missing or holds something else than it should; names the key.
         """
         version = values.get("format", 0)
-        if version not in range(FORMAT + 1):
+        if type(version) is not int or version not in range(FORMAT + 1):
             raise ValueError(f"its format is {version!r}, and this version of transferlab reads up to {FORMAT}")
         if version == 0:
             values = _from_format_0(values)
