@@ -188,7 +188,7 @@ def test_any_value_of_any_key_is_read_or_told(key, value):
     try:
         assert CheckpointHeader.from_json(values).to_json().keys() == values.keys()
     except ValueError as error:
-        assert key in str(error)  # noqa: PT017 - both ways are right
+        assert key in str(error) or values["format"] == 0  # noqa: PT017 - both ways are right
 
 
 @pytest.mark.parametrize("damage", ["empty", "short", "text", "pickle", "foreign", "no_json"])

@@ -9,10 +9,8 @@ from transferlab.core.models import factory
 from transferlab.core.models.backbones import registry
 from transferlab.core.models.backbones.registry import Model
 from transferlab.core.runtime.seeding import derive
-from transferlab.core.strategies import checks, summary
+from transferlab.core.strategies import summary
 from transferlab.core.strategies.strategy import Strategy
-from transferlab.core.transforms.view import Input
-from transferlab.core.validation import FieldProblems
 
 CLASSES = ["ants", "bees", "wasps"]
 SEEDS = [derive(0, "trial", trial) for trial in range(2)]
@@ -51,7 +49,7 @@ def test_pretrained_networks_share_all_but_the_head(pretrained):
 
 def test_the_head_is_new_even_where_the_files_would_fit(pretrained):
     config, tensors = pretrained
-    checkpoint = initial(config.model, config.input, classes=[str(k) for k in range(7)])
+    checkpoint = initial(config, classes=[str(k) for k in range(7)])
     assert checkpoint.tensors["fc.weight"].shape == tensors["fc.weight"].shape
     assert not torch.equal(checkpoint.tensors["fc.weight"], tensors["fc.weight"])
     assert not any(name.startswith("fc.") for name in checkpoint.header.pretrained)
@@ -102,7 +100,7 @@ def resnet18(**stages):
 
 def test_the_summary_counts_resnet18():
     config = resnet18(head=stage(trainable="head"), tune=stage(trainable="all"))
-    table = summary.summary(config, initial(config.model, config.input, classes=[str(k) for k in range(10)]))
+    table = summary.summary(config, initial(config, classes=[str(k) for k in range(10)]))
     assert table["parameters"].sum() == table["trainable_tune"].sum() == 11_181_642
     assert table["trainable_head"].sum() == 5_130
     assert table.set_index("layer").loc["fc"].to_dict() == {
@@ -116,42 +114,6 @@ def test_the_summary_counts_resnet18():
 
 def test_a_small_resnet18_has_a_stem_for_small_images():
     config = dataclasses.replace(resnet18(), model=Model(name="transferlab/resnet18_32px"))
-    table = summary.summary(config, initial(config.model, config.input, classes=[str(k) for k in range(10)])).set_index(
-        "layer"
-    )
+    table = summary.summary(config, initial(config, classes=[str(k) for k in range(10)])).set_index("layer")
     assert table.loc["conv1", "shape"] == "64x3x3x3"
     assert table["parameters"].sum() == 11_181_642 - 64 * 3 * (7 * 7 - 3 * 3)
-
-
-def problems(config):
-    with pytest.raises(FieldProblems) as caught:
-        checks.check(config)
-    return {problem.field: (problem.value, problem.message) for problem in caught.value.problems}
-
-
-def test_a_network_that_fits_passes():
-    checks.check(strategy(head=stage(trainable="head"), tune=stage()))
-
-
-def test_everything_that_does_not_fit_is_told_at_once():
-    typo = (("layre4.*", 1.0), (".*", None))
-    found = problems(strategy(one=stage(trainable=typo), two=stage(trainable=(("fc.*", 1.0),))))
-    assert found.keys() == {"stages.one.trainable", "stages.two.trainable"}
-    assert found["stages.one.trainable"][0] == typo
-    assert "'layre4.*' matches no parameter" in found["stages.one.trainable"][1]
-    assert "no row covers" in found["stages.two.trainable"][1]
-
-
-@pytest.mark.parametrize(
-    ("name", "size"), [("torchvision/vit_b_16", 100), ("torchvision/inception_v3", 32), ("torchvision/maxvit_t", 100)]
-)
-def test_a_size_that_the_network_refuses_is_told(name, size):
-    config = dataclasses.replace(strategy(), model=Model(name=name), input=Input(size=size))
-    value, message = problems(config)["input.size"]
-    assert value == size
-    assert message.startswith(f"{name} refuses images of this size: ")
-
-
-def test_a_resize_below_the_networks_size_is_told():
-    config = dataclasses.replace(resnet18(tune=stage()), input=Input(resize=200))
-    assert problems(config) == {"input.resize": (200, "must be at least the network's input size, 224 px")}

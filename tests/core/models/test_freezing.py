@@ -106,3 +106,21 @@ def test_a_frozen_part_gives_the_same_numbers_twice():
     before, x = state(net), torch.rand(5, 3, 8, 8)
     assert torch.equal(net.body(x), net.body(x))
     assert same(before, state(net))
+
+
+def test_a_pattern_that_backtracks_without_end_is_told(monkeypatch):
+    pattern = r"(.*)(.*)(.*)(.*)(.*)(.*)(.*)\7\6\5\4\3\2\1[A-Z]"
+    monkeypatch.setattr(freezing, "MATCH_SECONDS", 0.2)
+    name = "layer4.0.downsample.1.weight" * 4
+    with pytest.raises(freezing.PolicyError) as caught:
+        freezing.scales(((pattern, 1.0), (".*", None)), [name], ())
+    assert f"the pattern '{pattern}' backtracks without end on '{name}'" in str(caught.value)
+
+
+def test_nested_repetitions_that_end_are_fine():
+    names = ["a" * 60, "b"]
+    assert freezing.scales(((r"(a+)+b", 1.0), (r"(a|a)*b?", 0.5)), ["aab", *names], ()) == {
+        "aab": 1.0,
+        "a" * 60: 0.5,
+        "b": 0.5,
+    }

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import nn
 
 from transferlab.core.loading import features
 from transferlab.core.loading.feature_cache import FeatureCache
@@ -32,7 +31,8 @@ def predict_split(
     """
     model = factory.load(checkpoint, machine)
     images = Images(split, checkpoint.header.view, machine)
-    is_trained = _freeze_what_no_stage_trains(model, strategy, checkpoint.header.head)
+    policies = [stage.trainable for stage in strategy.stages.values()]
+    is_trained = freezing.freeze_untrained(model, policies, checkpoint.header.head)
     kept = features.on_features(model, [images], strategy.model, feature_cache) if is_trained else None
     if kept is None:
         logits_NK = forward.logits(model, images.in_order(), machine)
@@ -40,16 +40,6 @@ def predict_split(
         logits_NK = forward.logits(kept.tail, kept.sources[0].in_order(), machine)
     probabilities: NDArray[np.float64] = logits_NK.cpu().double().softmax(dim=1).numpy()
     return probabilities
-
-
-def _freeze_what_no_stage_trains(model: nn.Module, strategy: Strategy, head: Sequence[str]) -> bool:
-    """Freeze every parameter that no stage trains; return whether any stage trains anything."""
-    trained: set[str] = set()
-    for stage in strategy.stages.values():
-        trained |= freezing.apply(model, stage.trainable, head).keys()
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in trained)
-    return bool(trained)
 
 
 def table(

@@ -1,57 +1,140 @@
-"""Predictions for image files from a checkpoint alone: it carries the classes, the architecture and the view."""
+"""Predictions for image files from checkpoints alone: they carry the classes, the architecture and the view."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
+from numpy.typing import NDArray
 
-from transferlab.core.data.decoding.decode import decode_rgb
-from transferlab.core.models import factory, forward
+from transferlab.core.data.decoding.batch import Decoded, decode_all
+from transferlab.core.data.decoding.decode import Rules, UnusableImageError
+from transferlab.core.inference.ensemble import Ensemble
 from transferlab.core.models.checkpoint import Checkpoint
-from transferlab.core.models.forward import evaluation_batch
 from transferlab.core.runtime.device import Compute, Machine, resolve
-from transferlab.core.transforms.pixels import HostImages
-from transferlab.core.transforms.view import View
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What became of one file.
+
+    Attributes:
+        path: the file.
+        probabilities: of the classes, (K,), which sum to 1; None when the file was refused.
+        reason: the sentence that says why the file cannot be used; None when it was predicted.
+    """
+
+    path: Path
+    probabilities: NDArray[np.float64] | None = None
+    reason: str | None = None
 
 
 def predict(checkpoint: Checkpoint, files: Sequence[Path], machine: Machine | None = None) -> pd.DataFrame:
-    """Class probabilities of photographs, decoded and seen as the test images were.
+    """Predict a few files, all of which must be usable; for many of unknown quality, see `predict_files`.
 
     Args:
         checkpoint: of a trial.
-        files: image files, at least one.
-        machine: where; by default the best device there is.
+        files: image files.
+        machine: where to compute; by default on the best device there is.
 
     Returns:
         One row per file: path, prediction, and a column `p_<class>` per class, which sum to 1.
 
     Raises:
-        UnusableImageError: a file is no image that can be used.
+        CheckpointError: the checkpoint does not fit the network that it names.
+        UnusableImageError: a file is no image that can be used; names it.
     """
-    machine = machine or resolve(Compute())
-    classes = checkpoint.header.classes
-    batches = _batches([Path(file) for file in files], checkpoint.header.view, machine)
-    logits_NK = forward.logits(factory.load(checkpoint, machine), batches, machine)
-    p_NK = logits_NK.cpu().double().softmax(dim=1).numpy()
-    return pd.DataFrame(
-        {
-            "path": [str(file) for file in files],
-            "prediction": [classes[k] for k in p_NK.argmax(axis=1)],
-            **{f"p_{name}": p_NK[:, k] for k, name in enumerate(classes)},
-        }
-    )
+    predictions = list(predict_files([checkpoint], files, machine, workers=0))
+    for prediction in predictions:
+        if prediction.reason is not None:
+            raise UnusableImageError(f"{prediction.path}: {prediction.reason}")
+    told = table(predictions, checkpoint.header.classes, top_k=1)
+    return told.drop(columns=["probability", "reason"])
 
 
-def _batches(files: Sequence[Path], view: View, machine: Machine) -> Iterator[Tensor]:
-    """The files as batches x_B3SS."""
-    count = evaluation_batch(machine.device, 3, view.size, view.size)
-    for start in range(0, len(files), count):
-        photographs = [decode_rgb(file.read_bytes(), file.name) for file in files[start : start + count]]
-        stored = [np.asarray(view.stored_as(photograph)) for photograph in photographs]
-        images = HostImages(stored, machine.device)
-        x_B3SS = view.render(images, view.draw(images.shape_N2, (), None))
-        yield x_B3SS.to(memory_format=machine.memory_format)
+def predict_files(
+    checkpoints: Sequence[Checkpoint],
+    files: Iterable[str | Path],
+    machine: Machine | None = None,
+    workers: int | None = None,
+) -> Iterator[Prediction]:
+    """Yield one prediction per file, in order; memory does not grow with their number.
+
+    Files are decoded in processes that may die, as for training, and seen exactly as the evaluation sees test images.
+    A file that cannot be used is a prediction with a reason, and no error.
+
+    Args:
+        checkpoints: one, or several whose probabilities are averaged.
+        files: image files.
+        machine: where to compute; by default on the best device there is.
+        workers: processes that decode; by default one per CPU; 0 decodes in this process.
+
+    Raises:
+        CheckpointError: a checkpoint does not fit the network that it names.
+        EnsembleError: there is no checkpoint, or their classes differ.
+    """
+    ensemble = Ensemble(checkpoints, machine or resolve(Compute()))
+    paths = [Path(file) for file in files]
+    return _stream(ensemble, paths, os.cpu_count() or 1 if workers is None else workers)
+
+
+def _stream(ensemble: Ensemble, paths: Sequence[Path], workers: int) -> Iterator[Prediction]:
+    waiting: deque[Prediction] = deque()  # no more than the batches under way, and the refused files between them
+    resizes = list(dict.fromkeys(view.stored_as for view in ensemble.views))
+    place = [resizes.index(view.stored_as) for view in ensemble.views]
+    for path, outcome in zip(paths, decode_all(paths, resizes, workers, Rules(levels=ensemble.levels)), strict=True):
+        if isinstance(outcome, Decoded):
+            waiting.append(Prediction(path))
+            ensemble.push([outcome.images[i] for i in place])
+        else:
+            waiting.append(Prediction(path, reason=outcome.reason))
+        yield from _finished(ensemble, waiting)
+    ensemble.finish()
+    yield from _finished(ensemble, waiting)
+
+
+def _finished(ensemble: Ensemble, waiting: deque[Prediction]) -> Iterator[Prediction]:
+    """Take the predictions from the front that are known."""
+    while waiting:
+        if waiting[0].reason is not None:
+            yield waiting.popleft()
+        elif (p_K := ensemble.pop()) is not None:
+            yield Prediction(waiting.popleft().path, p_K)
+        else:
+            return
+
+
+def table(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int = 1) -> pd.DataFrame:
+    """Make a table of predictions.
+
+    Args:
+        predictions: of `predict_files`.
+        classes: of the checkpoint.
+        top_k: how many classes to name; at most all.
+
+    Returns:
+        One row per file: path, prediction, probability, then prediction_2, probability_2, ... up to `top_k`, a column
+        `p_<class>` per class, and reason. Of a refused file all but path and reason are missing.
+    """
+    rows = list(predictions)
+    p_NK = np.full((len(rows), len(classes)), np.nan)
+    for i, row in enumerate(rows):
+        if row.probabilities is not None:
+            p_NK[i] = row.probabilities
+    is_known_N = ~np.isnan(p_NK).any(axis=1)
+    order_NK = np.argsort(-p_NK, axis=1, kind="stable")
+    names = np.array(classes, dtype=object)
+    columns: dict[str, object] = {"path": [str(row.path) for row in rows]}
+    for rank in range(max(1, min(top_k, len(classes)))):
+        suffix = f"_{rank + 1}" if rank else ""
+        columns[f"prediction{suffix}"] = [
+            name if known else None for name, known in zip(names[order_NK[:, rank]], is_known_N, strict=True)
+        ]
+        columns[f"probability{suffix}"] = np.take_along_axis(p_NK, order_NK[:, [rank]], axis=1)[:, 0]
+    columns |= {f"p_{name}": p_NK[:, k] for k, name in enumerate(classes)}
+    return pd.DataFrame({**columns, "reason": [row.reason for row in rows]})

@@ -118,7 +118,7 @@ def on_features(
             config.limit_gb,
         )
         return None
-    device, prefix = splits[0].machine.device, FrozenPrefix(at, model, lambda done: tell(done, count))
+    device, prefix = splits[0].machine.device, FrozenPrefix(at, model.name, lambda done: tell(done, count))
     home = device if has_room(device, needed) else torch.device("cpu")
     sources = []
     for images in splits:
@@ -134,8 +134,8 @@ class FrozenPrefix:
     BatchNorm is folded into convolutions, so features equal what the network computes up to rounding.
     """
 
-    def __init__(self, at: Cut, model: Model, tell: Callable[[int], None] = lambda done: None) -> None:
-        self._at, self._model, self._tell = at, model, tell
+    def __init__(self, at: Cut, name: str, tell: Callable[[int], None] = lambda done: None) -> None:
+        self._at, self._name, self._tell = at, name, tell
         self._done = 0
         self._folded: nn.Module | None = None
 
@@ -164,7 +164,7 @@ class FrozenPrefix:
         """Name all that features depend on, to the bit, as plain values."""
         operations = [asdict(operation) for operation in images.operations]
         return {
-            "model": self._model.name,
+            "model": self._name,
             "prefix": {"node": self._at.node, "shape": list(self._at.shape), "sha256": self._at.prefix_sha256},
             "batch_norm": "folded",
             "view": asdict(images.view),

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.errors import MendableError
 from transferlab.core.files.hashing import digest
 from transferlab.core.files.typed_json import read_as
@@ -51,6 +52,7 @@ class CheckpointHeader:
         metrics: loss and accuracy by split, after that epoch.
         versions: of the packages that trained it.
         recipe: the strategy as JSON: model, input and stages. None also in files of format 0.
+        levels: what is black and white in grey images of more than 8 bits; None where the data set has none.
         format: of the header, as written to the file.
     """
 
@@ -68,6 +70,7 @@ class CheckpointHeader:
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     recipe: dict[str, Any] | None = None
+    levels: Levels | None = None
     format: int = FORMAT
 
     def to_json(self) -> dict[str, Any]:
@@ -83,7 +86,7 @@ class CheckpointHeader:
             ValueError: a key is missing or holds something else than it should; names the key.
         """
         version = values.get("format", 0)
-        if version not in range(FORMAT + 1):
+        if type(version) is not int or version not in range(FORMAT + 1):
             raise ValueError(f"its format is {version!r}, and this version of transferlab reads up to {FORMAT}")
         if version == 0:
             values = _from_format_0(values)

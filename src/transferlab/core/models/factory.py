@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.models.backbones import registry
 from transferlab.core.models.backbones.registry import Model
 from transferlab.core.models.backbones.weights import plain
@@ -27,6 +28,13 @@ def initial(model: Model, config: Input, classes: Sequence[str], statistics: dic
 
     The header's `pretrained` names the tensors that all trials share; each trial draws the others from its own seed.
 
+    Args:
+        model: name and weights.
+        config: of the input.
+        classes: their names.
+        statistics: `mean` and `std` of the training pixels, and the `levels` of grey of more than 8 bits, if any.
+        seed: of the initialisation.
+
     Raises:
         WeightsError: the weights cannot be had or do not fit.
     """
@@ -43,6 +51,7 @@ def initial(model: Model, config: Input, classes: Sequence[str], statistics: dic
         view=view,
         head=head,
         pretrained=tuple(sorted(shared)),
+        levels=Levels.from_json(levels) if (levels := statistics.get("levels")) else None,
     )
     return Checkpoint({**network.state_dict(), **shared}, header)
 

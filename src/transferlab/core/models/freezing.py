@@ -1,4 +1,4 @@
-"""What a stage trains: rows `(pattern, learning-rate scale or null)` that cover every parameter; null is frozen.
+"""Which parameters a stage trains: rows `(pattern, learning-rate scale or null)` that cover them all; null freezes.
 
 As in google-research/big_vision, the first row whose pattern matches a parameter's whole name decides, a pattern that
 decides nothing is an error, and so is a parameter that no row covers.
@@ -7,8 +7,10 @@ decides nothing is an error, and so is a parameter that no row covers.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+import regex
 from torch import nn
 
 from transferlab.core.errors import MendableError
@@ -18,6 +20,8 @@ Rows = tuple[tuple[str, float | None], ...]
 Policy = str | Rows
 
 SHORTHANDS = ("head", "all")
+LARGEST_SCALE = 1e6
+MATCH_SECONDS = 2.0  # a pattern that backtracks without end (`(a+)+b`) is an error, not a hang
 
 
 class PolicyError(MendableError):
@@ -25,7 +29,11 @@ class PolicyError(MendableError):
 
 
 def rows(policy: Policy, head: Sequence[str]) -> Rows:
-    """Spell out the shorthands `head` and `all`; `head` names the modules that make the logits."""
+    """Spell out the shorthands `head` and `all`; `head` names the modules that make the logits.
+
+    Raises:
+        PolicyError: the policy is another word.
+    """
     if policy == "all":
         return ((".*", 1.0),)
     if policy == "head":
@@ -37,15 +45,47 @@ def rows(policy: Policy, head: Sequence[str]) -> Rows:
     return policy
 
 
-def scales(policy: Policy, names: list[str], head: Sequence[str]) -> dict[str, float]:
-    """Learning-rate scale of each parameter that the policy trains, in the order of `names`.
+def row_rules(policy: Policy) -> list[tuple[bool, str, Any, str]]:
+    """Return the rules that the rows of a policy must keep, whatever the network; for `validation.check`."""
+    rules: list[tuple[bool, str, Any, str]] = []
+    for pattern, scale in () if isinstance(policy, str) else policy:
+        rules.append((_compiles(pattern), "trainable", pattern, "is no regular expression"))
+        is_sane = scale is None or 0 < scale <= LARGEST_SCALE
+        rules.append((is_sane, "trainable", scale, f"must be null (frozen) or above 0 and at most {LARGEST_SCALE:g}"))
+    return rules
+
+
+def _compiles(pattern: str) -> bool:
+    try:
+        regex.compile(pattern)
+    except regex.error:
+        return False
+    return True
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """Return whether a pattern matches a parameter's whole name.
 
     Raises:
-        PolicyError: a pattern decides nothing, a parameter is not covered, or nothing is left to train.
+        PolicyError: it takes too long to tell.
+    """
+    try:
+        return regex.fullmatch(pattern, name, timeout=MATCH_SECONDS) is not None
+    except TimeoutError:
+        raise PolicyError(
+            f"the pattern '{pattern}' backtracks without end on '{name}': write it without nested repetitions"
+        ) from None
+
+
+def scales(policy: Policy, names: list[str], head: Sequence[str]) -> dict[str, float]:
+    """Return the learning-rate scale of each parameter that the policy trains, in the order of `names`.
+
+    Raises:
+        PolicyError: a pattern decides nothing or never ends, a parameter is not covered, or nothing is left to train.
     """
     decided: dict[str, float | None] = {}
     for pattern, scale in rows(policy, head):
-        matching = [name for name in names if re.fullmatch(pattern, name) and name not in decided]
+        matching = [name for name in names if name not in decided and _matches(pattern, name)]
         if not matching:
             raise PolicyError(
                 f"the pattern '{pattern}' matches no parameter that earlier rows leave"
@@ -66,7 +106,7 @@ def scales(policy: Policy, names: list[str], head: Sequence[str]) -> dict[str, f
 
 
 def trains_head_alone(policy: Policy, names: list[str], head: Sequence[str]) -> bool:
-    """Whether the policy trains nothing outside the modules that make the logits.
+    """Return whether the policy trains nothing outside the modules that make the logits.
 
     Raises:
         PolicyError: as `scales`.
@@ -82,6 +122,19 @@ def apply(model: nn.Module, policy: Policy, head: Sequence[str]) -> dict[str, fl
     for name, parameter in parameters.items():
         parameter.requires_grad_(name in trained)
     return trained
+
+
+def freeze_untrained(model: nn.Module, policies: Iterable[Policy], head: Sequence[str]) -> bool:
+    """Leave `requires_grad` to the parameters that any policy trains; return whether there are any.
+
+    Raises:
+        PolicyError: a policy does not fit the network.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    trained = {name for policy in policies for name in scales(policy, names, head)}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trained)
+    return bool(trained)
 
 
 def train_mode(model: nn.Module) -> None:

@@ -2,50 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
+from torch import Tensor, nn
 
 from transferlab.core.models import freezing
 from transferlab.core.models.backbones import registry, weights
+from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.backbones.weights import plain
 from transferlab.core.models.factory import view_of
 from transferlab.core.strategies.strategy import Strategy
 from transferlab.core.validation import FieldProblems, Problem
 
-# What networks raise for an input size that they cannot take, when they are made or run.
-_REFUSALS = (RuntimeError, AssertionError, ValueError)
+IMAGES, CLASSES = 2, 3
 
 
 def check(strategy: Strategy) -> None:
-    """Try a strategy without memory or data: its network, its policies on it, and a forward pass at its input size.
+    """Try a strategy without memory or data: its network, weights file, policies, and a pass at each input size.
 
     Raises:
-        FieldProblems: with every policy that does not fit, or an input size that the network refuses.
+        FieldProblems: with everything that does not fit.
     """
-    view = view_of(strategy.model, strategy.input, None)
-    found = []
-    if weights.is_file(strategy.model.weights):
-        try:
-            weights.locate(strategy.model.weights or "")
-        except weights.WeightsError as error:
-            found.append(Problem("model.weights", strategy.model.weights, str(error).removeprefix("model.weights: ")))
+    if problems := list(dict.fromkeys(_problems(strategy))):
+        raise FieldProblems(problems)
+
+
+def _problems(strategy: Strategy) -> Iterator[Problem]:
+    model, view = strategy.model, view_of(strategy.model, strategy.input, None)
     if view.resize < view.size:
-        found.append(Problem("input.resize", view.resize, f"must be at least the network's input size, {view.size} px"))
-    refuses = f"{strategy.model.name} refuses images of this size"
+        yield Problem("input.resize", view.resize, f"must be at least the network's input size, {view.size} px")
     try:
-        head = registry.heads(strategy.model.name, view.size)
-        skeleton = registry.skeleton(strategy.model.name, 2, view.size).eval()
-    except _REFUSALS as error:
-        raise FieldProblems([*found, Problem("input.size", view.size, f"{refuses}: {error}")]) from error
+        head = registry.heads(model.name, view.size)
+        skeleton = registry.skeleton(model.name, CLASSES, view.size).eval()
+    except registry.BUILD_ERRORS as error:
+        yield from _missing_file(model)
+        yield Problem("input.size", view.size, f"{model.name} refuses images of this size: {plain(error)}")
+        return
+    yield from _misfit(model, skeleton, head, view.size)
+    if not head:
+        yield Problem("model.name", model.name, "has no classifier that could be trained for other classes")
+        return
+    yield from _policies(strategy, skeleton, head)
+    sizes = {"input.size": view.size, **{f"stages.{n}.size": s.size for n, s in strategy.stages.items() if s.size}}
+    for field, size in sizes.items():
+        yield from _failed_pass(model.name, skeleton, field, size)
+
+
+def _missing_file(model: Model) -> Iterator[Problem]:
+    """Yield the problem of a weights file that is not there, where no network can be built to fit it to."""
+    if model.weights is not None and weights.is_file(model.weights):
+        try:
+            weights.locate(model.weights)
+        except weights.WeightsError as error:
+            yield _of_weights(model, error)
+
+
+def _misfit(model: Model, skeleton: nn.Module, head: Sequence[str], size: int) -> Iterator[Problem]:
+    """Yield the problem of a weights file that is not there, cannot be read or does not fit; named weights may load."""
+    if weights.is_file(model.weights):
+        try:
+            registry.pretrained(model, skeleton, head, size)
+        except weights.WeightsError as error:
+            yield _of_weights(model, error)
+
+
+def _of_weights(model: Model, error: weights.WeightsError) -> Problem:
+    return Problem("model.weights", model.weights, str(error).removeprefix("model.weights: "))
+
+
+def _policies(strategy: Strategy, skeleton: nn.Module, head: Sequence[str]) -> Iterator[Problem]:
     names = list(dict(skeleton.named_parameters()))
     for stage, config in strategy.stages.items():
         try:
             freezing.scales(config.trainable, names, head)
         except freezing.PolicyError as error:
-            found.append(Problem(f"stages.{stage}.trainable", config.trainable, str(error)))
-    sizes = {"input.size": view.size, **{f"stages.{n}.size": s.size for n, s in strategy.stages.items() if s.size}}
-    for field, size in sizes.items():
-        try:
-            skeleton(torch.empty(2, 3, size, size, device="meta"))
-        except _REFUSALS as error:
-            found.append(Problem(field, size, f"{refuses}: {error}"))
-    if found:
-        raise FieldProblems(found)
+            yield Problem(f"stages.{stage}.trainable", config.trainable, str(error))
+
+
+def _failed_pass(name: str, skeleton: nn.Module, field: str, size: int) -> Iterator[Problem]:
+    """Yield the problem of a network that refuses images of a size, or makes something else than logits of them."""
+    try:
+        output = skeleton(torch.empty(IMAGES, 3, size, size, device="meta"))
+    except registry.BUILD_ERRORS as error:
+        yield Problem(field, size, f"{name} refuses images of this size: {plain(error)}")
+        return
+    if not isinstance(output, Tensor) or output.shape != (IMAGES, CLASSES):
+        found = f"an output of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        wanted = f"logits of shape {(IMAGES, CLASSES)}"
+        yield Problem("model.name", name, f"is no classifier: it makes {found} of {IMAGES} images, not {wanted}")

@@ -18,7 +18,7 @@ class SGD:
 
     Attributes:
         lr: peak learning rate.
-        momentum: of the moving sum of gradients.
+        momentum: decay of the moving sum of gradients.
         nesterov: look-ahead momentum.
         weight_decay: L2 penalty added to the gradient.
     """
@@ -33,7 +33,7 @@ class SGD:
         check(*_common(self), (not self.nesterov or self.momentum > 0, "nesterov", True, "needs momentum above 0"))
 
     def build(self, groups: list[dict[str, Any]], fused: bool) -> torch.optim.Optimizer:
-        """The torch optimizer over parameter groups."""
+        """Build the torch optimizer over parameter groups."""
         return torch.optim.SGD(
             groups,
             lr=self.lr,
@@ -65,28 +65,29 @@ class Adam:
         check(*_common(self), (0 <= self.beta2 < 1, "beta2", self.beta2, "must be in [0, 1)"))
 
     def build(self, groups: list[dict[str, Any]], fused: bool) -> torch.optim.Optimizer:
-        """The torch optimizer over parameter groups."""
+        """Build the torch optimizer over parameter groups."""
         kind = torch.optim.Adam if self.name == "adam" else torch.optim.AdamW
         return kind(groups, lr=self.lr, betas=(self.momentum, self.beta2), weight_decay=self.weight_decay, fused=fused)
 
 
 Optimizer = SGD | Adam
+LARGEST_RATE = 1e38  # what float32, in which torch applies it, can hold
 
 
 def _common(config: SGD | Adam) -> list[tuple[bool, str, Any, str]]:
     return [
-        (0 < config.lr < float("inf"), "lr", config.lr, "must be positive"),
+        (0 < config.lr <= LARGEST_RATE, "lr", config.lr, f"must be above 0, and at most {LARGEST_RATE:g}"),
         (0 <= config.momentum < 1, "momentum", config.momentum, "must be in [0, 1)"),
-        (config.weight_decay >= 0, "weight_decay", config.weight_decay, "must be at least 0"),
+        (0 <= config.weight_decay <= 1e6, "weight_decay", config.weight_decay, "must be from 0 to 1e6"),
     ]
 
 
 def build(
     config: Optimizer, parameters: Mapping[str, nn.Parameter], scales: Mapping[str, float], fused: bool = True
 ) -> torch.optim.Optimizer:
-    """The optimizer of a stage: exactly the parameters it trains (those of `scales`), a group per learning-rate scale.
+    """Build the optimizer of a stage over exactly the parameters that it trains: those of `scales`.
 
-    Each group keeps its `scale`; `set_rate` multiplies by it.
+    There is one group per learning-rate scale. Each keeps its `scale`, by which `set_rate` multiplies.
     """
     groups: dict[float, list[nn.Parameter]] = {}
     for name, scale in scales.items():
@@ -126,7 +127,7 @@ class Clip:
     at: float
 
     def __post_init__(self) -> None:
-        check((self.at > 0, "at", self.at, "must be positive"))
+        check((0 < self.at <= LARGEST_RATE, "at", self.at, f"must be above 0, and at most {LARGEST_RATE:g}"))
 
     def apply(self, parameters: Iterable[nn.Parameter]) -> None:
         """Clip the gradients in place."""

@@ -1,6 +1,6 @@
 """Learning-rate schedules as functions of the position: nothing to save for a resume, every rate known beforehand.
 
-A schedule gives the factor on the optimizer's `lr`; only reduce-on-plateau also needs the validation losses so far.
+A schedule returns the factor on the optimizer's `lr`. Only reduce-on-plateau also needs the validation losses so far.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Literal
 
 from transferlab.core.validation import check
 
+MOST_EPOCHS = 1_000_000
+
 
 @dataclass(frozen=True)
 class Position:
-    """Where in its stage the training is: `step` of `steps` (from 0), in `epoch` of `epochs` (from 0)."""
+    """A place in a stage: `step` of `steps` (from 0), in `epoch` of `epochs` (from 0)."""
 
     step: int
     steps: int
@@ -28,24 +30,24 @@ class _FixedMomentum:
     """Schedules that leave the optimizer's momentum alone."""
 
     def momentum(self, at: Position) -> float | None:
-        """The momentum to set, or None to leave it."""
+        """Return the momentum to set, or None to leave it."""
         return None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Constant(_FixedMomentum):
-    """The same rate throughout."""
+    """Keeps the same rate throughout."""
 
     name: Literal["constant"] = "constant"
 
     def factor(self, at: Position) -> float:
-        """1."""
+        """Return 1."""
         return 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step(_FixedMomentum):
-    """Multiplied by `gamma` every `every` epochs."""
+    """Multiplies the rate by `gamma` every `every` epochs."""
 
     name: Literal["step"] = "step"
     every: int
@@ -53,21 +55,21 @@ class Step(_FixedMomentum):
 
     def __post_init__(self) -> None:
         check(
-            (self.every >= 1, "every", self.every, "must be at least 1 epoch"),
+            (1 <= self.every <= MOST_EPOCHS, "every", self.every, f"must be from 1 to {MOST_EPOCHS} epochs"),
             (0 < self.gamma <= 1, "gamma", self.gamma, "must be in (0, 1]"),
         )
 
     def factor(self, at: Position) -> float:
-        """`gamma ** (epoch // every)`."""
+        """Return `gamma ** (epoch // every)`."""
         return float(self.gamma ** (at.epoch // self.every))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine(_FixedMomentum):
-    """A linear warm-up, then half a cosine down to `final` (Loshchilov & Hutter 2017, one cycle).
+    """Warms up linearly, then follows half a cosine down to `final` (Loshchilov & Hutter 2017, one cycle).
 
     Attributes:
-        warm_up: part of all steps.
+        warm_up: share of all steps spent going up.
         final: factor at the end.
     """
 
@@ -82,7 +84,7 @@ class Cosine(_FixedMomentum):
         )
 
     def factor(self, at: Position) -> float:
-        """Of `lr`, at a step."""
+        """Return the factor at a step."""
         warm = self.warm_up * at.steps
         if at.step < warm:
             return (at.step + 1) / (warm + 1)
@@ -91,10 +93,10 @@ class Cosine(_FixedMomentum):
 
 @dataclass(frozen=True, kw_only=True)
 class OneCycle:
-    """Smith's one-cycle policy with the numbers of torch's `OneCycleLR`: up to `lr` by a cosine, then down.
+    """Follows Smith's one-cycle policy as torch's `OneCycleLR` does: up to `lr` by a cosine, then down.
 
     Attributes:
-        warm_up: part of all steps spent going up.
+        warm_up: share of all steps spent going up.
         start: the first rate is `lr / start`.
         end: the last rate is the first divided by `end`.
         momentum_range: (low, high) of the momentum (beta 1 of Adam), which runs against the rate; null leaves it alone.
@@ -109,19 +111,19 @@ class OneCycle:
     def __post_init__(self) -> None:
         check(
             (0 < self.warm_up < 1, "warm_up", self.warm_up, "must be in (0, 1)"),
-            (self.start >= 1, "start", self.start, "must be at least 1"),
-            (self.end >= 1, "end", self.end, "must be at least 1"),
+            (1 <= self.start <= 1e30, "start", self.start, "must be from 1 to 1e30"),
+            (1 <= self.end <= 1e30, "end", self.end, "must be from 1 to 1e30"),
         )
         if self.momentum_range is not None:
             low, high = self.momentum_range
             check((0 <= low <= high < 1, "momentum_range", self.momentum_range, "must be 0 <= low <= high < 1"))
 
     def factor(self, at: Position) -> float:
-        """Of `lr`, at a step."""
+        """Return the factor at a step."""
         return self._phase(at, low=1 / self.start, high=1.0, last=1 / (self.start * self.end))
 
     def momentum(self, at: Position) -> float | None:
-        """High at the ends, low at the peak of the rate."""
+        """Return a momentum that is high at the ends and low at the peak of the rate."""
         if self.momentum_range is None:
             return None
         low, high = self.momentum_range
@@ -137,9 +139,9 @@ class OneCycle:
 
 @dataclass(frozen=True, kw_only=True)
 class Plateau(_FixedMomentum):
-    """Multiplied by `reduce` whenever the validation loss has not improved for more than `patience` epochs.
+    """Multiplies the rate by `reduce` when the validation loss has not improved for more than `patience` epochs.
 
-    torch's `ReduceLROnPlateau` (mode min, relative threshold 1e-4). It decides, so it needs a validation split.
+    It is torch's `ReduceLROnPlateau` (mode min, relative threshold 1e-4). It decides, so it needs a validation split.
 
     Attributes:
         reduce: the factor at each reduction.
@@ -153,11 +155,11 @@ class Plateau(_FixedMomentum):
     def __post_init__(self) -> None:
         check(
             (0 < self.reduce < 1, "reduce", self.reduce, "must be in (0, 1)"),
-            (self.patience >= 0, "patience", self.patience, "must be at least 0 epochs"),
+            (0 <= self.patience <= MOST_EPOCHS, "patience", self.patience, f"must be from 0 to {MOST_EPOCHS} epochs"),
         )
 
     def factor(self, at: Position) -> float:
-        """Follow the losses of this stage's epochs so far."""
+        """Return the factor that the losses of this stage's epochs so far lead to."""
         best, bad, factor = math.inf, 0, 1.0
         for loss in at.validation_losses:
             if loss < best * (1 - 1e-4):

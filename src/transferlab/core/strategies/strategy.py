@@ -1,4 +1,4 @@
-"""A strategy is data: a model and an ordered list of stages. No code anywhere asks which strategy it is in."""
+"""A strategy as data: a model and an ordered list of stages. No code anywhere asks which strategy it is in."""
 
 from __future__ import annotations
 
@@ -8,32 +8,35 @@ from typing import Any, Literal
 
 from transferlab.core.models import freezing
 from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.checkpoint import LARGEST_SIZE
 from transferlab.core.strategies.optimizers import Clip, Optimizer
-from transferlab.core.strategies.schedules import Constant, Plateau, Schedule
+from transferlab.core.strategies.schedules import MOST_EPOCHS, Constant, Plateau, Schedule
 from transferlab.core.transforms.augment import Operation
 from transferlab.core.transforms.view import Input
 from transferlab.core.validation import check
 
+MOST_IMAGES = 1_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A stretch of training under one policy; its optimizer is made at its start, of what the stage trains.
+    """A stretch of training under one policy, with an optimizer built at its start over what it trains.
 
     Attributes:
         epochs: passes over the training split.
-        trainable: `head`, `all`, or rows of a pattern and a learning-rate scale (null: frozen); see `policy`.
-        optimizer: see `optim`.
-        keep_optimizer: go on with the moments that the stage before gathered, for the parameters that both train; by
-            default they begin anew, since they were gathered at another rate and for another network.
-        schedule: see `schedule`.
+        trainable: `head`, `all`, or rows of a pattern and a learning-rate scale (null: frozen); see `freezing`.
+        optimizer: see `optimizers`.
+        keep_optimizer: keep the moments that the stage before gathered, for the parameters that both train. By default
+            they begin anew, since they were gathered at another rate and for another network.
+        schedule: see `schedules`.
         clip: gradient clipping, or null.
-        augmentation: operations of `augment`, in order; empty trains on the held-out view.
-        views: null augments anew in every epoch; K draws K views of the training split, used in turn by all epochs and
-            shared by all trials, so that what a frozen prefix makes of them is computed once.
+        augmentation: operations of `augment`, in order; none trains on the held-out view.
+        views: null augments anew in every epoch. K draws K views of the training split, which all epochs use in turn
+            and all trials share, so that the features of a frozen prefix are computed once.
         size: px of the square that the stage trains on; null is the network's input. A smaller one is cheaper; held-out
             images keep the network's input.
-        batch_size: images per step; a last batch of one image joins the batch before it.
-        label_smoothing: part of the target spread over all classes.
+        batch_size: images per step. A last batch of one image joins the batch before it.
+        label_smoothing: share of the target that is spread over all classes.
     """
 
     epochs: int
@@ -50,10 +53,25 @@ class Stage:
 
     def __post_init__(self) -> None:
         check(
-            (self.epochs >= 1, "epochs", self.epochs, "must be at least 1"),
-            (self.size is None or self.size >= 8, "size", self.size, "must be at least 8 px, or null"),
-            (self.batch_size >= 2, "batch_size", self.batch_size, "must be at least 2"),
-            (self.views is None or self.views >= 1, "views", self.views, "must be at least 1, or null"),
+            (1 <= self.epochs <= MOST_EPOCHS, "epochs", self.epochs, f"must be from 1 to {MOST_EPOCHS}"),
+            (
+                self.size is None or 8 <= self.size <= LARGEST_SIZE,
+                "size",
+                self.size,
+                f"must be from 8 to {LARGEST_SIZE} px, or null",
+            ),
+            (
+                2 <= self.batch_size <= MOST_IMAGES,
+                "batch_size",
+                self.batch_size,
+                f"must be from 2 to {MOST_IMAGES}",
+            ),
+            (
+                self.views is None or 1 <= self.views <= MOST_EPOCHS,
+                "views",
+                self.views,
+                f"must be from 1 to {MOST_EPOCHS}, or null",
+            ),
             (0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "must be in [0, 1)"),
             (
                 not isinstance(self.trainable, str) or self.trainable in freezing.SHORTHANDS,
@@ -61,11 +79,12 @@ class Stage:
                 self.trainable,
                 "must be head, all, or a list of [pattern, scale] rows",
             ),
+            *freezing.row_rules(self.trainable),
         )
 
     @property
     def distinct_views(self) -> int | None:
-        """How many different views of each training image the stage sees; None: a new one every epoch."""
+        """Return how many different views of each training image the stage sees; None: a new one every epoch."""
         return self.views if self.augmentation else 1
 
 
@@ -77,8 +96,8 @@ class Strategy:
         model: architecture and weights.
         stages: by name, in order; none at all evaluates the untrained network.
         input: what the network sees; null fields follow the weights.
-        select: `last` keeps the weights of the last epoch, `best` those of the highest validation accuracy (of equals,
-            the first).
+        select: `last` keeps the weights of the last epoch, `best` those of the highest validation accuracy (the first
+            of equals).
     """
 
     model: Model
@@ -100,7 +119,7 @@ class Strategy:
         )
 
     def _can_keep(self, name: str) -> bool:
-        """Whether the stage before `name` has an optimizer of the same kind."""
+        """Return whether the stage before `name` has an optimizer of the same kind."""
         names = list(self.stages)
         before = names[: names.index(name)][-1:]
         return any(self.stages[one].optimizer.name == self.stages[name].optimizer.name for one in before)
@@ -117,10 +136,10 @@ class Strategy:
 
     @property
     def decides(self) -> bool:
-        """Whether anything is decided by held-out figures during training."""
+        """Return whether held-out figures decide anything during training."""
         return self.select == "best" or any(isinstance(s.schedule, Plateau) for s in self.stages.values())
 
     @property
     def selection_rule(self) -> str:
-        """As it stands beside every figure."""
+        """Return the rule as it stands beside every figure."""
         return "last epoch" if self.select == "last" else "best validation accuracy"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,9 @@ def measure(index: pd.DataFrame, image_store: dict[str, ImageStore]) -> dict[str
     """Measure the images: counts per split and class, mean and standard deviation of the training pixels."""
     store = largest(image_store.values())
     train = store.rows_of(index["pixel_sha256"])[(index["split"] == "train").to_numpy()]
-    return {"classes": sorted_classes(index), "images": class_counts(index), **channel_statistics(store, train)}
+    levels = asdict(store.levels) if store.levels else None
+    counts = {"classes": sorted_classes(index), "images": class_counts(index)}
+    return {**counts, **channel_statistics(store, train), "levels": levels}
 
 
 def sorted_classes(index: pd.DataFrame) -> list[str]:

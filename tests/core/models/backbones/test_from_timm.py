@@ -4,6 +4,7 @@ import torch
 from huggingface_hub import constants
 
 from transferlab.core.models.backbones import from_timm, registry
+from transferlab.core.models.backbones.registry import Model
 from transferlab.core.models.backbones.weights import WeightsError
 
 
@@ -41,3 +42,27 @@ def test_without_a_network_it_says_what_to_do(tmp_path, monkeypatch):
     message = str(caught.value)
     assert "timm/test_resnet.r160_in1k could not be fetched from timm/test_resnet.r160_in1k" in message
     assert "Without internet, fetch that file elsewhere and give its path as model.weights." in message
+
+
+@pytest.mark.parametrize("size", [96, 160, 224])
+@pytest.mark.parametrize("name", ["test_vit", "test_vit2", "test_vit3"])
+def test_position_embeddings_of_a_file_are_resampled_as_timm_does(tmp_path, name, size):
+    torch.manual_seed(0)
+    tensors = timm.create_model(name, num_classes=7).state_dict()
+    torch.save({"model": tensors}, tmp_path / "w.pth")
+    model = Model(name=f"timm/{name}", weights=str(tmp_path / "w.pth"))
+    found = registry.pretrained(model, registry.skeleton(model.name, 7, size), (), size)
+    # timm's own way to load weights changes the dictionary that it is given.
+    overlay = {"state_dict": dict(tensors), "num_classes": 7}
+    theirs = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=7, img_size=size)
+    assert found.keys() == theirs.state_dict().keys()
+    assert all(torch.equal(found[key], tensor) for key, tensor in theirs.state_dict().items())
+
+
+def test_swin_windows_are_resampled(tmp_path):
+    few = {"depths": (1, 1, 1, 1), "embed_dim": 8, "num_heads": (1, 1, 1, 1), "num_classes": 2}
+    made = [timm.create_model("swin_tiny_patch4_window7_224", img_size=size, **few) for size in (224, 128)]
+    original, smaller = (net.state_dict() for net in made)
+    assert {n: t.shape for n, t in original.items()} != {n: t.shape for n, t in smaller.items()}
+    adapted = from_timm.adapt(made[1], dict(original))
+    assert {n: t.shape for n, t in adapted.items()} == {n: t.shape for n, t in smaller.items()}

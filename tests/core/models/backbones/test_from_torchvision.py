@@ -81,3 +81,16 @@ def test_inceptions_get_the_input_that_torchvision_computes_inside(name):
 
 def test_auxiliary_heads_are_left_out():
     assert from_torchvision.build("googlenet", 2, 224).train()(torch.rand(2, 3, 64, 64)).shape == (2, 2)
+
+
+@pytest.mark.parametrize("size", [32, 48, 80])
+def test_position_embeddings_of_a_vision_transformer_are_resampled(size):
+    few = {"patch_size": 16, "num_layers": 1, "num_heads": 1, "hidden_dim": 8, "mlp_dim": 8}
+    original, other = (models.VisionTransformer(image_size=s, **few) for s in (48, size))
+    tensors = original.state_dict()
+    positions = tensors["encoder.pos_embedding"].normal_().clone()
+    adapted = from_torchvision.adapt(other, dict(tensors))
+    other.load_state_dict(adapted)
+    assert torch.equal(adapted["encoder.pos_embedding"][:, 0], positions[:, 0]), "the class token stays"
+    if size == 48:
+        assert torch.equal(adapted["encoder.pos_embedding"], positions)

@@ -1,5 +1,6 @@
 import pickle
 import zipfile
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -48,6 +49,80 @@ def test_tensors_are_read_from_every_kind_of_file(file):
     found = weights.read(file)
     assert found.keys() == net().keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in net().items())
+
+
+def files_of(path, tensors):
+    save_file(tensors, path) if path.suffix == ".safetensors" else torch.save(tensors, path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["w.PTH", "w.pth.tar", "w.ckpt", "pytorch_model.bin", "w.safetensors", "W.SAFETENSORS", "weights"]
+)
+def test_a_file_is_known_by_its_suffix_or_its_folder(tmp_path, name):
+    path = tmp_path / name
+    save_file(net(), path) if path.suffix.lower() == ".safetensors" else torch.save(net(), path)
+    assert weights.is_file(str(path))
+    assert weights.read(str(path)).keys() == net().keys()
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda t: {"model": t, "args": Namespace(lr=0.1), "epoch": 3},
+        lambda t: {"model_state_dict": t, "optimizer_state_dict": {"state": {}}, "loss": 0.1},
+        lambda t: {"state_dict": t, "state_dict_ema": {k: v + 1 for k, v in t.items()}},
+        lambda t: {"state_dict_ema": t},
+        lambda t: {"model": {"state_dict": t}},
+        lambda t: {**t, "epoch": 3},
+    ],
+    ids=["model", "model_state_dict", "state_dict", "state_dict_ema", "nested", "beside"],
+)
+def test_the_usual_containers_are_unwrapped(tmp_path, wrap):
+    torch.save(wrap(net()), tmp_path / "w.pth")
+    found = weights.read(str(tmp_path / "w.pth"))
+    assert all(torch.equal(found[name], tensor) for name, tensor in net().items())
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("prefix", ["module.", "model.", "backbone.", "module.backbone.", "model.encoder_q."])
+@pytest.mark.parametrize("with_head", [True, False])
+def test_one_common_prefix_is_stripped(tmp_path, suffix, prefix, with_head):
+    renamed = {f"{prefix}{name}": tensor for name, tensor in net().items() if with_head or not in_head(name)}
+    file = files_of(tmp_path / f"w{suffix}", renamed | {"criterion.weight": torch.ones(7), "head.bias": torch.ones(7)})
+    fitted = weights.fit(weights.read(file), net(classes=2), file, in_head)
+    assert fitted.keys() == {name for name in without_counters(net()) if not in_head(name)}
+    assert all(torch.equal(tensor, net()[name]) for name, tensor in fitted.items())
+
+
+def test_several_networks_in_one_file_are_named():
+    both = {f"{who}.{name}": tensor for who in ("student", "teacher") for name, tensor in net().items()}
+    with pytest.raises(WeightsError, match=r"several networks, under student\., teacher\.; save the one you mean"):
+        weights.fit(both, net(), "w.pth", in_head)
+
+
+def test_a_file_of_another_network_names_what_it_has():
+    with pytest.raises(
+        WeightsError, match=r"it lacks 0\.weight.*; it has stem\.a, stem\.b\. Is model\.name the network"
+    ):
+        weights.fit({"stem.a": torch.ones(1), "stem.b": torch.ones(1)}, net(), "w.pth", in_head)
+
+
+def test_a_whole_pickled_model_is_refused_and_the_cure_is_said(tmp_path):
+    torch.save(nn.Sequential(nn.Linear(2, 2)), tmp_path / "w.pth")
+    with pytest.raises(WeightsError) as caught:
+        weights.read(str(tmp_path / "w.pth"))
+    message = str(caught.value)
+    assert "holds Python objects (torch.nn.modules.container.Sequential)" in message
+    assert "save torch.save(model.state_dict(), 'weights.pth')" in message
+    assert "\x1b" not in message
+    assert "\n" not in message
+
+
+def test_an_unknown_container_is_named_with_its_keys(tmp_path):
+    torch.save({"my_net": net(), "epoch": 3}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"but a dictionary with the keys my_net, epoch\. Load it where it was made"):
+        weights.read(str(tmp_path / "w.pth"))
 
 
 @pytest.mark.parametrize("classes", [7, 2])

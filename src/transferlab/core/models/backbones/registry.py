@@ -22,7 +22,7 @@ from transferlab.core.validation import FieldProblems, Problem, check, did_you_m
 BATCH_NORM_MOMENTUM = 0.1
 FAMILIES: dict[str, ModuleType] = {"torchvision": from_torchvision, "timm": from_timm, "transferlab": small}
 # What libraries raise for a name or an input size that a network cannot have, when it is built or run.
-BUILD_ERRORS = (RuntimeError, AssertionError, ValueError, TypeError, KeyError, IndexError)
+BUILD_ERRORS = (RuntimeError, AssertionError, ValueError, TypeError, AttributeError, KeyError, IndexError)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,65 @@
+import dataclasses
+
+import pytest
+import torch
+from tiny import stage, strategy
+
+from transferlab.core.models.backbones.registry import Model
+from transferlab.core.strategies import checks
+from transferlab.core.strategies.strategy import Strategy
+from transferlab.core.transforms.view import Input
+from transferlab.core.validation import FieldProblems
+
+
+def resnet18(**stages):
+    return Strategy(model=Model(name="torchvision/resnet18"), stages=stages)
+
+
+def problems(config):
+    with pytest.raises(FieldProblems) as caught:
+        checks.check(config)
+    return {problem.field: (problem.value, problem.message) for problem in caught.value.problems}
+
+
+def test_a_network_that_fits_passes():
+    checks.check(strategy(head=stage(trainable="head"), tune=stage()))
+
+
+def test_everything_that_does_not_fit_is_told_at_once():
+    typo = (("layre4.*", 1.0), (".*", None))
+    found = problems(strategy(one=stage(trainable=typo), two=stage(trainable=(("fc.*", 1.0),))))
+    assert found.keys() == {"stages.one.trainable", "stages.two.trainable"}
+    assert found["stages.one.trainable"][0] == typo
+    assert "'layre4.*' matches no parameter" in found["stages.one.trainable"][1]
+    assert "no row covers" in found["stages.two.trainable"][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("torchvision/vit_b_16", 100), ("torchvision/inception_v3", 32), ("torchvision/maxvit_t", 100)]
+)
+def test_a_size_that_the_network_refuses_is_told(name, size):
+    config = dataclasses.replace(strategy(), model=Model(name=name), input=Input(size=size))
+    value, message = problems(config)["input.size"]
+    assert value == size
+    assert message.startswith(f"{name} refuses images of this size: ")
+
+
+def test_a_resize_below_the_networks_size_is_told():
+    config = dataclasses.replace(resnet18(tune=stage()), input=Input(resize=200))
+    assert problems(config) == {"input.resize": (200, "must be at least the network's input size, 224 px")}
+
+
+def test_an_encoder_without_a_classifier_is_told_before_any_work():
+    config = dataclasses.replace(strategy(tune=stage()), model=Model(name="timm/mobilenetv5_300m_enc"), input=Input())
+    assert problems(config) == {
+        "model.name": ("timm/mobilenetv5_300m_enc", "has no classifier that could be trained for other classes")
+    }
+
+
+def test_a_weights_file_that_does_not_fit_is_told_before_any_work(tmp_path):
+    torch.save({"a.weight": torch.zeros(2)}, tmp_path / "w.pth")
+    model = Model(name="timm/test_resnet", weights=str(tmp_path / "w.pth"))
+    config = dataclasses.replace(strategy(tune=stage(trainable=(("fcc.*", 1.0), (".*", None)))), model=model)
+    found = problems(config)
+    assert found.keys() == {"model.weights", "stages.tune.trainable"}
+    assert "does not fit the network: it lacks conv1.0.weight" in found["model.weights"][1]
