@@ -41,7 +41,7 @@ from transferlab.core.transforms.erase import Cutout
 from transferlab.core.transforms.geometry import RandomCrop, RandomFlip
 from transferlab.core.transforms.view import Input
 
-SMALL = Input(size=32, resize=32)
+SMALL, LARGE = Input(size=32, resize=32), Input(size=224, resize=224)
 AUGMENTATION = (RandomCrop(padding=4, padding_mode="reflect"), RandomFlip(), Cutout(size=8))
 
 
@@ -74,7 +74,7 @@ class Bench:
 
     def __init__(self, root: Path, work: Path, device: str) -> None:
         self.work, self.device, self.amounts = work, device, OF_DEVICE[device]
-        self.data = ours.decode(root, [scratch(1)], work)
+        self.data = ours.decode(root, [scratch(1), replace(scratch(1), input=LARGE)], work)
         self.folders = 0
 
     @property
@@ -220,7 +220,7 @@ def large(name: str, bench: Bench, trainable: str, epochs: int) -> Strategy:
         augmentation=recipes.AUGMENTATION,
         views=None if trainable == "all" else 1,
     )
-    return Strategy(model=model, input=Input(size=224, resize=224), stages={"train": stage})
+    return Strategy(model=model, input=LARGE, stages={"train": stage})
 
 
 def bare_images_per_second(strategy: Strategy, bench: Bench, steps: int = 10) -> float:
