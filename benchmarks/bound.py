@@ -28,7 +28,7 @@ from benchmarks import ours, recipes, result
 
 
 class Bare:
-    """A network and tensors to train it on, and nothing else.
+    """Trains a network on tensors in memory, and does nothing else.
 
     Attributes:
         network: in training mode, frozen where it is frozen.
@@ -59,7 +59,7 @@ class Bare:
         self.forward(self.x_held_out_M)
 
     def forward(self, x_N: Tensor) -> None:
-        """The forward passes that gradients need not follow."""
+        """Run the forward passes that need no gradients."""
         self.network.eval()
         with torch.inference_mode(), self.machine.autocast():
             for x_B in x_N.split(ours.evaluation_batch(self.machine.device, *x_N.shape[1:])):
@@ -67,7 +67,7 @@ class Bare:
 
 
 def seconds(work: Callable[[], None]) -> float:
-    """How long some work takes, the device's part of it too."""
+    """Time some work, including what the device does of it."""
     ours.synchronize()
     started = time.perf_counter()
     work()
@@ -76,7 +76,7 @@ def seconds(work: Callable[[], None]) -> float:
 
 
 def trained(strategy: ours.Strategy, data: ours.Data, folder: Path) -> dict[str, Any]:
-    """An epoch of training where every layer learns."""
+    """Measure an epoch of training in which every layer learns."""
     bare = Bare(ours.network_in_training(strategy, data), (3, 224, 224), *data.counts)
     bare.epoch()
     bounds: list[float] = []
@@ -85,7 +85,7 @@ def trained(strategy: ours.Strategy, data: ours.Data, folder: Path) -> dict[str,
 
 
 def frozen(strategy: ours.Strategy, data: ours.Data, root: Path, folder: Path, trials: int) -> dict[str, Any]:
-    """Features, an epoch of the head, and the whole job, from the folder of photographs on."""
+    """Measure features, an epoch of the head, and the whole job from the folder of photographs on."""
     (stage,) = strategy.stages.values()
     network, head = ours.plain_network(strategy, data, seed=0)
     assert isinstance(head, nn.Linear)
@@ -113,13 +113,13 @@ def frozen(strategy: ours.Strategy, data: ours.Data, root: Path, folder: Path, t
 
 
 def ratio(of_ours: list[float], bound: list[float]) -> dict[str, Any]:
-    """Seconds of both, and how many times the bound ours takes."""
+    """Return the seconds of both, and ours as a multiple of the bound."""
     measured = {"ours": result.repeats(of_ours), "bound": result.repeats(bound)}
     return {**measured, "ratio": measured["ours"]["median"] / measured["bound"]["median"]}
 
 
 def table(report: dict[str, Any]) -> result.Table:
-    """Ratios."""
+    """Make the table of ratios."""
     rows = [
         [strategy, what, *(result.seconds(both[side]["median"]) for side in ("bound", "ours")), f"{both['ratio']:.2f}"]
         for strategy, parts in report["strategies"].items()
@@ -130,7 +130,7 @@ def table(report: dict[str, Any]) -> result.Table:
 
 
 def measure(wanted: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """Each strategy."""
+    """Measure each strategy."""
     root = ours.images(wanted.data, work / "images", wanted.images)
     backbone = ours.with_weights(recipes.BACKBONES[wanted.backbone], work)
     measured = {}

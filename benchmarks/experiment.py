@@ -16,13 +16,13 @@ from benchmarks import result
 
 
 def newest(folder: Path, table: str) -> pd.DataFrame:
-    """The last version of a table of a strategy."""
+    """Read the newest version of a strategy's table."""
     versions = sorted((folder / table).glob(f"*/{table}"))
     return pd.read_csv(versions[-1])
 
 
 def found(folder: Path) -> dict[str, Any]:
-    """What the trials of a strategy came to."""
+    """Summarise the trials of a strategy."""
     metrics, cost = newest(folder, "metrics.csv"), newest(folder, "cost.csv")
     test = metrics[(metrics["split"] == "test") & (metrics["metric"] == "accuracy")].sort_values("trial")
     means = cost[["epochs", "views", "seconds", "feature_seconds", "peak_memory_mb"]].mean().to_dict()
@@ -36,7 +36,7 @@ def found(folder: Path) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any]) -> result.Table:
-    """A row for each strategy."""
+    """Make a table with a row for each strategy."""
     rows = []
     for strategy, of_it in report["strategies"].items():
         values = of_it["accuracy"]

@@ -1,4 +1,4 @@
-"""How time and memory grow: `python -m benchmarks.growth`.
+"""Measures how time and memory grow: `python -m benchmarks.growth`.
 
 Generated JPEGs are decoded into a store, the frozen features of EfficientNet-Lite0 computed, and heads trained on them;
 more images, trials, strategies that share the frozen layers, or pixels. Each measurement runs in a process of its own,
@@ -33,7 +33,7 @@ SMALL, LARGE = 64, 256  # px of the generated images
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: so many images, stored and seen at `size` px; trials of each of so many strategies."""
+    """Says what is measured: how many images, stored and seen at `size` px, strategies, and trials of each."""
 
     images: int
     size: int = SMALL
@@ -47,7 +47,7 @@ class Case:
 
 
 def cases(wanted: argparse.Namespace) -> Iterator[tuple[str, Case]]:
-    """What grows, and each size of it."""
+    """List what grows, and each size of it."""
     few = min(wanted.images)
     yield from (("images", Case(images)) for images in wanted.images)
     yield from (("trials", Case(few, trials=trials)) for trials in wanted.trials)
@@ -56,7 +56,7 @@ def cases(wanted: argparse.Namespace) -> Iterator[tuple[str, Case]]:
 
 
 def generate(root: Path, count: int, pixels: int) -> Path:
-    """A folder of `count` JPEGs of two classes, each a smooth pattern of its own, one class redder, the other bluer."""
+    """Write `count` JPEGs of two classes, each a different smooth pattern, one class redder and the other bluer."""
     folder, rng = root / f"{count}_of_{pixels}", np.random.default_rng(0)
     for label in range(0 if folder.is_dir() else 2):
         of_class = folder / ("red", "blue")[label]
@@ -69,7 +69,7 @@ def generate(root: Path, count: int, pixels: int) -> Path:
 
 
 def measure(case: Case, root: Path, answer: Connection) -> None:
-    """What the process does: decode, compute features, train heads."""
+    """Decode, compute features and train heads, in the process that is measured."""
     strategies = recipes.heads(case.size, case.strategies)
     with tempfile.TemporaryDirectory() as work:
         started = time.perf_counter()

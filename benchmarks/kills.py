@@ -61,7 +61,7 @@ STAGES = {
 
 
 def split_of(folder: Path, name: str, count: int, seed: int) -> Split:
-    """A split of noise whose class shows in red or blue."""
+    """Make a split of noise images whose class shows in red or blue."""
     rng = np.random.default_rng(seed)
     labels_N = np.arange(count) % 2
     images = rng.integers(0, 200, (count, 36, 36, 3), np.uint8)
@@ -76,7 +76,7 @@ def split_of(folder: Path, name: str, count: int, seed: int) -> Split:
 
 
 def spec_in(folder: Path) -> TrialSpec:
-    """The training that is killed."""
+    """Describe the training that is killed."""
     strategy = Strategy(
         model=Model(name="timm/test_resnet"), stages=STAGES, input=Input(size=32, resize=36), select="best"
     )
@@ -94,7 +94,7 @@ def fingerprint(result: TrialResult) -> str:
 
 
 def train(spec: TrialSpec, folder: Path) -> None:
-    """What a process does: train, or go on, and write the fingerprint of the result."""
+    """Train, or go on, and write the fingerprint of the result, in a process that is killed."""
     state.SECONDS_BETWEEN_STATES = 0.0
     result = train_trial(spec, folder / "features", lambda at: None, folder / "states")
     with whole_file(folder / "result") as file:
@@ -149,9 +149,9 @@ def run(
     return time.monotonic() - started
 
 
-def epoch_of(state: Path) -> int:
+def epoch_of(file: Path) -> int:
     """Finished epochs in a state; -1 when there is none yet. A state that cannot be read is an error here too."""
-    found = state.read(state)
+    found = state.read(file)
     return found["record"]["epoch"] if found else -1
 
 

@@ -32,7 +32,7 @@ RATES = {"fine_tuning": 5e-4, "feature_extraction": 3e-3}
 
 
 def environment(folder: Path) -> Path:
-    """The Python of an environment that has the libraries, made if it is not there."""
+    """Find the Python of an environment that has the libraries; make it if it is missing."""
     python = folder / "bin" / "python"
     if not python.is_file():
         same = [f"torch=={torch.__version__.partition('+')[0]}", f"timm=={version('timm')}"]

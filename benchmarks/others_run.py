@@ -28,7 +28,7 @@ SIZE, RESIZE = 224, 256
 
 
 def network(wanted: argparse.Namespace, classes: int) -> nn.Module:
-    """The pretrained network of timm with a head for the classes; frozen but for it, where features are extracted.
+    """Build timm's pretrained network with a head for the classes; for feature extraction, freeze all but the head.
 
     The head is drawn as torch draws linear layers: timm's own, made for a thousand classes, is so large for two that a
     short training cannot undo it (0.54 after two epochs on frozen layers), which would not be a fair comparison.
@@ -92,7 +92,7 @@ def with_timm(wanted: argparse.Namespace) -> dict[str, Any]:
 
 
 def with_lightning(wanted: argparse.Namespace) -> dict[str, Any]:
-    """A LightningModule and a Trainer, with torchvision's transforms."""
+    """Train with a LightningModule and a Trainer, and torchvision's transforms."""
     import lightning
     from torchmetrics.classification import MulticlassAccuracy
 

@@ -1,4 +1,4 @@
-"""All that the benchmarks use of this project's core, in one place: from a folder of images to trained trials."""
+"""Holds all that the benchmarks use of this project's core: from a folder of images to trained trials."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from transferlab.core.runtime.seeding import derive
 from transferlab.core.strategies.strategy import Strategy
 from transferlab.core.training.spec import TrialResult, TrialSpec
 
-__all__ = ["Data", "Model", "Progress", "Strategy", "TrialResult", "evaluation_batch"]
+__all__ = ["Compute", "Data", "Model", "Progress", "Strategy", "TrialResult", "evaluation_batch"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Data:
     statistics: dict[str, Any]
 
     def of(self, strategy: Strategy) -> dict[str, Split]:
-        """The splits `train` and `test` at the size that a strategy needs."""
+        """Return the splits `train` and `test` at the size that a strategy needs."""
         return self.splits[factory.view_of(strategy.model, strategy.input, None).stored_as.key]
 
     @property
@@ -57,19 +57,18 @@ class Data:
 
 
 def machine() -> Machine:
-    """What everything is computed on: CUDA where it is there, else the CPU, with all its cores."""
+    """Choose the device, CUDA if there is one, else the CPU with all its cores, and set this process up for it."""
     return apply(resolve(Compute()))
 
 
 def processor() -> str:
-    """The name of the CPU."""
+    """Return the name of the CPU."""
     return resolve(Compute(device="cpu")).device_name
 
 
 def images(archive: Path, folder: Path, limit: int | None = None) -> Path:
-    """The folder of photographs in an archive of train/<class> and val/<class>, `limit` of each class in each part."""
-    root = extract(archive, folder)
-    root = next(found.parent for found in sorted(root.rglob("train")) if found.is_dir())
+    """Unpack an archive of train/<class> and val/<class>, and keep `limit` photographs of each class in each part."""
+    root = unpacked(archive, folder)
     if limit is not None:
         for of_class in (*root.glob("train/*"), *root.glob("val/*")):
             for file in sorted(of_class.iterdir())[limit:]:
@@ -77,8 +76,14 @@ def images(archive: Path, folder: Path, limit: int | None = None) -> Path:
     return root
 
 
+def unpacked(archive: Path, folder: Path) -> Path:
+    """Unpack an archive of photographs and return the folder that holds `train`; a folder is returned as it is."""
+    root = extract(archive, folder)
+    return next(found.parent for found in sorted(root.rglob("train")) if found.is_dir())
+
+
 def decode(root: Path, strategies: Sequence[Strategy], folder: Path) -> Data:
-    """The images of a folder, decoded into stores below `folder` for the sizes that the strategies need."""
+    """Decode the images of `root` into stores below `folder`, in the sizes that the strategies need."""
     listing, _ = list_images(root, ClassFolders())
     resizes = [factory.view_of(strategy.model, strategy.input, None).stored_as for strategy in strategies]
     with _main_module_left_out():
@@ -105,7 +110,7 @@ def _main_module_left_out() -> Iterator[None]:
 
 
 def initial(strategy: Strategy, data: Data, seed: int = 0) -> Checkpoint:
-    """The network before training."""
+    """Build the network before training."""
     return factory.initial(strategy.model, strategy.input, data.classes, data.statistics, derive(seed, "trial", 0))
 
 
@@ -116,7 +121,7 @@ def train(
     trials: Iterable[int] = (0,),
     seed: int = 0,
     after_epoch: Callable[[Progress], None] = lambda at: None,
-    at_a_time: int = 1,
+    compute: Compute | None = None,
 ) -> list[TrialResult]:
     """Train trials of a strategy, by their numbers, with the test curve recorded.
 
@@ -127,7 +132,7 @@ def train(
         trials: their numbers.
         seed: of the experiment.
         after_epoch: called with the figures of every epoch of training.
-        at_a_time: so many trials.
+        compute: on what; by default the best device there is.
     """
 
     def report(at: Progress) -> None:
@@ -135,7 +140,7 @@ def train(
             after_epoch(at)
 
     splits = data.of(strategy)
-    begin, compute = initial(strategy.model, strategy.input, data, seed), Compute(parallel_trials=at_a_time)
+    begin, compute = initial(strategy, data, seed), compute or Compute()
     specs = [
         TrialSpec("ours", strategy, begin, splits["train"], splits["test"], number, seed, compute) for number in trials
     ]
@@ -163,8 +168,8 @@ def accuracy(result: TrialResult, epoch: int | None = None) -> float:
 
 
 def network_in_training(strategy: Strategy, data: Data) -> nn.Module:
-    """The network on the device, in our memory format, as the strategy's first stage trains it."""
-    begin = initial(strategy.model, strategy.input, data)
+    """Build the network on the device, in our memory format, as the strategy's first stage trains it."""
+    begin = initial(strategy, data)
     model = factory.fresh(begin, 0, machine())
     freezing.apply(model, next(iter(strategy.stages.values())).trainable, begin.header.head)
     freezing.train_mode(model)
@@ -179,8 +184,8 @@ def library_network(model: Model, classes: int, size: int) -> nn.Module:
 
 
 def plain_network(strategy: Strategy, data: Data, seed: int) -> tuple[nn.Module, nn.Module]:
-    """The network as its library makes it, with the strategy's initial weights, and its head."""
-    begin = initial(strategy.model, strategy.input, data, seed)
+    """Build the network as its library makes it, with the strategy's initial weights; return it and its head."""
+    begin = initial(strategy, data, seed)
     size = begin.header.view.size
     model: nn.Module = library_network(strategy.model, len(data.classes), size)
     model.load_state_dict(begin.tensors)
@@ -200,7 +205,7 @@ def synchronize() -> None:
 
 
 def with_weights(model: Model, folder: Path) -> Model:
-    """The model as it is where it names weights, else with random ones in a file, for seconds and not for accuracies.
+    """Return the model if it names weights; else give it random ones in a file, which serve to time it.
 
     Without weights each trial draws its own, and frozen layers of each have to be computed.
     """
@@ -213,5 +218,5 @@ def with_weights(model: Model, folder: Path) -> Model:
 
 
 def imagenet_weights(model: Model) -> dict[str, Tensor]:
-    """The pretrained tensors with all their classes, under the names of the library's own network."""
+    """Return the pretrained tensors with all their classes, under the names of the library's own network."""
     return registry.pretrained(model, library_network(model, 1000, 224), head=(), size=224)

@@ -28,7 +28,7 @@ AUGMENTATION = (RandomResizedCrop(), RandomFlip())
 
 
 def published(backbone: Model, epochs: int = EPOCHS, views: int = EPOCHS) -> dict[str, Strategy]:
-    """The published experiment, of so many epochs; feature extraction on so many views of each photograph."""
+    """Describe the published experiment, with this many epochs, and views of each photograph for feature extraction."""
     common: dict[str, Any] = {
         "epochs": epochs,
         "batch_size": BATCH_SIZE,
@@ -47,7 +47,7 @@ def published(backbone: Model, epochs: int = EPOCHS, views: int = EPOCHS) -> dic
 
 
 def usual(epochs: int, batch_size: int, rate: float) -> dict[str, Strategy]:
-    """What one would begin with: AdamW in one cycle."""
+    """Describe the recipes that one would begin with: AdamW in one cycle."""
     common: dict[str, Any] = {
         "epochs": epochs,
         "batch_size": batch_size,

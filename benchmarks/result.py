@@ -54,7 +54,7 @@ class Table(NamedTuple):
 
 
 def options(description: str, data: bool = False) -> argparse.ArgumentParser:
-    """The options that benchmarks share."""
+    """Define the options that benchmarks share."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     if data:
         text = "archive of photographs, train/<class> and val/<class>: the published hymenoptera_data.zip"
@@ -63,7 +63,7 @@ def options(description: str, data: bool = False) -> argparse.ArgumentParser:
 
 
 def parse(parser: argparse.ArgumentParser, **quick: Any) -> argparse.Namespace:
-    """The options given; with `--quick`, those in `quick` have other defaults."""
+    """Parse the options; with `--quick`, those in `quick` have other defaults."""
     text = f"a smoke run, results in {QUICK_RESULTS}: " + ", ".join(f"{key} {value}" for key, value in quick.items())
     parser.add_argument("--quick", action="store_true", help=text)
     if "--quick" in sys.argv:
@@ -98,7 +98,7 @@ def write(name: str, wanted: argparse.Namespace, measured: dict[str, Any]) -> di
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Describe what the figures were measured on."""
     used = ours.machine()
     return {
         "processor": ours.processor(),

@@ -28,7 +28,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks import apart, ours, recipes, result, straightforward
+from benchmarks import ours, recipes, result, straightforward, worker_iterator
 
 Variant = dict[str, Any]
 
@@ -58,16 +58,16 @@ class Comparison:
         self.epochs = recipes.EPOCHS if self.wanted.whole_trials else self.wanted.script_epochs
 
     def strategy(self, epochs: int = recipes.EPOCHS, views: int = recipes.EPOCHS) -> ours.Strategy:
-        """The strategy, shorter or with fewer views."""
+        """Return the strategy, shorter or with fewer views."""
         return recipes.published(self.backbone, epochs, views)[self.name]
 
     def script(self, epochs: int, workers: int, seed: int) -> Iterator[straightforward.Epoch]:
-        """A trial of the script, an epoch at a time."""
+        """Run a trial of the script, an epoch at a time."""
         network, head = ours.plain_network(self.strategy(), self.data, seed)
         trained = head if self.name == "feature_extraction" else None
         statistics = ours.normalisation(self.strategy(), self.data)
         options = self.root, statistics, recipes.BATCH_SIZE, workers, epochs
-        return apart.iterate(straightforward.script, network, trained, *options)
+        return worker_iterator.iterate(straightforward.script, network, trained, *options)
 
     def measure(self) -> dict[str, Any]:
         """Take turns, then scale to the job."""
@@ -109,7 +109,7 @@ class Comparison:
         return [variant], list(of_script)
 
     def _in_turn(self, seed: int, workers: int) -> tuple[ours.TrialResult, list[float], list[straightforward.Epoch]]:
-        """A trial of each; the seconds of ours up to the end of each epoch, and after the last."""
+        """Run a trial of each; return the seconds of ours up to the end of each epoch, and after the last."""
         script, of_script = self.script(self.epochs, workers, seed), list[straightforward.Epoch]()
         seconds, began = [], [time.perf_counter()]
 
@@ -130,7 +130,9 @@ class Comparison:
 
         started = time.perf_counter()
         strategy = self.strategy(self.epochs)
-        results = ours.train(strategy, self.data, self.work, ends, after_epoch=ended, at_a_time=count)
+        results = ours.train(
+            strategy, self.data, self.work, ends, after_epoch=ended, compute=ours.Compute(parallel_trials=count)
+        )
         seconds = time.perf_counter() - started
         epochs = [last - first for of_trial in ends.values() for first, last in pairwise(of_trial)]
         alike = statistics.median(epochs)

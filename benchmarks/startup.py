@@ -35,7 +35,7 @@ MOST_SECONDS = 300.0
 
 
 def copy_of_project(folder: Path) -> Path:
-    """The project without its data."""
+    """Copy the project without its data."""
     for part in PARTS:
         from_here = PROJECT / part
         (shutil.copytree if from_here.is_dir() else shutil.copy)(from_here, folder / part)
@@ -48,7 +48,7 @@ def environment(project: Path) -> dict[str, str]:
 
 
 def kedro(pipeline: str, options: list[str]) -> list[str]:
-    """The command."""
+    """Return the command line of a pipeline."""
     return [sys.executable, "-m", "kedro", "run", f"--pipeline={pipeline}", *options]
 
 
@@ -96,7 +96,7 @@ def _plain(text: bytes) -> str:
 
 
 def table(report: dict[str, Any]) -> result.Table:
-    """Seconds to each moment."""
+    """Make the table of seconds to each moment."""
     rows = [[moment, result.seconds(seconds["median"])] for moment, seconds in report["moments"].items()]
     title = "From `kedro run --pipeline=transfer` to the first training step"
     return result.Table(title, ["until", "seconds"], rows, result.made_on(report))

@@ -22,7 +22,7 @@ Loaders = dict[str, Batches]
 
 
 class Epoch(NamedTuple):
-    """What an epoch took, and what came of it."""
+    """The seconds and accuracies of an epoch."""
 
     seconds: float
     train_accuracy: float
@@ -52,7 +52,7 @@ def script(
     workers: int,
     epochs: int,
 ) -> Iterator[Epoch]:
-    """A trial from the folder of photographs on, an epoch at a time.
+    """Run a trial from the folder of photographs on, an epoch at a time.
 
     Args:
         network: the initial one.
@@ -68,7 +68,7 @@ def script(
 
 
 def freeze(network: nn.Module, head: nn.Module) -> list[nn.Parameter]:
-    """Freeze all but the head; the parameters left to train."""
+    """Freeze all but the head; return the parameters left to train."""
     network.requires_grad_(False)
     return list(head.requires_grad_(True).parameters())
 
@@ -85,7 +85,7 @@ def trial(
 
 
 def _phase(phase: str, network: nn.Module, batches: Batches, optimizer: torch.optim.Optimizer) -> float:
-    """One pass over a part of the images; the accuracy."""
+    """Make one pass over a part of the images; return the accuracy."""
     device = next(network.parameters()).device
     criterion = nn.CrossEntropyLoss()
     network.train(phase == "train")

@@ -1,4 +1,4 @@
-"""The figures of docs/speed.md from the JSON files: `python -m benchmarks.table`; no figure is typed by hand."""
+"""Writes the figures of docs/speed.md from the JSON files: `python -m benchmarks.table`; none is typed by hand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TABLES = {
 
 
 def tables(folder: Path) -> str:
-    """A table for each result that is there."""
+    """Make a table for each result that there is."""
     found = {name: folder / f"{name}.json" for name in TABLES if (folder / f"{name}.json").is_file()}
     made = [TABLES[name](json.loads(file.read_text(encoding="utf-8"))).markdown() for name, file in found.items()]
     return "\n".join(made) or "Nothing has been measured yet.\n"

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import apart, ours, recipes, result, straightforward
+from benchmarks import ours, recipes, result, straightforward, worker_iterator
 
 SCRIPT = "script: fine-tuning"
 
@@ -32,19 +32,19 @@ class Point(NamedTuple):
 
 
 def of_script(root: Path, work: Path, seed: int, epochs: int, workers: int) -> Iterator[Point]:
-    """Fine-tuning as published."""
+    """Run the script's fine-tuning as published."""
     strategy = recipes.published(recipes.BACKBONES["efficientnet_lite0"])["fine_tuning"]
     data = ours.decode(root, [strategy], work)  # only for the names of the classes: not counted
     network, _ = ours.plain_network(strategy, data, seed)
     options = root, ours.normalisation(strategy, data), recipes.BATCH_SIZE, workers, epochs
     seconds = 0.0
-    for epoch in apart.iterate(straightforward.script, network, None, *options):
+    for epoch in worker_iterator.iterate(straightforward.script, network, None, *options):
         seconds += epoch.seconds
         yield Point(seconds, epoch.accuracy)
 
 
 def of_recipe(strategy: ours.Strategy, root: Path, work: Path, seed: int) -> list[Point]:
-    """A recipe of ours, to its end."""
+    """Train a recipe of ours to its end."""
     curve: list[Point] = []
     started = time.perf_counter()
 
@@ -56,7 +56,7 @@ def of_recipe(strategy: ours.Strategy, root: Path, work: Path, seed: int) -> lis
 
 
 def up_to(target: float, points: Iterator[Point]) -> list[Point]:
-    """The points up to the first that is good enough."""
+    """Return the points up to the first that is good enough."""
     curve = []
     for point in points:
         curve.append(point)
@@ -66,7 +66,7 @@ def up_to(target: float, points: Iterator[Point]) -> list[Point]:
 
 
 def summary(curves: list[list[Point]], target: float) -> dict[str, Any]:
-    """The curves, the median of the seconds to the target (never is longest), and what was there at their ends."""
+    """Summarise curves: the median of the seconds to the target (infinite if never reached), and how they end."""
     first = [next((point.seconds for point in curve if point.accuracy >= target), math.inf) for curve in curves]
     median = statistics.median(first)
     return {
@@ -81,7 +81,7 @@ def summary(curves: list[list[Point]], target: float) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any]) -> result.Table:
-    """Seconds to the target, and to the end."""
+    """Make the table of seconds to the target, and to the end."""
     script = report["ways"][SCRIPT]["seconds"]["median"]
     rows = []
     for name, way in report["ways"].items():

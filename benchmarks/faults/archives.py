@@ -26,7 +26,7 @@ OUTSIDE = ("../evil", "/evil", "a/../../evil", "..\\evil", "C:\\evil", "\\\\serv
 
 
 def zipped(members: Iterable[Named], kind: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """A zip as a file's content."""
+    """Make a zip, as a file's content."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", kind) as archive:
         for name, content in members:
@@ -35,7 +35,7 @@ def zipped(members: Iterable[Named], kind: int = zipfile.ZIP_DEFLATED) -> bytes:
 
 
 def tarred(members: Iterable[Named | tarfile.TarInfo], mode: str = "w") -> bytes:
-    """A tar as a file's content."""
+    """Make a tar, as a file's content."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode=mode) as archive:  # type: ignore[call-overload]
         for member in members:
@@ -49,19 +49,19 @@ def tarred(members: Iterable[Named | tarfile.TarInfo], mode: str = "w") -> bytes
 
 
 def both(*members: Named) -> list[Named]:
-    """The same members as a zip and as a tar."""
+    """Make a zip and a tar of the same members."""
     return [("x.zip", zipped(members)), ("x.tar", tarred(members))]
 
 
 def special(kind: bytes, target: str = "") -> tarfile.TarInfo:
-    """A member of a tar that is no file."""
+    """Make a member of a tar that is no file."""
     info = tarfile.TarInfo("a")
     info.type, info.linkname = kind, target
     return info
 
 
 def zipped_link() -> bytes:
-    """A zip with a symbolic link."""
+    """Make a zip with a symbolic link."""
     info = zipfile.ZipInfo("a")
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
     file = io.BytesIO()
@@ -71,7 +71,7 @@ def zipped_link() -> bytes:
 
 
 def header_bomb() -> bytes:
-    """A tar.gz of 1 MB whose header, which the reader keeps in memory, unpacks to 1 GB."""
+    """Make a tar.gz of 1 MB whose header, which the reader keeps in memory, unpacks to 1 GB."""
     info, file = tarfile.TarInfo("a"), io.BytesIO()
     info.type, info.size = tarfile.XHDTYPE, 1 << 30
     with gzip.open(file, "wb") as packed:
@@ -82,7 +82,7 @@ def header_bomb() -> bytes:
 
 
 def attacks() -> Iterator[tuple[str, list[Named]]]:
-    """What somebody might send on purpose."""
+    """Make archives that somebody might send on purpose."""
     yield "archive that writes outside its folder", [each for name in OUTSIDE for each in both((name, b"x"))]
     links = [tarred([special(kind, "../../evil"), ("a/b", b"x")]) for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE)]
     yield "archive with links", [*(("x.tar", content) for content in links), ("x.zip", zipped_link())]
@@ -111,7 +111,7 @@ def whole(rng: np.random.Generator) -> list[Named]:
 
 
 def cut(rng: np.random.Generator, tries: int) -> Iterator[Named]:
-    """Archives that end too early."""
+    """Make archives that end too early."""
     kinds = whole(rng)
     for _ in range(tries):
         name, content = kinds[rng.integers(len(kinds))]
@@ -119,7 +119,7 @@ def cut(rng: np.random.Generator, tries: int) -> Iterator[Named]:
 
 
 def altered(rng: np.random.Generator, tries: int) -> Iterator[Named]:
-    """Archives with some other bytes."""
+    """Make archives in which some bytes are wrong."""
     kinds = whole(rng)
     for _ in range(tries):
         name, content = kinds[rng.integers(len(kinds))]
@@ -141,7 +141,7 @@ def rows(rng: np.random.Generator) -> Iterator[Row]:
 
 
 def acquired(name: str, content: bytes) -> tuple[str, str]:
-    """What a source says of an archive that is not what it was."""
+    """Record what a source says of an archive that has changed."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, name)
         file.write_bytes(content)
@@ -156,7 +156,7 @@ def acquired(name: str, content: bytes) -> tuple[str, str]:
 
 
 def unpacked(name: str, content: bytes) -> tuple[str, str]:
-    """What was said of an archive, and what was written that should not be."""
+    """Record what was said of an archive, and what was written that should not be."""
     with tempfile.TemporaryDirectory() as sandbox:
         folder = Path(sandbox, "above", "here")
         folder.mkdir(parents=True)
@@ -175,7 +175,7 @@ def unpacked(name: str, content: bytes) -> tuple[str, str]:
 
 
 def _gist(text: str, name: str) -> str:
-    """A message without the archive's name, the names in it, what exactly the reader met, and the cure."""
+    """Strip a message of the archive's name, the names in it, the reader's exact finding, and the cure."""
     for gist in ("is no archive of a known kind", "is damaged", "has another content"):
         if gist in text:
             return f"“the archive {gist} …”"

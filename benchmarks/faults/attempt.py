@@ -42,7 +42,7 @@ class Attempt:
     raised: Exception | None = None
 
     def of(self, path: str, looks: Image.Image | None = None) -> tuple[str, str]:
-        """What was said of a bad file, and what was lost by it: something, when it is accepted and looks otherwise."""
+        """Record what was said of a bad file, and what it lost: something if it is accepted and looks different."""
         if self.error:
             return self.error
         accepted = self.index.loc[self.index["path"] == path, "pixel_sha256"]
@@ -105,7 +105,7 @@ def _check(root: Path, result: Attempt, store: ImageStore) -> None:
 
 @contextmanager
 def collected_warnings(into: list[str]) -> Iterator[None]:
-    """What the project warns of meanwhile goes on a list and nowhere else."""
+    """Collect the project's warnings in a list, and show them nowhere else."""
 
     class Collect(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

@@ -53,7 +53,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(server: Server) -> Iterator[str]:
-    """The file's address while the server answers."""
+    """Serve a file, and yield its address."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

@@ -21,7 +21,7 @@ TABLE = LabelTable(file="labels.csv", label="class")
 
 
 def file(root: Path, path: str | bytes, content: bytes = b"") -> Path:
-    """A file with the folders above it."""
+    """Write a file and the folders above it."""
     target = root / os.fsdecode(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(content)
@@ -29,13 +29,13 @@ def file(root: Path, path: str | bytes, content: bytes = b"") -> Path:
 
 
 def image(root: Path, path: str | bytes, rng: np.random.Generator) -> Path:
-    """A photograph as a PNG file, whatever its name."""
+    """Write a photograph as a PNG file, whatever its name."""
     photo(rng).save(target := file(root, path), "PNG")
     return target
 
 
 def table(text: str | bytes) -> Spoil:
-    """A table of labels of 20 images with these rows more, or one of this very content; image 20.png is not in it."""
+    """Write a label table of 20 images and these additional rows, or with exactly this content; 20.png is not in it."""
 
     def spoil(root: Path, rng: np.random.Generator) -> None:
         for name in ("ant", "bee"):
@@ -49,7 +49,7 @@ def table(text: str | bytes) -> Spoil:
 
 
 def unlike(root: Path, rng: np.random.Generator) -> None:
-    """A folder for training and one for testing, where a class's name is written in two Unicode forms."""
+    """Make a training and a test folder in which a class's name is written in two Unicode forms."""
     shutil.rmtree(root / "ant")
     for path in ("train/caf\u00e9", "train/tea", "test/cafe\u0301", "test/tea"):
         good_images(root, rng, path, count=2)
@@ -149,7 +149,7 @@ def _alike(rng: np.random.Generator) -> tuple[str, str]:
 
 
 def duplicates_in_train(rng: np.random.Generator) -> Iterator[Row]:
-    """Copies of test images in nested folders of train, exact and compressed: reported, and excluded when asked."""
+    """Put exact and compressed copies of test images into nested folders of train: reported, and excluded if asked."""
     for kind, suffix in (("exact copies", ".png"), ("compressed copies", ".jpg")):
         spoil = partial(_copy_test_images, suffix)
         reported, _ = _tried(spoil, rng)

@@ -95,7 +95,7 @@ def vanishing(rng: np.random.Generator) -> Row:
 
 
 def failing(rng: np.random.Generator) -> Row:
-    """A file that can be seen and not be read: without the right to, or (root has all rights) one that fails."""
+    """Make a file that is listed but cannot be read: without permission or, for root, one whose reading fails."""
     is_root = os.geteuid() == 0
 
     def make(path: Path) -> None:

@@ -12,7 +12,7 @@ from benchmarks.faults.row import NOTHING, Row
 
 
 def rows(_: np.random.Generator) -> Iterator[Row]:
-    """What `python -m benchmarks.kills` found."""
+    """Read what `python -m benchmarks.kills` found."""
     found = json.loads(kills.RESULT.read_text(encoding="utf-8"))
     total, others = found["trainings"], found["with other bits"]
     yield Row(

@@ -41,7 +41,7 @@ def document(groups: Mapping[str, Sequence[Row]], seed: int) -> dict[str, Any]:
 
 
 def page(document: Mapping[str, Any]) -> str:
-    """The Markdown page: what it comes to, then a table for each group."""
+    """Write the Markdown page: a summary, then a table for each group."""
     groups = {title: [Row(**row) for row in rows] for title, rows in document["faults"].items()}
     every = [row for rows in groups.values() for row in rows]
     head = HEAD.format(
@@ -55,7 +55,7 @@ def page(document: Mapping[str, Any]) -> str:
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """What the rows come to: a line for each thing that must not happen, with the faults of which it did."""
+    """Summarise the rows: a line for each thing that must not happen, with the faults that made it happen."""
     bad = {
         "the program crashed": [row for row in rows if CRASHED in row.outcome],
         "something was written outside its folder": [row for row in rows if "OUTSIDE" in row.lost],

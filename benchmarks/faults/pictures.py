@@ -21,14 +21,14 @@ STILLS = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".gif"
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """An image as a file's content."""
+    """Encode an image, as a file's content."""
     file = BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
 
 
 def png_of(width: int, height: int, rows: bytes, *more: tuple[bytes, bytes]) -> bytes:
-    """A grey PNG whose header and data need not agree, with more chunks before the data."""
+    """Make a grey PNG whose header and data may disagree, with more chunks before the data."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunks = [(b"IHDR", header), *more, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     crc = [struct.pack(">I", zlib.crc32(kind + content)) for kind, content in chunks]
@@ -76,7 +76,7 @@ def animated(suffix: str) -> Make:
 
 
 def turned(rng: np.random.Generator) -> Made:
-    """A photograph that its EXIF data turn by a quarter."""
+    """Make a photograph that its EXIF data turn by a quarter."""
     exif, image = Image.Exif(), photo(rng)
     exif[0x0112] = 6
     return ".png", encoded(image, "PNG", exif=exif), image.transpose(Image.Transpose.ROTATE_270)
@@ -88,7 +88,7 @@ def deep_grey(rng: np.random.Generator) -> Made:
 
 
 def text_bomb(rng: np.random.Generator) -> Made:
-    """A small picture with a comment of 100 MB."""
+    """Make a small picture with a comment of 100 MB."""
     return ".png", png_of(8, 8, bytes(9 * 8), (b"zTXt", b"a\0\0" + zlib.compress(bytes(100_000_000))))
 
 

@@ -33,13 +33,13 @@ class Row:
 
 
 def row(fault: str, outcomes: Iterable[tuple[str, str]]) -> Row:
-    """A row from (what was said, what was lost) of each try."""
+    """Make a row from (what was said, what was lost) of each try."""
     tries = list(outcomes)
     return Row(fault, len(tries), counted(said for said, _ in tries), counted(lost for _, lost in tries))
 
 
 def counted(texts: Iterable[str]) -> str:
-    """The different texts, the commonest first, each with its count if there are several; numbers in them count not."""
+    """List the different texts, the commonest first, each with its count if there are several; numbers are ignored."""
     alike: dict[str, list[str]] = {}
     for text in texts:
         alike.setdefault(re.sub(r"\d+(\.\d+)?", "N", text), []).append(text)
@@ -52,7 +52,7 @@ def counted(texts: Iterable[str]) -> str:
 
 
 def said(error: BaseException, *folders: Path) -> str:
-    """An error's message in quotes, without the folders that this benchmark made."""
+    """Quote an error's message without the folders that this benchmark made."""
     text = str(error)
     for folder in folders:
         text = text.replace(f"{folder}/", "").replace(str(folder), "the folder")
@@ -65,7 +65,7 @@ def is_told(error: BaseException) -> bool:
 
 
 def crashed(error: BaseException) -> tuple[str, str]:
-    """What to write where an error came that is no answer to a user."""
+    """Word an error that is no answer to a user."""
     return f"{CRASHED}: {type(error).__name__}: {_anywhere(str(error))}", "the run"
 
 

@@ -82,7 +82,7 @@ def _damaged(stored: Stored, kept: Path, before: str, how: int) -> tuple[str, st
 
 
 def _gist(text: str) -> str:
-    """A message without the file's name and what exactly the reader met."""
+    """Strip a message of the file's name and of the reader's exact finding."""
     for gist in ("is damaged", "not a checkpoint of transferlab"):
         if gist in text:
             return f"“the file … {gist} …”"

@@ -10,7 +10,7 @@ from tiny import machine, split_of
 from transferlab.config.parse import read
 from transferlab.config.schema import Training
 from transferlab.core.evaluation.predictions import predict_split
-from transferlab.core.loading.feature_cache import FeatureCacheConfig
+from transferlab.core.loading.feature_cache import FeatureCache, FeatureCacheConfig
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.strategies.strategy import Strategy
 from transferlab.core.training.engine import DivergedError
@@ -133,7 +133,8 @@ def test_a_diverged_trial_leaves_the_others_no_state_and_its_last_good_weights(t
     assert unfinished.progress() is None
     unfinished.confirm()
     settings, held_out = read(Strategy, plan), splits["validation"]
-    p_NK = predict_split(Checkpoint.read(kept), settings, held_out, machine(), tmp_path, FeatureCacheConfig())
+    cache = FeatureCache(tmp_path, FeatureCacheConfig())
+    p_NK = predict_split(Checkpoint.read(kept), settings, held_out, machine(), cache)
     assert np.isfinite(p_NK).all()
     checkpoints, _, _, cost = train(1e-3, 2)
     assert list(checkpoints) == list(cost["trial"]) == [0, 1]

@@ -8,7 +8,7 @@ from tiny import COMPUTE, machine, same, spec_of, split_of, stage, strategy
 
 from transferlab.core.evaluation.predictions import predict_split
 from transferlab.core.launch.trials import train_trials
-from transferlab.core.loading.feature_cache import FeatureCacheConfig
+from transferlab.core.loading.feature_cache import FeatureCache, FeatureCacheConfig
 from transferlab.core.models import factory
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.strategies.optimizers import SGD
@@ -58,9 +58,8 @@ def test_the_last_saved_epoch_is_kept_in_place_of_the_state_and_predicts(splits,
     assert same(kept.tensors, calm.checkpoint.tensors)
     header = calm.checkpoint.header
     assert kept.header == replace(header, selection=divergence.SELECTION, recipe=PLAN.to_json())
-    assert predict_split(kept, PLAN, splits[1], machine(), tmp_path, FeatureCacheConfig()).sum(axis=1) == pytest.approx(
-        1.0
-    )
+    cache = FeatureCache(tmp_path, FeatureCacheConfig())
+    assert predict_split(kept, PLAN, splits[1], machine(), cache).sum(axis=1) == pytest.approx(1.0)
 
 
 def test_the_others_go_on_as_they_are_and_what_is_kept_stays(splits, tmp_path, states, monkeypatch, caplog):

@@ -90,8 +90,8 @@ def _common_levels(checkpoints: Sequence[Checkpoint]) -> Levels | None:
     for other in others:
         if other.header.levels != first.header.levels:
             raise EnsembleError(
-                f"{other.path or 'a checkpoint'} and {first.path or 'another'} have seen grey values of more than 8 bits "
-                f"in different ranges ({other.header.levels}; {first.header.levels}): use trials of one run"
+                f"{other.path or 'a checkpoint'} and {first.path or 'another'} have seen grey values of more than 8 "
+                f"bits in different ranges ({other.header.levels}; {first.header.levels}): use trials of one run"
             )
     return first.header.levels
 

@@ -1,7 +1,7 @@
-"""Stateless seeding: every random draw comes from a generator that is a function of what it is for.
+"""Seeds random draws statelessly: each comes from a generator that depends only on the draw's purpose.
 
-Nothing has to be saved for a resume but the position: the permutation of an epoch, the augmentation of an image and the
-dropout of an epoch are the same however often, and on whatever device, they are asked for.
+A resumed run needs only its position: the permutation of an epoch, the augmentation of an image and the dropout of an
+epoch are the same however often, and on whatever device, they are drawn.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from torch import Tensor
 
 
 def derive(*key: int | str) -> int:
-    """A 32-bit seed for a purpose, e.g. `derive(seed, "augment", epoch)`: SHA-256 of the key.
+    """Derive a 32-bit seed for a purpose, e.g. `derive(seed, "augment", epoch)`, from the key's SHA-256.
 
-    32 bits because that is all of a seed that torch's CPU generator (mt19937) uses.
+    Torch's CPU generator (mt19937) uses no more than 32 bits of a seed.
     """
     return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:4], "little")
 
 
 def generator(*key: int | str) -> torch.Generator:
-    """A CPU generator of its own for a purpose; see `derive`."""
+    """Make a CPU generator for one purpose; see `derive`."""
     return torch.Generator().manual_seed(derive(*key))
 
 
 def permutation(n: int, *key: int | str) -> Tensor:
-    """A permutation of `range(n)`, int64, that depends on the key alone."""
+    """Draw a permutation of `range(n)`, int64, that depends on the key alone."""
     return torch.randperm(n, generator=generator(*key))
 
 
 @contextmanager
 def global_seed(device: torch.device, *key: int | str) -> Iterator[None]:
-    """Seed torch's global generators (initialisation, dropout) inside the block and restore them after it."""
+    """Seed torch's global generators (initialisation, dropout) inside the block, and restore them after it."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive(*key))

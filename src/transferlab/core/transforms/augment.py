@@ -1,10 +1,10 @@
-"""Augmentation as batch operations: geometry composes into one affine resample per image, the rest works on the batch.
+"""Augments whole batches: all geometry composes into one affine resample per image, the rest works on the batch.
 
-Colour (`color`) comes after all geometry, erasing (`erase`) after all colour.
+Colour (`color`) follows all geometry, and erasing (`erase`) follows all colour.
 
 An operation draws its parameters for *all* images of a split at once, from one generator: a small table, a row per
-image. So an image's augmentation is a function of (seed, epoch, image), whatever the batch size, device or number of
-workers.
+image. An image's augmentation is therefore a function of (seed, epoch, image), whatever the batch size, device or
+number of workers.
 
 Geometry works on a *virtual* image: each operation maps points of its output to points of its input, and only the
 composed map touches pixels. Points are continuous: pixel (0, 0) covers [0, 1) x [0, 1), its centre is (0.5, 0.5).
@@ -29,7 +29,7 @@ Operation = GeometricOperation | ColorJitter | Cutout | RandomErasing
 
 @dataclass(frozen=True)
 class Draws:
-    """The drawn parameters of a split: affine maps, colour tables and boxes to erase, float32 on the CPU."""
+    """Holds the drawn parameters of a split: affine maps, colour tables and boxes to erase, float32 on the CPU."""
 
     map_N23: Tensor
     reflect: bool
@@ -37,15 +37,15 @@ class Draws:
     erased_N4: tuple[Tensor, ...] = field(default=())
 
     def take(self, rows: Tensor) -> Draws:
-        """The draws of some images."""
+        """Return the draws of some images."""
         colour, erased = (tuple(table[rows] for table in tables) for tables in (self.colour_N8, self.erased_N4))
         return Draws(self.map_N23[rows], self.reflect, colour, erased)
 
 
 def draw(operations: tuple[Operation, ...], geometry: Geometry, size: int, rng: torch.Generator) -> Draws:
-    """Draw every operation for all images, in order, and end with a centre crop to `size` where nothing else cropped.
+    """Draw every operation for all images, in order; end with a centre crop to `size` if nothing else has cropped.
 
-    No operation at all gives the held-out view: the centre crop alone.
+    Without operations this gives the held-out view, the centre crop alone.
     """
     n = len(geometry.size_N2)
     colour: list[Tensor] = []

@@ -63,7 +63,7 @@ def jitter(x_B3HW: Tensor, table_B8: Tensor) -> Tensor:
 
 
 def grey(x_B3HW: Tensor) -> Tensor:
-    """The luma, shape (B, 1, H, W)."""
+    """Compute the luma, shape (B, 1, H, W)."""
     r, g, b = x_B3HW.unbind(dim=1)
     return (_LUMA[0] * r + _LUMA[1] * g + _LUMA[2] * b)[:, None]
 

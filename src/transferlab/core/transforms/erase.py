@@ -1,4 +1,4 @@
-"""Parts of an image blotted out with its mean colour: boxes drawn for all images at once, erased batch by batch.
+"""Erases parts of images with the mean colour: boxes are drawn for all images at once, and erased batch by batch.
 
 Shapes: N images of a split, B of a batch, S px of the square; `box_N4` is (top, left, bottom, right) in px, float32.
 """
@@ -18,7 +18,7 @@ from transferlab.core.validation import check
 
 @dataclass(frozen=True, kw_only=True)
 class Cutout:
-    """A square whose centre is anywhere in the image is erased; it may stick out (DeVries & Taylor 2017).
+    """Erases a square whose centre is anywhere in the image; it may extend beyond the edge (DeVries & Taylor 2017).
 
     Attributes:
         size: px of its side.
@@ -43,7 +43,7 @@ class Cutout:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomErasing:
-    """A rectangle of random area and proportions is erased: torchvision's `RandomErasing` (Zhong et al. 2017).
+    """Erases a rectangle of random area and proportions: torchvision's `RandomErasing` (Zhong et al. 2017).
 
     Attributes:
         p: the probability.
@@ -85,7 +85,7 @@ def _kept(box_N4: Tensor, p: float, rng: torch.Generator) -> Tensor:
 
 
 def erase(x_B3SS: Tensor, box_B4: Tensor, colour: tuple[float, float, float]) -> Tensor:
-    """The batch with every image's box in one colour."""
+    """Fill every image's box with one colour."""
     top, left, bottom, right = upload(box_B4, x_B3SS.device)[:, :, None].unbind(dim=1)
     at_S = torch.arange(x_B3SS.shape[-1], device=x_B3SS.device)
     rows_BS, columns_BS = (top <= at_S) & (at_S < bottom), (left <= at_S) & (at_S < right)

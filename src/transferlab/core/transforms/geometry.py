@@ -32,7 +32,7 @@ class Geometry:
 
 
 def scale_shift(scale_x: Tensor, scale_y: Tensor, shift_x: Tensor, shift_y: Tensor) -> Tensor:
-    """Maps x -> scale_x * x + shift_x and likewise y: matrices (N, 3, 3) from four tensors of shape (N,)."""
+    """Make the maps x -> scale_x * x + shift_x, and likewise y: matrices (N, 3, 3) from four tensors of shape (N,)."""
     zero, one = torch.zeros_like(shift_x), torch.ones_like(shift_x)
     rows = [scale_x, zero, shift_x, zero, scale_y, shift_y, zero, zero, one]
     return torch.stack(rows, dim=-1).reshape(-1, 3, 3)

@@ -1,4 +1,4 @@
-"""Where the pixels of images are, and how some of them come onto one canvas: from host memory or on the device itself.
+"""Holds the pixels of images, in host memory or on the device, and puts some of them onto one canvas.
 
 Shapes: N images, each of its own height and width; H W px of the largest; P pixels of all of them.
 """
@@ -22,7 +22,7 @@ UPLOAD_BYTES = 64 << 20  # of pixels in one copy to a device: the host may have 
 
 
 class Pixels(Protocol):
-    """uint8 RGB images of different sizes; what is made of them does not depend on where they are, to the bit."""
+    """uint8 RGB images of different sizes; results do not depend on where they are held, to the bit."""
 
     @property
     def shape_N2(self) -> NDArray[np.int64]:
@@ -30,17 +30,17 @@ class Pixels(Protocol):
         ...
 
     def take(self, rows: Tensor) -> Pixels:
-        """Some of them, by their numbers (int64 on the CPU), in that order."""
+        """Take some of them, by their numbers (int64 on the CPU), in that order."""
         ...
 
     def canvas(self) -> Tensor:
-        """All on one canvas (N, H, W, 3), uint8 on the device: top left, black beside."""
+        """Put all on one canvas (N, H, W, 3), uint8 on the device: at the top left, black elsewhere."""
         ...
 
 
 @dataclass(frozen=True)
 class HostImages:
-    """Arrays image_HWC in host memory, wanted on a device."""
+    """Holds arrays image_HWC in host memory, for use on a device."""
 
     images: Sequence[ImageArray]
     device: torch.device
@@ -71,10 +71,10 @@ class HostImages:
 
 @dataclass(frozen=True)
 class ResidentImages:
-    """Images that live in the device's memory.
+    """Holds images in the device's memory.
 
     Attributes:
-        flat_P3: their pixels, one image after the other, uint8 on the device.
+        flat_P3: the pixels of one image after the other, uint8 on the device.
         start_N: the place of each image's first pixel there, int64 on the host.
         shape_N2: see `Pixels`.
     """

@@ -1,4 +1,4 @@
-"""From stored images to the batch a network sees: resize, crop, augment, normalise - one resample per image.
+"""Turns stored images into the batch that a network sees: resize, crop, augment, normalise, one resample per image.
 
 The *held-out view* is torchvision's `Resize` then `CenterCrop` (or squash); the store has done the resize, so the crop
 only copies pixels. An augmented view replaces the crop by the operations of `augment`.
@@ -26,7 +26,7 @@ from transferlab.core.validation import check
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """What the network sees; null follows the pretrained weights.
+    """Says what the network sees, as a user configures it; null follows the pretrained weights.
 
     Attributes:
         size: px of the square given to the network.
@@ -57,7 +57,7 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """The input that pretrained weights were made with, or the defaults of a network that has none."""
+    """Says what input pretrained weights were made with, or the defaults of a network that has none."""
 
     size: int
     resize: int
@@ -68,7 +68,7 @@ class Preset:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """An `Input` with everything settled: it is stored in each checkpoint."""
+    """An `Input` with every value resolved; each checkpoint stores one."""
 
     size: int
     resize: int
@@ -84,7 +84,7 @@ class View:
         return Resize(size=self.resize, mode=self.mode, interpolation=self.interpolation)
 
     def at(self, size: int | None) -> View:
-        """The same part of the image at another size; None is this view."""
+        """Return a view of the same part of the image at another size; None returns this view."""
         return self if size is None else replace(self, size=size, resize=round(self.resize * size / self.size))
 
     def draw(
@@ -96,13 +96,13 @@ class View:
         return augment.draw(operations, self._resized(shapes_N2), self.size, rng or torch.Generator())
 
     def render(self, images: Pixels, draws_B: augment.Draws) -> Tensor:
-        """The normalised batch x_B3SS, float32 on the device, from B images and their draws."""
+        """Render the normalised batch x_B3SS, float32 on the device, from B images and their draws."""
         x_B3SS = self.pixels(images, draws_B)
         mean, std = upload(torch.tensor([self.mean, self.std]), x_B3SS.device)[:, :, None, None]
         return x_B3SS.sub_(mean).div_(std)
 
     def pixels(self, images: Pixels, draws_B: augment.Draws) -> Tensor:
-        """The batch before normalisation, values in [0, 1]: what a figure shows."""
+        """Render the batch without normalisation, values in [0, 1], for a figure."""
         x_B3SS = resample(images, draws_B, self.size, self.interpolation)
         for table_B8 in draws_B.colour_N8:
             x_B3SS = color.jitter(x_B3SS, table_B8)
@@ -111,7 +111,7 @@ class View:
         return x_B3SS
 
     def _resized(self, shapes_N2: NDArray[np.int64]) -> geometry.Geometry:
-        """Begin with the image at its resized size; stored smaller (never enlarged on disk), it is enlarged here."""
+        """Begin with the image at its resized size; one stored smaller (none is enlarged on disk) is enlarged here."""
         stored_N2 = torch.from_numpy(np.array(shapes_N2, dtype=np.float32))
         size_N2 = resized_shape(stored_N2, self.resize, self.mode)
         scale_N2 = stored_N2 / size_N2
@@ -120,7 +120,7 @@ class View:
 
 
 def resized_shape(shape_N2: Tensor, resize: int, mode: str) -> Tensor:
-    """Heights and widths after torchvision's `Resize(resize)`: the long side is rounded down."""
+    """Compute heights and widths after torchvision's `Resize(resize)`; the long side is rounded down."""
     if mode == "squash":
         return torch.full_like(shape_N2, resize)
     short_N1 = shape_N2.amin(dim=1, keepdim=True)
@@ -128,7 +128,7 @@ def resized_shape(shape_N2: Tensor, resize: int, mode: str) -> Tensor:
 
 
 def resolve(config: Input, preset: Preset, statistics: dict[str, Any] | None) -> View:
-    """Fill what `config` leaves open: from the weights' preset; unpretrained networks are normalised by the data.
+    """Fill in what `config` leaves open, from the weights' preset; without weights, the data's statistics normalise.
 
     Args:
         config: what the user wrote.

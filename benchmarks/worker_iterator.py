@@ -1,4 +1,4 @@
-"""An iterator that runs in a process of its own, a step each time that one is asked for."""
+"""Runs an iterator in a process of its own, one step per request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def iterate(make: Callable[..., Iterator[T]], *args: object) -> Iterator[T]:
-    """What `make(*args)` gives. The process waits while nothing is asked for, and ends with the iterator."""
+    """Yield the items of `make(*args)`, made in another process that waits between requests and ends with them."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, make, args))
