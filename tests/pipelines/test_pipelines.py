@@ -106,7 +106,9 @@ def test_diverged_trials_are_told_of():
 
 def test_every_trial_sees_its_own_split():
     index = pd.DataFrame({
-        "label": [0, 1, 1, 0], "split": ["train", "test", "train", "test"], "split_1": ["test", "train", "test", "train"],
+        "label": [0, 1, 1, 0],
+        "split": ["train", "test", "train", "test"],
+        "split_1": ["test", "train", "test", "train"],
     })  # fmt: skip
     seen = [nodes.split_of(index, None, "test", trial) for trial in range(3)]
     assert [split.rows.tolist() for split in seen] == [[1, 3], [0, 2], [1, 3]]
