@@ -7,7 +7,7 @@ from PIL import Image
 from transferlab.config.parse import read
 from transferlab.config.schema import Dataset
 from transferlab.core.data.listing.table import Listed, as_listing
-from transferlab.core.data.split import SplitError
+from transferlab.core.data.split import SplitError, split_columns, splits_of_trial
 from transferlab.core.data.store import Resize
 from transferlab.core.data.store_builder import Decoding, build
 from transferlab.pipelines.data import nodes
@@ -76,3 +76,29 @@ def test_a_class_none_of_whose_images_can_be_decoded_is_an_error_not_a_class_les
     more = as_listing([*map(Listed._make, listing.itertuples(index=False)), Listed("torn.png", "c", "train")])
     with pytest.raises(SplitError, match=r"class 'c' has no usable image \(the quarantine table says why\)"):
         nodes.split_images(accepted, more, dataset())
+
+
+def test_every_re_split_is_in_the_index_and_free_of_its_own_duplicates(built):
+    listing, accepted, stores = built
+    settings = dataset(duplicates="exclude", split={"resplits": 2, "seed": 1})
+    splits = nodes.split_images(accepted, listing, settings)
+    index, _ = nodes.find_duplicates(splits, stores, settings)
+    assert split_columns(index) == ["split", "split_1"]
+    given_test = (accepted["split"] == "test").to_numpy()
+    for trial in (0, 1):
+        of_trial, drawn = splits_of_trial(index, trial), splits_of_trial(splits, trial)
+        assert np.array_equal(of_trial == "test", given_test)
+        excluded = index.loc[of_trial == "excluded", "path"]
+        assert {"exact.png", "near.jpg"} <= set(excluded), "copies of test images, in whichever part they are"
+        copy, original = (drawn[index["path"] == path].item() for path in ("also_near.jpg", "validation_a0.png"))
+        assert bool({"also_near.jpg", "validation_a0.png"} & set(excluded)) == (copy != original)
+    assert not splits["split"].equals(splits["split_1"])
+
+
+def test_one_photograph_with_two_labels_is_told(built, caplog):
+    listing, accepted, stores = built
+    wrong = accepted.assign(**{"class": accepted["class"].where(accepted["path"] != "exact.png", "b")})
+    splits = nodes.split_images(wrong, listing, dataset())
+    _, pairs = nodes.find_duplicates(splits, stores, dataset())
+    assert pairs.iloc[0][["path_a", "class_a", "path_b", "class_b"]].tolist() == ["exact.png", "b", "test_a0.png", "a"]
+    assert "exact.png and test_a0.png are, or may be, the same photograph with two labels, b and a: see" in caplog.text

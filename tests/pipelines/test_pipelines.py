@@ -105,6 +105,17 @@ def test_diverged_trials_are_told_of():
     assert told.startswith("b: 1 of 2 trials diverged")
 
 
+def test_every_trial_sees_its_own_split():
+    index = pd.DataFrame({
+        "label": [0, 1, 1, 0],
+        "split": ["train", "test", "train", "test"],
+        "split_1": ["test", "train", "test", "train"],
+    })  # fmt: skip
+    seen = [nodes.split_of(index, None, "test", trial) for trial in range(3)]
+    assert [split.rows.tolist() for split in seen] == [[1, 3], [0, 2], [1, 3]]
+    assert [split.labels.tolist() for split in seen] == [[1, 0], [0, 1], [1, 0]]
+
+
 def test_a_diverged_trial_leaves_the_others_no_state_and_its_last_good_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(nodes, "store_for", lambda view, stores: None)
     monkeypatch.setattr(nodes, "split_of", lambda index, store, name, trial: splits[name])

@@ -1,9 +1,9 @@
 import struct
 import zlib
 
-import numpy as np
 import pytest
 import yaml
+from class_folders import photographs
 from PIL import Image
 
 from transferlab import settings
@@ -17,18 +17,6 @@ from transferlab.scaffold.new_experiment import new_experiment
 
 pytestmark = pytest.mark.filterwarnings("ignore:register_new_resolver")
 
-UNICODE = ["花", 'Käfer "gross"', "NA", "no: [yaml]"]
-
-
-def photographs(folder, classes, count=25, size=(40, 40), mode="L"):
-    rng = np.random.default_rng(0)
-    for tone, name in enumerate(classes):
-        (folder / name).mkdir(parents=True)
-        for i in range(count):
-            pixels = rng.integers(0, 60, size, dtype=np.uint8) + np.uint8(40 * tone)
-            Image.fromarray(pixels).convert(mode).save(folder / name / f"{i}.png")
-    return folder
-
 
 def dataset_in(file):
     return yaml.safe_load(file.read_text(encoding="utf-8"))["dataset"]
@@ -38,23 +26,6 @@ def dataset_in(file):
 def conf(tmp_path):
     (tmp_path / "project" / "conf" / "base").mkdir(parents=True)
     return tmp_path / "project" / "conf"
-
-
-def test_the_written_experiment_runs_whole(project):
-    folder = photographs(project.root / "photos" / "花 und ${Tiere}", UNICODE)
-    done = project.kedro("transferlab", "new-experiment", str(folder), "--name", "flora")
-    assert done.returncode == 0, done.stderr
-    assert "kedro run --pipeline=transfer --env=flora" in done.stdout
-    stages = {"scratch": ["train"], "feature_extraction": ["head"], "fine_tuning": ["tune"], "staged": ["head", "tune"]}
-    project.run(
-        "flora",
-        "_backbone.name=timm/test_resnet,_backbone.weights=tiny.pth,_input.size=32,training.trials=2",
-        *(f"strategies.{name}.stages.{stage}.epochs=1" for name in stages for stage in stages[name]),
-    )
-    comparison = project.table("08_reporting/flora/comparison.csv")
-    assert set(comparison["strategy"]) == set(stages)
-    predictions = project.table("07_model_output/flora/staged/predictions.parquet")
-    assert set(predictions["truth"]) == set(UNICODE)
 
 
 @pytest.mark.parametrize(

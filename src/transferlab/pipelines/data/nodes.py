@@ -128,9 +128,9 @@ def _warn_of_contradictions(index: pd.DataFrame, pairs: pd.DataFrame) -> None:
     for name, others in repeating_classes(index).items():
         logger.warning("every image of class %r is in another class too (%s): leave one out", name, ", ".join(others))
     if len(found := contradictory(pairs)):
-        first = found.iloc[0]
+        one, more = found.iloc[0], f", and {len(found) - 1} more pairs" if len(found) > 1 else ""
         logger.warning(
-            "%d pairs of photographs that are, or may be, the same have different labels, such as %s and %s: the first "
-            "rows of `duplicates`; mend the labels",
-            len(found), first["path_a"], first["path_b"],
+            "%s and %s are, or may be, the same photograph with two labels, %s and %s%s: see the first rows of "
+            "`duplicates`, and mend the labels",
+            one["path_a"], one["path_b"], one["class_a"], one["class_b"], more,
         )  # fmt: skip

@@ -1,4 +1,6 @@
-"""Lists the images of a data set: scan the folder, read its layout or its label table, and account for every file.
+"""Lists the images of a data set: scan the folder, read its layout, and account for every file.
 
-The data pipeline imports this package.
+A layout is class folders, a label table or an image folder as on Hugging Face; `layout.list_images` reads any of them.
+The data pipeline, the experiment's schema and the scaffold import this package. It imports `split` for names and groups
+alone.
 """

@@ -214,6 +214,6 @@ def where_classes_may_be(root: Path, found: Sequence[Found]) -> str:
         some = " and ".join(map(repr, sorted(below)[:2]))
         return (
             f"The classes seem to be further down, {some} in {root.joinpath(*above)}: name that folder in "
-            "dataset.source (path, folder or subfolder)."
+            "dataset.source (path, folder or subfolder), or give it to new-experiment."
         )
     return "If the classes are in a folder further down, name it in dataset.source (subfolder, folder or path)."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pandas as pd
 from transferlab.core.data.listing.class_folders import ClassFolders, list_folders, where_classes_may_be
 from transferlab.core.data.listing.image_folder import ImageFolder, list_image_folder, metadata_files
 from transferlab.core.data.listing.label_table import LabelTable, Threshold, list_table
-from transferlab.core.data.listing.scan import walk
+from transferlab.core.data.listing.scan import Found, walk
 from transferlab.core.data.listing.table import LayoutError, as_left_out, as_listing, check_listing
 from transferlab.core.data.split.config import PathGroups
 from transferlab.core.data.split.names import held_out_as_test
@@ -56,13 +57,18 @@ def list_images(
             )
         else:
             rows, left_out = list_folders(root, layout, found)
-            tables = metadata_files(found)
-            is_hub = f"{tables[0]} looks like Hugging Face's: try `layout: {{name: image_folder}}`. " if tables else ""
-            cure = is_hub + where_classes_may_be(root, found)
+            cure = _cure(root, found) if len({row.label for row in rows}) < 2 else ""
     except OSError as error:
         raise LayoutError(f"{error.filename} cannot be read: {error.strerror}") from error
     listing = check_listing(held_out_as_test(as_listing(rows)), root, cure)
     return _with_groups(listing, groups), as_left_out(left_out)
+
+
+def _cure(root: Path, found: Sequence[Found]) -> str:
+    """Say what to do where folders are no classes."""
+    if tables := metadata_files(found):
+        return f"{tables[0]} looks like Hugging Face's: try `layout: {{name: image_folder}}` in dataset."
+    return where_classes_may_be(root, found)
 
 
 def _with_groups(listing: pd.DataFrame, groups: str | PathGroups | None) -> pd.DataFrame:
