@@ -15,17 +15,19 @@ from benchmarks.faults.row import CRASHED, Row
 
 COMMAND = "PYTHONPATH=src python -m benchmarks.faults"
 LONGEST = 150
-HEAD = """# What happens when things go wrong
+HEAD = """# What was tried
 
-Made by `{command}` (seed {seed}, about a minute): every fault is really made, so many times,
-and the outcome is what the program itself said of it. “Quarantined” and “ignored” files are rows of the table
-`quarantine` with this reason; what is accepted is in the `index`. Outcomes that differ in numbers alone are one (N).
+This page lists faults that were really made, and what the program said. It is written by
+`{command}` (seed {seed}, about a minute). “Quarantined” and “ignored” files are rows of the
+table `quarantine` with this reason; accepted files are in the `index`. Outcomes that differ only in numbers count as
+one (N).
 
 **{faults} faults, {tries} tries:**
 
 {verdict}
 
-A JPEG has no checksum, and the one in somebody's .pth file need not be right: another bit there is another picture.
+A JPEG has no checksum, and the checksum in somebody's .pth file need not be correct. A flipped bit there is simply
+another picture.
 """
 
 

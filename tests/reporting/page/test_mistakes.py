@@ -29,6 +29,7 @@ def test_images_are_ordered_by_wrong_trials_then_confidence():
     first = table.iloc[0]
     assert (first["prediction"], first["wrong"], first["trials"]) == ("c", 3, 3)
     assert (first["wrong_one"], first["wrong_two"]) == (2, 1)
+    assert (first["trials_one"], first["trials_two"]) == (2, 1)
     assert first["confidence"] == (0.8 + 0.6 + 1.0) / 3
 
 

@@ -16,7 +16,8 @@ def mistakes(predictions: Sequence[pd.DataFrame]) -> pd.DataFrame:
     Returns:
         One row per image, the most often and then the most surely wrong first: path, truth, prediction (the most
         frequent wrong one), wrong and trials (counts over all strategies), confidence (mean probability of the wrong
-        predictions), and `wrong_<strategy>` with the count of each strategy.
+        predictions), and `wrong_<strategy>` and `trials_<strategy>`, the counts of each. An image counts in the trials
+        that tested it, which need not be all where trials have splits of their own.
     """
     every = pd.concat([_confident(table) for table in predictions], ignore_index=True)
     wrong = every[every["truth"] != every["prediction"]]
@@ -29,8 +30,9 @@ def mistakes(predictions: Sequence[pd.DataFrame]) -> pd.DataFrame:
         confidence=wrong.groupby("path")["confidence"].mean().reindex(said.index),
     )
     for name in dict.fromkeys(every["strategy"]):
-        own = wrong[wrong["strategy"] == name].groupby("path").size()
-        table[f"wrong_{name}"] = own.reindex(table.index, fill_value=0)
+        for column, of in (("wrong", wrong), ("trials", every)):
+            own = of[of["strategy"] == name].groupby("path").size()
+            table[f"{column}_{name}"] = own.reindex(table.index, fill_value=0)
     return table.reset_index().sort_values(
         ["wrong", "confidence", "path"], ascending=[False, False, True], ignore_index=True
     )

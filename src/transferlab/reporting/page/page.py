@@ -85,7 +85,7 @@ def render(facts: Mapping[str, Any], tables: Tables, figures: Mapping[str, bytes
             quarantine=tables.quarantine.sort_values("status", ascending=False, kind="stable"),
             most_rows=MOST_ROWS,
             duplicates=duplicates,
-            mistakes=sections.mistakes(tables.mistakes.head(MOST_MISTAKES), tables.comparison),
+            mistakes=sections.mistakes(tables.mistakes.head(MOST_MISTAKES)),
             all_mistakes=len(tables.mistakes),
             recipes=facts.get("recipes", {}),
             next_steps=next_steps(facts, answer, tables.comparison, tables.metrics, duplicates),

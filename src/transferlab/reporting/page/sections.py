@@ -221,9 +221,8 @@ def per_class(table: pd.DataFrame, classes: Sequence[str]) -> Grid:
     return _grid(["Test images", *(capital(title(name)) for name in names)], rows)
 
 
-def mistakes(table: pd.DataFrame, comparison: pd.DataFrame) -> Grid:
+def mistakes(table: pd.DataFrame) -> Grid:
     """List test images that trials got wrong, with how many trials of each strategy did."""
-    trials = comparison[comparison["metric"] == "accuracy"].set_index("strategy")["trials"]
     names = [name.removeprefix("wrong_") for name in table.columns if name.startswith("wrong_")]
     rows = (
         (
@@ -233,7 +232,7 @@ def mistakes(table: pd.DataFrame, comparison: pd.DataFrame) -> Grid:
                 Cell(row["prediction"], words=True),
                 Cell(f"{row['wrong']} of {row['trials']}"),
                 Cell(f"{row['confidence']:.0%}"),
-                *(Cell(f"{row[f'wrong_{name}']} of {trials[name]}") for name in names),
+                *(Cell(f"{row[f'wrong_{name}']} of {row[f'trials_{name}']}") for name in names),
             ],
         )
         for row in table.to_dict("records")
