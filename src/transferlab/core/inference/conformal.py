@@ -85,7 +85,7 @@ def _raps(p_NK: Floats) -> Floats:
     order_NK = np.argsort(-p_NK, axis=1, kind="stable")
     sorted_NK = np.take_along_axis(p_NK, order_NK, axis=1)
     down_to_NK = sorted_NK.cumsum(axis=1) + PENALTY * np.maximum(0, np.arange(1, p_NK.shape[1] + 1) - FREE)
-    score_NK = np.empty_like(down_to_NK)
+    score_NK: Floats = np.empty_like(down_to_NK)
     np.put_along_axis(score_NK, order_NK, down_to_NK, axis=1)
     return score_NK
 
