@@ -19,6 +19,7 @@ def test_the_table_ranks_by_accuracy_and_ends_with_the_verdict(example):
     assert answer.leader.replace("_", " ").capitalize() in first
     assert "leads" in first
     assert " ".join(answer.headline.split()) in " ".join(text.split())
+    assert "on 120 images, 3 trials each" in text
     assert "selection: best validation accuracy" in " ".join(text.split())
 
 

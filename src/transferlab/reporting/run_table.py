@@ -26,9 +26,10 @@ def comparison_table(comparison: pd.DataFrame, differences: pd.DataFrame, cost: 
     answer, rows = verdict(comparison, differences, cost), deciding(comparison)
     metric = str(rows["metric"].iloc[0])
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left", caption_justify="left")
-    table.title = f"Test {title(metric)} on {count(rows['test_images'].max(), 'image')}"
+    table.title = f"Test {title(metric)} on {count(rows['test_images'].max(), 'image')}, {_trials(rows['trials'])}"
     table.add_column("Strategy", no_wrap=True)
-    for name in (capital(title(metric)), "Trials alone", "Against the leader", "Trials", "One trial", "Trainable"):
+    table.add_column(capital(title(metric)), justify="right", no_wrap=True)
+    for name in ("Trials alone", "Against the leader", "One trial", "Trainable"):
         table.add_column(name, justify="right")
     spent = cost.assign(alone=seconds_alone(cost)).groupby("strategy")[["alone", "trainable_parameters"]].mean()
     for strategy, row in rows.iterrows():
@@ -44,6 +45,11 @@ def comparison_table(comparison: pd.DataFrame, differences: pd.DataFrame, cost: 
     return table
 
 
+def _trials(trials: pd.Series) -> str:
+    fewest, most = trials.min(), trials.max()
+    return f"{f'{fewest} to ' if fewest < most else ''}{count(most, 'trial')} each"
+
+
 def _cells(name: str, row: pd.Series, answer: Verdict, differences: pd.DataFrame, spent: pd.DataFrame) -> list[str]:
     metric, has_cost = str(row["metric"]), name in spent.index
     return [
@@ -51,7 +57,6 @@ def _cells(name: str, row: pd.Series, answer: Verdict, differences: pd.DataFrame
         f"{number(row['mean'], metric)} {interval(row['low_images'], row['high_images'], metric)}".rstrip(),
         interval(row["low"], row["high"], metric) or NOTHING,
         _against_leader(name, row, answer, differences),
-        str(row["trials"]),
         duration(spent.loc[name, "alone"]) if has_cost else NOTHING,
         compact(spent.loc[name, "trainable_parameters"]) if has_cost else NOTHING,
     ]

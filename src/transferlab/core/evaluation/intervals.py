@@ -21,8 +21,7 @@ TWO_SIDED = (1 + LEVEL) / 2
 
 # Squares that a difference over images is widened by, so that strategies which agree on every test image are not taken
 # for equal on all others. Bonett and Price (2012, J. Educational and Behavioral Statistics 37) add one image to each
-# way of disagreeing. An image that is ranked at random has a third of that in AUROC; log loss is
-# never the same by chance.
+# way of disagreeing. An image that is ranked at random has a third of that in AUROC; log loss is never equal by chance.
 DISAGREEING = 2.0
 PSEUDO = {
     "accuracy": DISAGREEING,
