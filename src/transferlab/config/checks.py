@@ -122,7 +122,7 @@ def _no_share(field: str, value: float) -> Iterator[Problem]:
 
 
 def _can_validate(dataset: Dataset) -> bool:
-    """Whether there will be a validation split, as far as it can be known before the images are there."""
+    """Tell whether there will be a validation split, as far as that is known before the images are read."""
     if dataset.split.validation > 0:
         return True
     if isinstance(dataset.layout, LabelTable):
