@@ -266,7 +266,7 @@ def test_a_wrong_type_does_not_hide_what_else_is_wrong():
     text = message(
         changed(
             (f"{TRAIN}.batch_size", "many"),
-            (f"{TRAIN}.epochs", -1),
+            (f"{TRAIN}.label_smoothing", -1),
             ("training.test_curve", True),
             (f"{HEAD}.augmentation.0.scale", "x"),
             (f"{HEAD}.views", 0),
@@ -277,11 +277,17 @@ def test_a_wrong_type_does_not_hide_what_else_is_wrong():
     assert sorted(told) == [
         "report.published.0.strategy",
         f"{TRAIN}.batch_size",
-        f"{TRAIN}.epochs",
+        f"{TRAIN}.label_smoothing",
         f"{HEAD}.augmentation.0.scale",
         f"{HEAD}.views",
         "training.test_curve",
     ]
+
+
+def test_a_wrong_number_of_epochs_is_told_beside_a_wrong_type():
+    text = message(changed((f"{TRAIN}.batch_size", "many"), (f"{TRAIN}.epochs", -1)))
+    assert f"{TRAIN}.batch_size: " in text
+    assert f"{TRAIN}.epochs: -1 - must be at least 1" in text
 
 
 NAN, INFINITE = float("nan"), float("inf")

@@ -65,7 +65,7 @@ def out_of_range(value: Any, key: str = "", field: str = "") -> Iterator[Problem
 def _scales_out_of_range(rows: list[Any], field: str) -> Iterator[Problem]:
     for number, row in enumerate(rows):
         scale = row[1] if isinstance(row, list) and len(row) == 2 else None
-        if isinstance(scale, (int, float)) and math.isfinite(scale) and not 0 < scale <= MOST_SCALE:
+        if isinstance(scale, (int, float)) and abs(scale) <= MOST_OF_ANY and not 0 < scale <= MOST_SCALE:
             yield KeyProblem(
                 f"{field}.{number}.1", scale, f"must be above 0 and at most {MOST_SCALE:g}, or null for frozen"
             )
@@ -123,7 +123,7 @@ def _no_share(field: str, value: float) -> Iterator[Problem]:
 
 
 def _can_validate(dataset: Dataset) -> bool:
-    """Whether there will be a validation split, as far as it can be known before the images are there."""
+    """Tell whether there will be a validation split, as far as that is known before the images are read."""
     if dataset.split.validation > 0:
         return True
     if isinstance(dataset.layout, LabelTable):

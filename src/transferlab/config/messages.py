@@ -127,7 +127,7 @@ def _type_at(kind: Any, loc: tuple[int | str, ...]) -> Any:
 
 
 def _is_named(member: Any, part: int | str) -> bool:
-    """Whether pydantic calls an alternative of a union so."""
+    """Check whether pydantic calls an alternative of a union by this name."""
     return getattr(member, "__name__", "") == part or (
         get_origin(member) is Literal and str(part).startswith("literal[")
     )

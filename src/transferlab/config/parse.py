@@ -92,7 +92,7 @@ def _parse(kind: type[T], value: Any) -> tuple[T | None, list[Problem]]:
 
 
 def _is_news(problem: Problem, known: Iterable[Problem]) -> bool:
-    """Whether a problem is no consequence of taking a known one away.
+    """Tell a problem of its own from a consequence of having taken a wrong key away.
 
     Consequences are at its key, above or below it, and beside it where the dataclass has made all its checks already.
     """

@@ -39,13 +39,13 @@ _Values = Annotated[tuple[float, float], AfterValidator(_rising)]
 
 
 class Dataset(Strict):
-    """Where the images come from and how they are split."""
+    """The source of the images, and how they are split."""
 
     source: Source
     layout: Layout = Field(default_factory=ClassFolders)
     split: SplitConfig = Field(default_factory=SplitConfig)
     duplicates: Literal["report", "exclude"] = "report"
-    """What to do with an image that another split has too: `exclude` leaves it out of training (where validation or
+    """Treatment of an image that another split has too: `exclude` leaves it out of training (where validation or
     test has it) and of validation (where test has it); the test split keeps all its images."""
     mirror: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Folders or base URLs to look in before a source's own URL: one, or a list."""
@@ -62,12 +62,12 @@ class Dataset(Strict):
     """An image with more pixels is quarantined, before memory is taken for it."""
     licence: str | None = None
     seen_in_pretraining: bool = False
-    """Whether the weights' pretraining saw these very images; the report flags it."""
+    """True if the weights were pretrained on these very images; the report says so."""
     seen_in_pretraining_note: str | None = None
 
 
 class Training(Strict):
-    """What all strategies share."""
+    """Settings that all strategies share."""
 
     trials: Annotated[int, Field(ge=1)] = 3
     seed: Annotated[int, Field(ge=0)] = 0
@@ -98,7 +98,7 @@ class ReferenceLine(Strict):
 
 
 class Report(Strict):
-    """What the report says beyond the tables."""
+    """Texts and figures that the report adds to the tables."""
 
     title: str
     description: str = ""

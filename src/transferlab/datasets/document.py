@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Acquired(BaseModel):
-    """Where the source's archive or folder is, the folder in it that holds the images, and a note for the report."""
+    """The path of the source's archive or folder, the folder inside it that holds the images, a note for the report."""
 
     path: str
     subfolder: str
@@ -26,7 +26,7 @@ class Acquired(BaseModel):
 
 
 class Extracted(BaseModel):
-    """Where the folder with the images is."""
+    """The path of the folder with the images."""
 
     path: str
 
@@ -41,7 +41,7 @@ class Statistics(BaseModel):
 
 
 class Facts(BaseModel):
-    """What the report says beyond the tables, as far as every version of it has the key."""
+    """Facts that the report adds to the tables: the keys that every version has."""
 
     experiment: str
     title: str

@@ -25,7 +25,7 @@ class Run:
     held: ExitStack = field(default_factory=ExitStack)
 
     def end(self, is_whole: bool) -> None:
-        """Let go of the file, and remove it where the run did `is_whole` all it was to do."""
+        """Release the file, and remove it if the run did everything it was asked to (`is_whole`)."""
         if is_whole:
             self.file.unlink(missing_ok=True)
         self.held.close()
@@ -56,7 +56,7 @@ class RunsDataset(FolderDataset):
         return {file.name: _is_held(file) for file in files}
 
     def forget(self, run_id: str) -> None:
-        """Drop what is put down of a run: nothing of it is left."""
+        """Forget a run of which no output is left."""
         (self._filepath / run_id).unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""What happens around a run: validation before any work, errors in a user's words, the answer at the end."""
+"""Hooks around a run: validation before any work, errors in a user's words, the answer at the end."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ class ProjectHooks:
 
 
 def _is_told(error: BaseException) -> bool:
-    """Whether somewhere in a chain of errors one says what a user can mend."""
+    """Check whether any error of a chain says what a user can mend."""
     chain = _chain(error)
     return isinstance(chain[-1], (DatasetError, OSError)) or any(isinstance(each, MendableError) for each in chain)
 

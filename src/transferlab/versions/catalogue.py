@@ -74,13 +74,13 @@ class Versions:
 
     @cached_property
     def measured(self) -> list[Measured]:
-        """What the metrics of every strategy say, newest first."""
+        """Test accuracies of every strategy, newest first."""
         found = [_measured(name, *table) for name in self.strategies for table in self._tables(f"{name}.metrics")]
         return sorted(found, key=lambda one: one.metrics, reverse=True)
 
     @cached_property
     def references(self) -> dict[str, set[str]]:
-        """Of each version with metrics, the versions that these were gathered from and measured on."""
+        """For each version with metrics, the versions they were gathered from and measured on."""
         found: dict[str, set[str]] = {}
         for name in ("metrics", *(f"{name}.metrics" for name in self.strategies)):
             for version, table in self._tables(name):
@@ -99,21 +99,21 @@ class Versions:
             yield
 
     def has(self, version: str, name: str) -> bool:
-        """Whether a dataset was saved, whole, in a version."""
+        """Check whether a dataset was completely saved in a version."""
         return name in self.folders[version] and self.datasets[name].path_of(version).exists()
 
     def size(self, version: str) -> int:
-        """Bytes on disk."""
+        """Return the number of bytes on disk."""
         files = [file for folder in self.folders[version].values() for file in folder.rglob("*")]
         return sum(file.stat().st_size for file in files if file.is_file())
 
     def pipelines(self, version: str) -> list[str]:
-        """Which pipelines made it."""
+        """Name the pipelines that made a version."""
         tags = {tag for name in self.folders[version] for tag in self._tags[name]}
         return [name for name in ("data", "transfer", "report") if name in tags]
 
     def accuracies(self, version: str) -> dict[str, Measured | None]:
-        """Of each strategy that was trained or measured in a version, the accuracy; None where it was not measured."""
+        """Return the accuracy of each strategy trained or measured in a version; None if it was not measured."""
         trained = {name for name in self.strategies if self.has(version, f"{name}.checkpoints")}
         found: dict[str, Measured | None] = {name: None for name in self.strategies if name in trained}
         for one in reversed(self.measured):  # the newest metrics come last, and stay
@@ -122,7 +122,7 @@ class Versions:
         return found
 
     def state(self, version: str) -> str:
-        """`complete`, `stale` (no metrics of its checkpoints), `unfinished` or `under way`."""
+        """Return `complete`, `stale` (no metrics of its checkpoints), `unfinished` or `under way`."""
         if version in self.not_ended:
             return "under way" if self.not_ended[version] else "unfinished"
         if not all(self.has(version, name) for name in self.folders[version]):
@@ -130,7 +130,7 @@ class Versions:
         return "stale" if None in self.accuracies(version).values() else "complete"
 
     def rows(self) -> list[tuple[str, str, int | str, str]]:
-        """Of each version its id, pipelines, size and state; below it each strategy's name, accuracy and state."""
+        """List each version (id, pipelines, size, state), and below it each strategy (name, accuracy, state)."""
         rows: list[tuple[str, str, int | str, str]] = []
         for version in self.folders:
             rows.append((version, ", ".join(self.pipelines(version)), self.size(version), self.state(version)))
@@ -138,7 +138,7 @@ class Versions:
         return rows
 
     def _tables(self, name: str) -> Iterator[tuple[str, pd.DataFrame]]:
-        """All versions of a table of metrics.
+        """Read all versions of a table of metrics.
 
         Raises:
             UserError: one cannot be read.

@@ -1,4 +1,4 @@
-"""Which versions of an experiment may go, by rules and by what the others need."""
+"""Decides which versions of an experiment may be removed: by rules, and by what the other versions need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Reasons = dict[str, str]  # by version
 
 @dataclass(frozen=True)
 class Rules:
-    """Which versions to keep; what any rule keeps stays.
+    """Rules for keeping versions; a version that any rule keeps stays.
 
     Attributes:
         newest: so many of the newest, those that are unfinished not counted.

@@ -1,0 +1,74 @@
+"""The tables of an evaluation, of real tiny trials."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from tiny import machine, spec_of, split_of, stage, strategy
+
+from transferlab.core.evaluation.tables import Evaluation, evaluate_trials
+from transferlab.core.loading.feature_cache import FeatureCacheConfig
+from transferlab.core.loading.splits import NoStoreError
+from transferlab.core.loading.splits import split_of as rows_of
+from transferlab.core.models import factory
+from transferlab.core.training.trial import train_trial
+
+PLAN = strategy(head=stage(trainable="head", epochs=1))
+IMAGES = 12
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """An evaluation of two trials on the last six of twelve images, and its checkpoints."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    photographs = split_of(folder / "store", IMAGES)
+    index = pd.DataFrame({
+        "path": [f"{'even' if row % 2 else 'odd'}/{row}.png" for row in range(IMAGES)],
+        "label": photographs.labels,
+        "split": ["train"] * 6 + ["test"] * 6,
+    })  # fmt: skip
+    spec = spec_of(PLAN, rows_of(index, photographs.store, "train"))
+    trials = {number: train_trial(replace(spec, trial=number), folder, lambda _: None) for number in range(2)}
+    evaluation = Evaluation(
+        name="tiny",
+        strategy=PLAN,
+        index=index,
+        stores={factory.view_in(spec.initial).stored_as.key: photographs.store},
+        subsets={"even": "even/*", "none": "nothing/*"},
+        machine=machine(),
+        feature_cache=folder,
+        keeping=FeatureCacheConfig(),
+        experiment="photos",
+        run_id="now",
+        checkpoint_version="then",
+    )
+    return evaluation, {number: result.checkpoint for number, result in trials.items()}
+
+
+def test_every_table_has_every_trial_and_says_where_it_comes_from(evaluated):
+    evaluation, checkpoints = evaluated
+    tables = evaluate_trials(checkpoints, evaluation)
+    for table in tables:
+        assert set(table["trial"]) == {0, 1}
+        assert set(table["strategy"]) == {"tiny"}
+    for table in (tables.metrics, tables.per_class, tables.confusion):
+        assert set(table["experiment"]) == {"photos"}
+        assert set(table["run_id"]) == {"now"}
+        assert set(table["checkpoint_version"]) == {"then"}
+        assert set(table["selection"]) == {"last epoch"}
+    assert list(tables.predictions["path"][:6]) == list(evaluation.index["path"][6:])
+    assert set(tables.metrics["split"]) == {"test", "test/even"}, "a subset that no image is in has no rows"
+
+
+def test_the_confusion_has_a_row_for_every_pair_that_occurs_and_none_else(evaluated):
+    evaluation, checkpoints = evaluated
+    tables = evaluate_trials(checkpoints, evaluation)
+    counted = tables.predictions.groupby(["trial", "truth", "prediction"]).size()
+    found = tables.confusion.set_index(["trial", "truth", "prediction"])["count"]
+    assert found.sort_index().to_dict() == counted.sort_index().to_dict()
+
+
+def test_images_that_were_decoded_for_another_size_are_told(evaluated):
+    evaluation, checkpoints = evaluated
+    with pytest.raises(NoStoreError, match=r"no images are stored as .*kedro run --pipeline=data"):
+        evaluate_trials(checkpoints, replace(evaluation, stores={}))
