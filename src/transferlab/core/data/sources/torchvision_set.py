@@ -135,6 +135,7 @@ def _parts(dataset: str, root: Path) -> Iterator[tuple[str, Any]]:
     kind = getattr(torchvision.datasets, dataset)
     known = inspect.signature(kind).parameters
     options: dict[str, Any] = {"loader": Path} if "loader" in known else {}
+    asked: list[tuple[str, dict[str, Any]]]
     if "train" in known:
         asked = [("train", {"train": True}), ("test", {"train": False})]
     elif "split" in known:
