@@ -1,7 +1,10 @@
 import hashlib
+import inspect
 import io
 import pickle
+import shutil
 import tarfile
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -98,3 +101,50 @@ def test_torchvision_still_reads_the_archives_that_are_known(dataset):
     kind = getattr(torchvision.datasets, dataset)
     assert kind.url.endswith(kind.filename)
     assert kind.filename.startswith(dataset.lower().replace("cifar", "cifar-"))
+
+
+def photograph(file, colour):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), colour).save(file)
+
+
+def test_files_are_taken_as_they_are(tmp_path):
+    original = tmp_path / "EuroSAT-torchvision" / "eurosat" / "2750"
+    for name, colour in [("Forest", "green"), ("River", "blue")]:
+        photograph(original / name / f"{name}_1.jpg", colour)
+    found = acquire(TorchvisionSource(dataset="EuroSAT"), Downloads(tmp_path))
+    assert found == Acquired(tmp_path / "EuroSAT-images")
+    files = sorted(found.path.rglob("*.*"))
+    assert [file.relative_to(found.path).as_posix() for file in files] == ["Forest/00000.jpg", "River/00001.jpg"]
+    assert files[0].read_bytes() == (original / "Forest" / "Forest_1.jpg").read_bytes()
+    shutil.rmtree(tmp_path / "EuroSAT-torchvision")
+    assert acquire(TorchvisionSource(dataset="EuroSAT"), Downloads(tmp_path)) == found
+
+
+def test_parts_are_those_that_the_class_knows(tmp_path):
+    base = tmp_path / "OxfordIIITPet-torchvision" / "oxford-iiit-pet"
+    for name in ("Abyssinian_1", "beagle_2"):
+        photograph(base / "images" / f"{name}.jpg", "red")
+    (base / "annotations").mkdir()
+    (base / "annotations" / "trainval.txt").write_text("Abyssinian_1 1 1 1\nbeagle_2 2 2 1\n")
+    (base / "annotations" / "test.txt").write_text("beagle_2 2 2 1\nAbyssinian_1 1 1 1\n")
+    found = acquire(TorchvisionSource(dataset="OxfordIIITPet"), Downloads(tmp_path))
+    files = sorted(file.relative_to(found.path).as_posix() for file in found.path.rglob("*.png"))
+    assert files == [
+        "test/Abyssinian/00001.png", "test/Beagle/00000.png", "train/Abyssinian/00000.png", "train/Beagle/00001.png",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dataset", get_args(get_type_hints(TorchvisionSource)["dataset"]))
+def test_torchvision_has_every_data_set_that_can_be_named(dataset):
+    assert "download" in inspect.signature(getattr(torchvision.datasets, dataset)).parameters
+
+
+def test_a_data_set_that_torchvision_cannot_get_says_where_its_files_belong(tmp_path, monkeypatch):
+    def offline(*_, **__):
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(torchvision.datasets.EuroSAT, "download", offline)
+    with pytest.raises(SourceError, match=r"cannot get EuroSAT \(Network is unreachable\).*EuroSAT-torchvision"):
+        acquire(TorchvisionSource(dataset="EuroSAT"), Downloads(tmp_path))
+    assert not (tmp_path / "EuroSAT-images").exists()

@@ -8,8 +8,9 @@ from transferlab.core.data.sources.base import Acquired
 from transferlab.core.data.sources.folder import FolderSource
 from transferlab.core.data.sources.package import PackageSource
 from transferlab.core.data.sources.torchvision_set import Copies, TorchvisionSource
+from transferlab.core.data.sources.urls import UrlSource
 
-Source = PackageSource | FolderSource | ArchiveSource | TorchvisionSource
+Source = PackageSource | FolderSource | ArchiveSource | TorchvisionSource | UrlSource
 
 __all__ = [
     "Acquired",
@@ -20,6 +21,7 @@ __all__ = [
     "Source",
     "SourceError",
     "TorchvisionSource",
+    "UrlSource",
     "acquire",
 ]
 
