@@ -5,8 +5,8 @@ else: a bare loop (forward, loss, backward, optimizer step) over tensors in memo
 memory format and precision as ours, and the forward passes over held-out images that ours records. Both take turns.
 
 Where frozen layers are computed once, the bound has two parts: their forward passes over all views and held-out images,
-in batches as large as ours, and an epoch of the head on their output. Heads of several trials that train together can
-take less than so many bare loops, one after the other: a ratio below 1 is no mistake there.
+in batches as large as ours and with BatchNorm folded, and an epoch of the head on their output. Heads of several trials
+that train together can take less than as many bare loops one after the other: a ratio below 1 is no mistake there.
 
 Writes `bound.json`, or `bound_resnet18.json` with `--backbone resnet18`.
 """
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks import ours, recipes, result
+from transferlab.core.models.folding import folded
 
 
 class Bare:
@@ -36,7 +37,7 @@ class Bare:
     """
 
     def __init__(self, network: nn.Module, shape: tuple[int, ...], images: int, held_out: int) -> None:
-        used = ours.machine()
+        used = ours.machine().for_network(network)
         self.machine, self.network = used, network
         self.x_N, self.x_held_out_M = (self._tensor(count, shape) for count in (images, held_out))
         self.y_N = torch.arange(images, device=used.device) % 2
@@ -89,7 +90,9 @@ def frozen(strategy: ours.Strategy, data: ours.Data, root: Path, folder: Path, t
     (stage,) = strategy.stages.values()
     network, head = ours.plain_network(strategy, data, seed=0)
     assert isinstance(head, nn.Linear)
-    whole = Bare(network.to(memory_format=ours.machine().memory_format), (3, 224, 224), *data.counts)
+    example = torch.rand(1, 3, 224, 224, device=ours.machine().device)
+    plain = folded(network.to(memory_format=ours.machine().memory_format), example)
+    whole = Bare(plain, (3, 224, 224), *data.counts)
     top = Bare(head, (head.in_features,), *data.counts)
     top.epoch()
 

@@ -1,4 +1,4 @@
-"""Problems in typed configuration, collected so that a user sees all of them at once."""
+"""Collects problems in typed configuration, so that a user sees all of them at once."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def check(*rules: tuple[bool, str, Any, str]) -> None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `"; did you mean 'x'?"` for the nearest known words, or an empty string when none is near."""
+    """Return `"; did you mean 'x'?"` for the nearest known words, or an empty string if none is near."""
     near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 

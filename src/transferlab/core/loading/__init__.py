@@ -1,4 +1,4 @@
-"""What a network is fed: batches of views, or cached features of its frozen prefix.
+"""Makes what a network is fed: batches of views, or cached features of its frozen prefix.
 
 Training, evaluation and inference import it.
 """

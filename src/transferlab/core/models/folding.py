@@ -23,26 +23,27 @@ _MOST_DIFFERENCE = 1e-2
 
 
 def folded(network: Module, example_BCHW: Tensor) -> Module:
-    """Return a copy of a network for evaluation with every BatchNorm folded that can be.
+    """Return a copy of a network with every BatchNorm folded that can be; the network itself if there is none.
 
     One forward pass finds the pairs: the input of a foldable BatchNorm *is* the output of a convolution, and both run
-    once. What the pass cannot show, such as another use of a convolution's output, a second pass does: a network whose
-    output changes by more than rounding is returned without any folding.
+    once. What that pass cannot show, such as another use of a convolution's output, a pass of the copy does: if its
+    output differs by more than rounding, the network itself is returned.
 
     Args:
-        network: not changed.
+        network: put into evaluation mode, and not changed otherwise.
         example_BCHW: an input, float32 on the network's device.
     """
-    whole = copy.deepcopy(network).eval()
-    result = copy.deepcopy(whole)
-    pairs, before = _pairs(result, example_BCHW)
-    names = {module: name for name, module in result.named_modules()}
+    pairs, before = _pairs(network.eval(), example_BCHW)
+    if not pairs:
+        return network
+    names = {module: name for name, module in network.named_modules()}
+    result = copy.deepcopy(network)
     for convolution, norm in pairs:
         result.set_submodule(names[convolution], fuse_conv_bn_eval(convolution, norm))
         result.set_submodule(names[norm], _after(norm))
     with torch.inference_mode():
         difference = (result(example_BCHW) - before).abs().max()
-    return result if difference <= _MOST_DIFFERENCE * before.std().clamp(min=1e-6) else whole
+    return result if difference <= _MOST_DIFFERENCE * before.std() else network
 
 
 def _pairs(network: nn.Module, example_BCHW: Tensor) -> tuple[list[tuple[nn.Conv2d, nn.BatchNorm2d]], Tensor]:

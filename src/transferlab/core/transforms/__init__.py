@@ -1,4 +1,4 @@
-"""From stored pixels to what a network sees: geometry, colour, erasing, and one resample per image.
+"""Turns stored pixels into what a network sees: geometry, colour, erasing, and one resample per image.
 
 Models, loading, strategies and everything above may import it.
 """

@@ -1,4 +1,4 @@
-"""Colour jitter on a batch: arithmetic in RGB, values in [0, 1], defined as torchvision's `functional.adjust_*`."""
+"""Changes the colours of a batch by arithmetic in RGB, values in [0, 1], as torchvision's `functional.adjust_*` do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True, kw_only=True)
 class ColorJitter:
-    """Brightness, contrast, saturation and hue changed at random, in a random order: torchvision's `ColorJitter`.
+    """Changes brightness, contrast, saturation and hue at random, in a random order: torchvision's `ColorJitter`.
 
     Attributes:
         brightness: factor drawn from [max(0, 1 - b), 1 + b]; contrast and saturation likewise.

@@ -1,4 +1,4 @@
-"""Geometric operations: each maps points of its output to points of its input.
+"""Defines geometric operations: each maps points of its output to points of its input.
 
 Points are continuous: pixel (0, 0) covers [0, 1) x [0, 1), and its centre is (0.5, 0.5).
 
@@ -19,7 +19,7 @@ from transferlab.core.validation import check
 
 @dataclass
 class Geometry:
-    """The composed map so far: from points of the virtual image to points of the stored one."""
+    """Composes the operations of a view: a map from points of the virtual image to points of the stored one."""
 
     size_N2: Tensor  # height, width of the virtual image, float32
     map_N33: Tensor
@@ -40,7 +40,7 @@ def scale_shift(scale_x: Tensor, scale_y: Tensor, shift_x: Tensor, shift_y: Tens
 
 @dataclass(frozen=True, kw_only=True)
 class RandomResizedCrop:
-    """A crop of random area and aspect ratio, resized to the input size (torchvision's algorithm, GoogLeNet's recipe).
+    """Crops a random area and aspect ratio, resized to the input size (torchvision's algorithm, GoogLeNet's recipe).
 
     Attributes:
         scale: least and greatest area of the crop, as parts of the image's.
@@ -88,7 +88,7 @@ class RandomResizedCrop:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomCrop:
-    """A crop of the input size at a random place, after padding: torchvision's `RandomCrop`.
+    """Crops the input size at a random place, after padding: torchvision's `RandomCrop`.
 
     Attributes:
         padding: px on every side.
@@ -113,7 +113,7 @@ class RandomCrop:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomFlip:
-    """A mirror image with probability `p`.
+    """Mirrors an image with probability `p`.
 
     Attributes:
         axis: `horizontal` swaps left and right, `vertical` top and bottom.
@@ -142,7 +142,7 @@ class RandomFlip:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomRotation:
-    """A rotation about the centre by an angle drawn uniformly; what comes from outside the image is black.
+    """Rotates about the centre by an angle drawn uniformly; what comes from outside the image is black.
 
     Attributes:
         degrees: the greatest angle, in either direction.
@@ -167,7 +167,7 @@ class RandomRotation:
 
 @dataclass(frozen=True, kw_only=True)
 class Squash:
-    """The whole image at the input size, its proportions not kept; sampled without antialiasing."""
+    """Shows the whole image at the input size, without keeping its proportions; sampled without antialiasing."""
 
     name: Literal["squash"] = "squash"
 
