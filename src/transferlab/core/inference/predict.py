@@ -128,11 +128,13 @@ def table(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int 
             p_NK[i] = row.probabilities
     is_known_N = ~np.isnan(p_NK).any(axis=1)
     order_NK = np.argsort(-p_NK, axis=1, kind="stable")
-    names = np.array(classes, dtype=object)
     columns: dict[str, object] = {"path": [str(row.path) for row in rows]}
     for rank in range(max(1, min(top_k, len(classes)))):
         suffix = f"_{rank + 1}" if rank else ""
-        columns[f"prediction{suffix}"] = np.where(is_known_N, names[order_NK[:, rank]], None)
+        choice_N = [classes[k] for k in order_NK[:, rank]]
+        columns[f"prediction{suffix}"] = [
+            k if is_known else None for k, is_known in zip(choice_N, is_known_N, strict=True)
+        ]
         columns[f"probability{suffix}"] = np.take_along_axis(p_NK, order_NK[:, [rank]], axis=1)[:, 0]
     columns |= {f"p_{name}": p_NK[:, k] for k, name in enumerate(classes)}
     return pd.DataFrame({**columns, "reason": [row.reason for row in rows]})
