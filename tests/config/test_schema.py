@@ -135,7 +135,7 @@ WRONG = {
     "number_as_text": ((f"{TRAIN}.optimizer.lr", "fast"), f'{TRAIN}.optimizer.lr: "fast" - must be a valid number'),
     "part_of_a_trial": (("training.trials", 2.5), "training.trials: 2.5 - must be a valid integer"),
     "not_a_mapping": (("training.compute", "cpu"), 'training.compute: "cpu" - must be'),
-    "no_epochs": ((f"{TRAIN}.epochs", 0), f"{TRAIN}.epochs: 0 - must be at least 1"),
+    "no_epochs": ((f"{TRAIN}.epochs", 0), f"{TRAIN}.epochs: 0 - must be from 1 to 1000000"),
     "no_trials": (("training.trials", 0), "training.trials: 0 - must be greater than or equal to 1"),
     "missing": ((f"{TRAIN}.epochs", ...), f"{TRAIN}.epochs: null - is missing; it must be given"),
     "no_strategies": (("strategies", {}), "strategies: {} - "),

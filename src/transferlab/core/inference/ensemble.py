@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.errors import MendableError
@@ -128,13 +128,19 @@ class _Member:
     def __init__(self, checkpoint: Checkpoint, machine: Machine) -> None:
         self.machine = machine
         self.network = factory.load(checkpoint, machine)
-        self.cut = _cut(self.network, checkpoint, machine)
-        self.prefix = FrozenPrefix(self.cut, checkpoint.header.model) if self.cut else None
+        self.cut: Cut | None = None
+        self.prefix: FrozenPrefix | None = None
+        self._is_whole = not _freeze(self.network, checkpoint)
+        self._name = checkpoint.header.model
         self.ready: deque[NDArray[np.float64]] = deque()
         self._features: list[Tensor] = []
 
     def take(self, x_B3SS: Tensor) -> None:
         """Run a batch of images as far as it fills batches of features."""
+        if self.cut is None and not self._is_whole:
+            self.cut = cut(self.network, x_B3SS[:1])
+            self.prefix = FrozenPrefix(self.cut, self._name) if self.cut else None
+            self._is_whole = self.cut is None
         if self.cut is None or self.prefix is None:
             self._give(forward.logits(self.network, iter([x_B3SS]), self.machine))
             return
@@ -162,14 +168,10 @@ class _Member:
         self.ready.extend(logits_BK.cpu().double().softmax(dim=1).numpy())
 
 
-def _cut(network: torch.nn.Module, checkpoint: Checkpoint, machine: Machine) -> Cut | None:
-    """Cut a network where the evaluation does: before the first parameter that any stage of its recipe trained."""
+def _freeze(network: nn.Module, checkpoint: Checkpoint) -> bool:
+    """Freeze what no stage of the recipe trained, as the evaluation does; return whether any stage trained anything."""
     policies = [_policy(stage) for stage in ((checkpoint.header.recipe or {}).get("stages") or {}).values()]
-    if not freezing.freeze_untrained(network, policies, checkpoint.header.head):
-        return None
-    size = checkpoint.header.view.size
-    x_13SS = torch.zeros(1, 3, size, size, device=machine.device).to(memory_format=machine.memory_format)
-    return cut(network, x_13SS)
+    return freezing.freeze_untrained(network, policies, checkpoint.header.head)
 
 
 def _policy(stage: Mapping[str, Any]) -> freezing.Policy:

@@ -128,12 +128,12 @@ def table(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int 
             p_NK[i] = row.probabilities
     is_known_N = ~np.isnan(p_NK).any(axis=1)
     order_NK = np.argsort(-p_NK, axis=1, kind="stable")
-    names = np.array(classes, dtype=object)
     columns: dict[str, object] = {"path": [str(row.path) for row in rows]}
     for rank in range(max(1, min(top_k, len(classes)))):
         suffix = f"_{rank + 1}" if rank else ""
+        choice_N = [classes[k] for k in order_NK[:, rank]]
         columns[f"prediction{suffix}"] = [
-            name if known else None for name, known in zip(names[order_NK[:, rank]], is_known_N, strict=True)
+            k if is_known else None for k, is_known in zip(choice_N, is_known_N, strict=True)
         ]
         columns[f"probability{suffix}"] = np.take_along_axis(p_NK, order_NK[:, [rank]], axis=1)[:, 0]
     columns |= {f"p_{name}": p_NK[:, k] for k, name in enumerate(classes)}

@@ -18,20 +18,20 @@ logger = logging.getLogger(__name__)
 
 # Images in one forward pass without gradients: enough to keep any device busy.
 EVALUATION_BATCH = 64
-# Of the images in such a pass on a CPU, 16 of 224 px: with more, two networks took more memory and were no faster.
+# On a CPU a pass holds 16 images of 224 px: with more, two networks took more memory and were no faster.
 _FLOATS_ON_CPU = 16 * 3 * 224**2
 
 
 def evaluation_batch(device: torch.device, *shape: int) -> int:
-    """How many inputs of a shape go through a network in one pass without gradients."""
+    """Return how many inputs of a shape go through a network in one pass without gradients."""
     most = _FLOATS_ON_CPU // math.prod(shape) if device.type == "cpu" else EVALUATION_BATCH
     return max(1, min(most, EVALUATION_BATCH))
 
 
 def logits(network: nn.Module, inputs: Iterator[Tensor], machine: Machine) -> Tensor:
-    """Logits (N, K), float32, of everything that `inputs` yields, in evaluation mode.
+    """Return the logits (N, K), float32, of everything that `inputs` yields, in evaluation mode.
 
-    Images are rendered in full precision: in half of it their coordinates would be off by a pixel.
+    Images are rendered in full precision: in half precision their coordinates would be off by a pixel.
     """
     network.eval()
     used = machine.for_network(network)

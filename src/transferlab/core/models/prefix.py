@@ -1,4 +1,4 @@
-"""A network cut in two: the frozen prefix, a fixed function of the view, and the tail, which a stage trains.
+"""Cuts a network in two: the frozen prefix, a fixed function of the view, and the tail, which a stage trains.
 
 The network's own Python is traced (torch.fx) as deep as frozen and trained layers are mixed in one module. The cut is
 made at the last place before the first call that may change or draw at random where a single tensor carries everything
@@ -54,14 +54,14 @@ class Tail(nn.Module):
         self.in_training, self.in_evaluation = in_training, in_evaluation
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, K) of what the prefix made."""
+        """Return the logits (B, K) for outputs of the prefix."""
         run = self.in_training if self.training else self.in_evaluation
         logits_BK: Tensor = run(x)
         return logits_BK
 
     @property
     def is_linear(self) -> bool:
-        """Whether its layers are linear and it does in training what it does in evaluation."""
+        """Return whether all layers are linear and training computes what evaluation does."""
         layers = [m for m in self.modules() if next(m.parameters(recurse=False), None) is not None]
         is_fixed = not any(_draws(m) or _gathers(m) for m in self.modules())
         is_same = self.in_training.code == self.in_evaluation.code
@@ -69,9 +69,9 @@ class Tail(nn.Module):
 
 
 def cut(network: nn.Module, example_BCHW: Tensor) -> Cut | None:
-    """Cut a network that has been given its policy, or None where nothing before the cut can be told apart.
+    """Cut a network whose policy has been applied; return None where no frozen beginning can be split off.
 
-    That the parts do what the whole does is tried on an example, to the bit.
+    An example is run through the parts and through the whole: they must agree to the bit.
     """
     freezing.train_mode(network)
     moving = {module for module in network.modules() if _moves(module)}
@@ -103,7 +103,7 @@ def _say_once(text: str) -> None:
 
 
 def _moves(module: nn.Module) -> bool:
-    """Whether a module in its present mode has trained parameters, gathers statistics, or draws at random."""
+    """Return whether a module in its present mode has trained parameters, gathers statistics, or draws at random."""
     trained = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
     return trained or (module.training and (_gathers(module) or _draws(module)))
 
@@ -128,19 +128,19 @@ class _Tracer(fx.Tracer):
         self._moving = moving
 
     def graph_of(self, network: nn.Module) -> fx.Graph:
-        """The network's calls, given one batch and the defaults of all other arguments."""
+        """Record the network's calls, given one batch and the defaults of all other arguments."""
         defaults = list(inspect.signature(network.forward).parameters.values())[1:]
         concrete = {p.name: p.default for p in defaults if p.default is not inspect.Parameter.empty}
         return self.trace(network, concrete_args=concrete)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Whether to record one call instead of what happens inside."""
+        """Return whether to record one call instead of what happens inside."""
         mixed = any(part in self._moving for part in m.modules()) and not all(p.requires_grad for p in m.parameters())
         return not mixed or not list(m.children())
 
 
 def _place(graph: fx.Graph, network: nn.Module, moving: set[nn.Module]) -> str | None:
-    """The call after which to cut: the last before anything moves whose result alone is used later."""
+    """Name the call after which to cut: the last before anything moves whose result alone is used later."""
     nodes = list(graph.nodes)
     index = {node: number for number, node in enumerate(nodes)}
     last_use = {node: max((index[user] for user in node.users), default=-1) for node in nodes}
@@ -163,7 +163,7 @@ def _node_moves(node: fx.Node, network: nn.Module, moving: set[nn.Module]) -> bo
 
 
 def _draws_in_call(function: str, keywords: Mapping[str, Any]) -> bool:
-    """Whether a call draws at random: by its name, unless it is told that this is no training."""
+    """Return whether a call draws at random, by its name, unless its arguments say that this is no training."""
     is_random = any(part in function for part in _RANDOM) and keywords.get("training", True) is not False
     return is_random or bool(keywords.get("dropout_p"))
 
@@ -174,7 +174,7 @@ def _attribute(network: nn.Module, path: str) -> object:
 
 
 def _before(graph: fx.Graph, last: str) -> fx.Graph:
-    """All calls up to the one called `last`, whose result is the output."""
+    """Copy all calls up to the one called `last`, whose result is the output."""
     part, copies = fx.Graph(), dict[fx.Node, fx.Node]()
     for node in graph.nodes:
         copies[node] = part.node_copy(node, copies.__getitem__)
@@ -185,7 +185,7 @@ def _before(graph: fx.Graph, last: str) -> fx.Graph:
 
 
 def _after(graph: fx.Graph, first: str) -> fx.Graph:
-    """All calls after the one called `first`, whose result is the input."""
+    """Copy all calls after the one called `first`, whose result is the input."""
     nodes = list(graph.nodes)
     begin = next(number for number, node in enumerate(nodes) if node.name == first)
     part = fx.Graph()
