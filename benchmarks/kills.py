@@ -17,6 +17,7 @@ import random
 import tempfile
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -88,8 +89,9 @@ def spec_in(folder: Path) -> TrialSpec:
 
 def fingerprint(result: TrialResult) -> str:
     """Of all bits of a result but the seconds."""
-    history = [{key: value for key, value in row.items() if key != "seconds"} for row in result.history]
-    text = json.dumps([history, result.steps, result.checkpoint.header], sort_keys=True)
+    history, steps = ([asdict(row) for row in rows] for rows in (result.history, result.steps))
+    untimed = [{**row, "seconds": None} for row in history]
+    text = json.dumps([untimed, steps, result.checkpoint.header], sort_keys=True)
     return hashlib.sha256((text + digest(result.checkpoint.tensors)).encode()).hexdigest()
 
 
@@ -149,10 +151,10 @@ def run(
     return time.monotonic() - started
 
 
-def epoch_of(state: Path) -> int:
+def epoch_of(file: Path) -> int:
     """Finished epochs in a state; -1 when there is none yet. A state that cannot be read is an error here too."""
-    found = state.read(state)
-    return found["record"]["epoch"] if found else -1
+    found = state.read(file)
+    return found["records"][0]["epoch"] if found else -1
 
 
 if __name__ == "__main__":

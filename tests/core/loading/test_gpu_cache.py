@@ -56,7 +56,7 @@ def test_all_trials_and_stages_share_an_upload_and_end_with_the_same_bits(tmp_pa
     gpu_cache._latest.clear()
     for result, trial in zip(on_device, range(2), strict=True):
         on_host = trained(trial)
-        assert [row["loss"] for row in result.steps] == [row["loss"] for row in on_host.steps]
+        assert [row.loss for row in result.steps] == [row.loss for row in on_host.steps]
         assert same(result.checkpoint.tensors, on_host.checkpoint.tensors)
 
 
