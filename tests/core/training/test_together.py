@@ -65,7 +65,7 @@ def test_the_numbers_are_those_of_the_trials_alone(splits, tmp_path, name, selec
         for table in ("history", "steps"):
             rows, others = untimed(getattr(alone, table)), untimed(getattr(one, table))
             for row, other in zip(rows, others, strict=True):
-                assert dataclasses.asdict(row) == pytest.approx(dataclasses.asdict(other), abs=1e-5)
+                assert row == pytest.approx(other, abs=1e-5)
         for header in (alone.checkpoint.header, one.checkpoint.header):
             header.pop("metrics")
         assert alone.checkpoint.header == one.checkpoint.header
@@ -81,7 +81,7 @@ def test_each_trial_has_a_head_of_its_own_and_the_same_prefix(splits, tmp_path):
         n for n, tensor in one.checkpoint.tensors.items() if not torch.equal(tensor, two.checkpoint.tensors[n])
     }
     assert differing == {"fc.weight", "fc.bias"}
-    assert one.steps[0]["loss"] != two.steps[0]["loss"]
+    assert one.steps[0].loss != two.steps[0].loss
 
 
 def test_without_held_out_images_there_is_no_held_out_curve(splits, tmp_path):

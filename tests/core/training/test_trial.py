@@ -77,7 +77,7 @@ def test_another_trial_or_seed_is_another_course(splits, tmp_path):
     results = [run(plan, splits, tmp_path, trial=trial, seed=seed) for trial, seed in [(0, 0), (1, 0), (0, 1)]]
     losses = [tuple(row.loss for row in result.steps) for result in results]
     assert len(set(losses)) == 3
-    assert len({result.history[0]["loss"] for result in results}) == 3  # already before training: the head
+    assert len({result.history[0].loss for result in results}) == 3  # already before training: the head
 
 
 def test_trials_differ_in_head_order_views_and_dropout(splits, tmp_path, monkeypatch):
@@ -250,7 +250,7 @@ def test_the_last_partial_batch_is_trained_on(splits, tmp_path):
     result = run(strategy(tune=stage(epochs=1, batch_size=4)), splits, tmp_path)
     assert [row.step for row in result.steps] == [1, 2, 3]
     weighted = sum(row.loss * n for row, n in zip(result.steps, (4, 4, 3), strict=True)) / 11
-    assert result.history[1]["loss"] == pytest.approx(weighted)
+    assert result.history[1].loss == pytest.approx(weighted)
 
 
 # ---- decisions -----------------------------------------------------------------------------------------------------
@@ -291,8 +291,8 @@ def test_last_keeps_the_last_epoch(splits, tmp_path):
     net = factory.load(result.checkpoint, machine())
     images = Images(splits[1], factory.view_in(result.checkpoint), machine())
     loss, _ = measured(net, images, splits[1])
-    assert loss == pytest.approx(result.history[-1]["loss"], rel=1e-5)
-    assert header["metrics"]["validation"]["loss"] == result.history[-1]["loss"]
+    assert loss == pytest.approx(result.history[-1].loss, rel=1e-5)
+    assert header["metrics"]["validation"]["loss"] == result.history[-1].loss
 
 
 def test_the_plateau_follows_the_validation_losses_of_its_stage(splits, tmp_path, monkeypatch):
