@@ -109,7 +109,7 @@ def frozen(strategy: ours.Strategy, data: ours.Data, root: Path, folder: Path, t
     job = time.perf_counter() - started
     heads += [seconds(top.epoch) for _ in range(stage.epochs)]
     passes.append(seconds(prefix))
-    features = ratio([results[0].cost["feature_seconds"]], passes)
+    features = ratio([results[0].cost.feature_seconds], passes)
     epoch = ratio([took for of_trial in results for took in ours.epoch_seconds(of_trial)[1:]], heads)
     least = features["bound"]["median"] + trials * stage.epochs * epoch["bound"]["median"]
     return {"features": features, "epoch of the head": epoch, f"job of {trials} trials": ratio([job], [least])}

@@ -77,7 +77,7 @@ def measure(case: Case, root: Path, answer: Connection) -> None:
         decoded = time.perf_counter()
         results = [ours.train(strategy, data, Path(work), range(case.trials)) for strategy in strategies]
         seconds = time.perf_counter() - started
-    features = results[0][0].cost["feature_seconds"]
+    features = results[0][0].cost.feature_seconds
     parts = {"decoding": decoded - started, "features": features}
     answer.send({"seconds": seconds, **parts, "rest": seconds - sum(parts.values())})
 

@@ -17,6 +17,7 @@ import random
 import tempfile
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ STAGES = {
 
 
 def split_of(folder: Path, name: str, count: int, seed: int) -> Split:
-    """Make a split of noise images whose class shows in red or blue."""
+    """A split of noise whose class shows in red or blue."""
     rng = np.random.default_rng(seed)
     labels_N = np.arange(count) % 2
     images = rng.integers(0, 200, (count, 36, 36, 3), np.uint8)
@@ -76,7 +77,7 @@ def split_of(folder: Path, name: str, count: int, seed: int) -> Split:
 
 
 def spec_in(folder: Path) -> TrialSpec:
-    """Describe the training that is killed."""
+    """The training that is killed."""
     strategy = Strategy(
         model=Model(name="timm/test_resnet"), stages=STAGES, input=Input(size=32, resize=36), select="best"
     )
@@ -88,13 +89,14 @@ def spec_in(folder: Path) -> TrialSpec:
 
 def fingerprint(result: TrialResult) -> str:
     """Of all bits of a result but the seconds."""
-    history = [{key: value for key, value in row.items() if key != "seconds"} for row in result.history]
-    text = json.dumps([history, result.steps, result.checkpoint.header], sort_keys=True)
+    history, steps = ([asdict(row) for row in rows] for rows in (result.history, result.steps))
+    untimed = [{**row, "seconds": None} for row in history]
+    text = json.dumps([untimed, steps, result.checkpoint.header], sort_keys=True)
     return hashlib.sha256((text + digest(result.checkpoint.tensors)).encode()).hexdigest()
 
 
 def train(spec: TrialSpec, folder: Path) -> None:
-    """Train, or go on, and write the fingerprint of the result, in a process that is killed."""
+    """What a process does: train, or go on, and write the fingerprint of the result."""
     state.SECONDS_BETWEEN_STATES = 0.0
     result = train_trial(spec, folder / "features", lambda at: None, folder / "states")
     with whole_file(folder / "result") as file:
@@ -152,7 +154,7 @@ def run(
 def epoch_of(file: Path) -> int:
     """Finished epochs in a state; -1 when there is none yet. A state that cannot be read is an error here too."""
     found = state.read(file)
-    return found["record"]["epoch"] if found else -1
+    return found["records"][0]["epoch"] if found else -1
 
 
 if __name__ == "__main__":

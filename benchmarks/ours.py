@@ -157,13 +157,13 @@ def epoch_seconds(result: TrialResult) -> list[float]:
     """Of each epoch of a trial, its evaluation of the held-out images with it; before all, of the one at the start."""
     of_epoch: dict[int, float] = {0: 0.0}
     for row in result.history:
-        of_epoch[row["epoch"]] = of_epoch.get(row["epoch"], 0.0) + row["seconds"]
+        of_epoch[row.epoch] = of_epoch.get(row.epoch, 0.0) + row.seconds
     return [seconds for _, seconds in sorted(of_epoch.items())]
 
 
 def accuracy(result: TrialResult, epoch: int | None = None) -> float:
     """Of the held-out images after an epoch (from 1), or the last."""
-    curve = {row["epoch"]: row["accuracy"] for row in result.history if row["split"] == "test"}
+    curve = {row.epoch: row.accuracy for row in result.history if row.split == "test"}
     return float(curve[max(curve) if epoch is None else epoch])
 
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import same, spec_of, split_of, stage, strategy
+from tiny import same, spec_of, split_of, stage, strategy, untimed
 
+from transferlab.core.loading.feature_cache import FeatureCacheConfig
 from transferlab.core.runtime import interrupt
 from transferlab.core.strategies.optimizers import SGD, Adam
 from transferlab.core.strategies.schedules import OneCycle, Plateau
@@ -55,10 +56,6 @@ def spec(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(spec, tmp_path_factory):
     return train_trial(spec, tmp_path_factory.mktemp("features"), lambda _: None)
-
-
-def untimed(rows):
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
 def assert_identical(one, other):
@@ -133,16 +130,22 @@ def test_a_finished_trial_is_not_trained_again(spec, whole, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"strategy": strategy(tune=stage(epochs=3))}, "strategy"),
-        ({"seed": 1}, "seed"),
-        ({"held_out": None, "strategy": strategy(head=STAGED["head"])}, "strategy, images"),
+        ({"seed": 1}, r"training\.seed was 0, now 1"),
+        ({"keeping": FeatureCacheConfig(dtype="bfloat16")}, r"training\.features\.dtype was float32, now bfloat16"),
     ],
 )
 def test_the_state_of_another_trial_is_refused(spec, tmp_path, changes, part):
     with pytest.raises(Killed):
         train_trial(spec, tmp_path, killing_after(9), tmp_path / "states")
-    with pytest.raises(StateError, match=f"another {part}.*delete the folder"):
+    with pytest.raises(StateError, match=f"begun with other settings: {part}.*delete the folder"):
         train_trial(replace(spec, **changes), tmp_path, lambda _: None, tmp_path / "states")
+
+
+def test_another_limit_of_the_feature_cache_goes_on(spec, whole, tmp_path):
+    with pytest.raises(Killed):
+        train_trial(spec, tmp_path, killing_after(9), tmp_path / "states")
+    roomy = replace(spec, keeping=FeatureCacheConfig(limit_gb=1.0))
+    assert_identical(train_trial(roomy, tmp_path, lambda _: None, tmp_path / "states"), whole)
 
 
 def test_a_damaged_state_is_refused_and_runs_no_code(spec, tmp_path):

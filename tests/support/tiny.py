@@ -1,7 +1,7 @@
 """What the tests of the training core share: tiny stores, splits, networks and strategies, really trained."""
 
 import hashlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -106,3 +106,8 @@ STATISTICS = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
 def spec_of(config, train, held_out=None, trial=0, seed=0, compute=COMPUTE):
     initial = factory.initial(config.model, config.input, ["red", "blue"], STATISTICS, derive(seed, "trial", 0))
     return TrialSpec("tiny", config, initial, train, held_out, trial, seed, compute)
+
+
+def untimed(rows):
+    """Rows of history or steps as dictionaries, without what a clock says."""
+    return [{key: value for key, value in asdict(row).items() if key != "seconds"} for row in rows]

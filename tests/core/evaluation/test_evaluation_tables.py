@@ -10,7 +10,6 @@ from transferlab.core.evaluation.tables import Evaluation, evaluate_trials
 from transferlab.core.loading.feature_cache import FeatureCacheConfig
 from transferlab.core.loading.splits import NoStoreError
 from transferlab.core.loading.splits import split_of as rows_of
-from transferlab.core.models import factory
 from transferlab.core.training.trial import train_trial
 
 PLAN = strategy(head=stage(trainable="head", epochs=1))
@@ -33,7 +32,7 @@ def evaluated(tmp_path_factory):
         name="tiny",
         strategy=PLAN,
         index=index,
-        stores={factory.view_in(spec.initial).stored_as.key: photographs.store},
+        stores={spec.initial.header.view.stored_as.key: photographs.store},
         subsets={"even": "even/*", "none": "nothing/*"},
         machine=machine(),
         feature_cache=folder,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from tiny import COMPUTE, FLIP_AND_CROP, same, spec_of, split_of, stage, strategy
+from tiny import COMPUTE, FLIP_AND_CROP, same, spec_of, split_of, stage, strategy, untimed
 
 from transferlab.core.launch.channel import RankError
 from transferlab.core.launch.trials import train_trials
@@ -23,10 +23,6 @@ TWO = replace(COMPUTE, parallel_trials=2)
 
 def quietly(_):
     pass
-
-
-def untimed(rows):
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
 def in_parallel(specs):
@@ -61,8 +57,8 @@ def test_they_are_to_the_bit_what_they_are_one_by_one_and_all_is_told_here(specs
     assert "tiny: 2 trials at a time, threads of each: 1" in caplog.messages
     ends = [(at.trial, at.epoch) for at in told if at.loss is not None]
     assert sorted(ends) == [(trial, epoch) for trial in range(3) for epoch in range(1, 6)]
-    assert [result.cost["parallel_trials"] for result in found.values()] == [2, 2, 2]
-    assert [result.cost["parallel_trials"] for result in one_by_one.values()] == [1, 1, 1]
+    assert [result.cost.parallel_trials for result in found.values()] == [2, 2, 2]
+    assert [result.cost.parallel_trials for result in one_by_one.values()] == [1, 1, 1]
     assert multiprocessing.active_children() == []
 
 

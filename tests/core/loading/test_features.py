@@ -48,8 +48,8 @@ def test_cached_training_is_uncached_training(tmp_path, monkeypatch, model, conf
         monkeypatch.undo()
     assert len(list((tmp_path / "features").iterdir())) == config.get("views", 1) + 1
     cached, plain, again = results
-    assert [row["loss"] for row in cached.steps] == pytest.approx([row["loss"] for row in plain.steps], abs=2e-4)
-    assert [row["loss"] for row in cached.history] == pytest.approx([row["loss"] for row in plain.history], abs=2e-4)
+    assert [row.loss for row in cached.steps] == pytest.approx([row.loss for row in plain.steps], abs=2e-4)
+    assert [row.loss for row in cached.history] == pytest.approx([row.loss for row in plain.history], abs=2e-4)
     assert all(
         torch.allclose(cached.checkpoint.tensors[name], plain.checkpoint.tensors[name], atol=1e-3)
         for name in cached.checkpoint.tensors
@@ -268,7 +268,7 @@ def test_last_block_and_head_on_features_train_as_the_whole_network(tmp_path, mo
     cached, whole = results
     assert len(list((tmp_path / "cached").iterdir())) == 3
     assert not (tmp_path / "whole").exists()
-    assert [row["loss"] for row in cached.steps] == pytest.approx([row["loss"] for row in whole.steps], abs=2e-4)
-    assert [row["loss"] for row in cached.history] == pytest.approx([row["loss"] for row in whole.history], abs=2e-4)
-    assert cached.cost["feature_mb"] > 0
-    assert whole.cost["feature_mb"] == 0
+    assert [row.loss for row in cached.steps] == pytest.approx([row.loss for row in whole.steps], abs=2e-4)
+    assert [row.loss for row in cached.history] == pytest.approx([row.loss for row in whole.history], abs=2e-4)
+    assert cached.cost.feature_mb > 0
+    assert whole.cost.feature_mb == 0

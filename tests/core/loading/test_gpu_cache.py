@@ -51,7 +51,7 @@ def test_all_stages_share_an_upload_and_end_with_the_same_bits(tmp_path, moving,
     assert moving == [(both.store.folder, 11), (both.store.folder, 6)]
     monkeypatch.setattr(gpu_cache, "pays", lambda *_: False)
     on_host = train_trial(spec_of(plan, *splits), tmp_path / "features", lambda _: None)
-    assert [row["loss"] for row in on_device.steps] == [row["loss"] for row in on_host.steps]
+    assert [row.loss for row in on_device.steps] == [row.loss for row in on_host.steps]
     assert same(on_device.checkpoint.tensors, on_host.checkpoint.tensors)
 
 

@@ -13,6 +13,7 @@ from transferlab.core.models import freezing
 from transferlab.core.strategies import optimizers
 from transferlab.core.strategies.optimizers import SGD
 from transferlab.core.training import engine
+from transferlab.core.training.learners import OneNetwork
 from transferlab.core.training.trial import train_trial
 from transferlab.core.transforms.augment import ColorJitter
 
@@ -73,7 +74,7 @@ def test_a_trial_ends_with_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setattr(prefetch, "pays", lambda _: True)
     ahead_of_time = trained(tmp_path / "ahead")
     assert makers == {"prefetch", "MainThread"}  # the held-out images are the main thread's
-    assert [row["loss"] for row in plain.steps] == [row["loss"] for row in ahead_of_time.steps]
+    assert [row.loss for row in plain.steps] == [row.loss for row in ahead_of_time.steps]
     assert same(plain.checkpoint.tensors, ahead_of_time.checkpoint.tensors)
 
 
@@ -98,11 +99,11 @@ def training(micro_batch=None, on_step=lambda *_: None):
     images, labels_N = torch.rand(11, 3, 8, 8, generator=rng), torch.randint(2, (11,), generator=rng)
     source, few = Elsewhere((images,), CPU), replace(machine(), micro_batch=micro_batch)
     MAKERS.clear()
-    return engine.StageTraining(config, net, optimizer, source, labels_N, few, (0,), on_step)
+    return engine.StageTraining(config, OneNetwork(net), optimizer, source, labels_N, few, [(0,)], on_step)
 
 
 def outcome(stretch):
-    return [stretch.epoch(number, []).losses for number in range(2)], state(stretch.network)
+    return [stretch.epoch(number, [])[0].losses for number in range(2)], state(stretch.learner.network)
 
 
 @pytest.mark.parametrize(("micro_batch", "passes"), [(None, 6), (3, 10)])
@@ -128,11 +129,11 @@ def test_an_interrupted_epoch_leaves_no_thread_and_can_be_done_again(stop):
 
     expected, at = outcome(training()), 2
     stretch = training(on_step=interrupt)
-    beginning = state(stretch.network), stretch.state_dict()
+    beginning = state(stretch.learner.network), stretch.state_dict()
     with pytest.raises(stop):
         stretch.epoch(0, [])
     assert threads() == []
-    stretch.network.load_state_dict(beginning[0])
+    stretch.learner.network.load_state_dict(beginning[0])
     stretch.load_state_dict(beginning[1])
     at = None
     losses, weights = outcome(stretch)

@@ -6,10 +6,11 @@ from tiny import COMPUTE, machine, spec_of, split_of, stage, strategy
 from torch import nn
 
 from transferlab.core.loading import gpu_cache
-from transferlab.core.models import freezing
+from transferlab.core.models import factory, freezing
+from transferlab.core.runtime.device import resolve
 from transferlab.core.training import compilation
 from transferlab.core.training.compilation import LONG_STAGE_PIXELS, SMALL_BATCH_PIXELS, is_compiled, mode
-from transferlab.core.training.trial import Trial
+from transferlab.core.training.trial import state_file, train_trial
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +90,8 @@ def test_a_policy_may_train_the_head_alone(rows, is_head_alone):
 def fingerprint(splits, **compute):
     plan = strategy(head=stage(trainable="head"), fresh=stage(trainable="head", views=None), tune=stage(size=24))
     spec = spec_of(plan, *splits, compute=replace(COMPUTE, **compute))
-    return Trial(spec, splits[0].store.folder, lambda _: None, None).fingerprint()
+    network = factory.fresh(spec.initial, spec.trial_seed, resolve(spec.compute))
+    return state_file(splits[0].store.folder, [spec], resolve(spec.compute), network).fingerprint
 
 
 def test_a_state_is_of_stages_compiled_or_not(tmp_path, monkeypatch):
@@ -98,11 +100,11 @@ def test_a_state_is_of_stages_compiled_or_not(tmp_path, monkeypatch):
     assert auto == fingerprint(splits, compile=False)
     assert auto == fingerprint(splits, micro_batch=2)
     compiled = fingerprint(splits, compile=True)
-    assert {part for part in auto if auto[part] != compiled[part]} == {"compilation"}
+    assert {key for key in auto if auto[key] != compiled[key]} == {
+        f"compiled stages.{n}" for n in ("head", "fresh", "tune")
+    }
     asked = []
-    monkeypatch.setattr(
-        compilation, "is_compiled", lambda _, stage, images, size, head_alone: asked.append((images, size, head_alone))
-    )
+    monkeypatch.setattr(compilation, "is_compiled", lambda _, stage, *args: bool(asked.append(args)))
     fingerprint(splits)
     assert asked == [(11, 32, True), (11, 32, True), (11, 24, False)]
 
@@ -113,7 +115,7 @@ def test_the_stage_trains_with_what_was_decided(tmp_path, monkeypatch):
     train = split_of(tmp_path / "train", 11)
     for compile_ in ("auto", True):
         spec = spec_of(strategy(), train, compute=replace(COMPUTE, compile=compile_))
-        Trial(spec, tmp_path, lambda _: None, None).run()
+        train_trial(spec, tmp_path, lambda _: None)
     assert made == [None, "default"]
 
 
@@ -124,7 +126,7 @@ def test_graphs_are_for_images_that_are_on_the_device(tmp_path, monkeypatch, mov
     monkeypatch.setattr(gpu_cache, "pays", lambda *_: moves)
     plan = stage(size=24)
     spec = spec_of(strategy(tune=plan), split_of(tmp_path / "train", 11))
-    Trial(spec, tmp_path, lambda _: None, None).run()
+    train_trial(spec, tmp_path, lambda _: None)
     assert asked == [(plan, 24, moves)]
 
 

@@ -1,10 +1,11 @@
 """What is kept of trials that diverge, really trained; trials trained together are in `test_together`."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
-from tiny import COMPUTE, machine, same, spec_of, split_of, stage, strategy
+from tiny import COMPUTE, machine, same, spec_of, split_of, stage, strategy, untimed
 
 from transferlab.core.evaluation.predictions import predict_split
 from transferlab.core.launch.trials import train_trials
@@ -35,10 +36,6 @@ def states(tmp_path):
 
 def quietly(_):
     pass
-
-
-def untimed(rows):
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
 @pytest.mark.parametrize("devices", [1, 2], ids=["alone", "data_parallel"])
@@ -105,8 +102,8 @@ def test_weights_that_are_not_finite_are_not_kept(splits, tmp_path, states):
         train_trial(spec, tmp_path, stop_in_wild, states)
     path = states / "trial_0.pt"
     state = read(path)
-    next(iter(state["network"].values())).view(-1)[0] = float("inf")
-    StateFile(path, state["fingerprint"]).write(state, 1)
+    next(iter(state["weights"].values())).view(-1)[0] = float("inf")
+    StateFile(path, json.loads(state["fingerprint"])).write(state, 1)
     with pytest.raises(DivergedError, match=r"What it had after epoch 1 was not finite either: nothing is kept$"):
         train_trials([spec], tmp_path, quietly, states)
     assert not divergence.path_of(states, 0).exists()
@@ -118,6 +115,21 @@ def test_weights_whose_held_out_loss_was_not_finite_are_not_kept(splits, tmp_pat
     with pytest.raises(DivergedError, match=r"What it had after epoch 1 was not finite either: nothing is kept$"):
         train_trials([spec_of(strategy(one=one_step, more=CALM), *splits)], tmp_path, quietly, states)
     assert not divergence.path_of(states, 0).exists()
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
+@pytest.mark.parametrize("select", ["last", "best"])
+def test_a_divergence_in_the_last_step_is_one(splits, tmp_path, states, together, select):
+    last = stage(epochs=1, trainable="head", optimizer=SGD(lr=1e30, weight_decay=1e20), batch_size=12)
+    specs = [spec_of(strategy(select=select, head=last), *splits, trial=trial) for trial in range(2)]
+    if together:
+        shared = [name for name in specs[0].initial.tensors if not name.startswith("fc.")]
+        initial = replace(specs[0].initial, header={**specs[0].initial.header, "pretrained": shared})
+        specs = [replace(spec, initial=initial) for spec in specs]
+    told = "the weights after the last step of epoch 1.*learning rate 1e\\+30; .*cures it.*nothing is kept$"
+    with pytest.raises(DivergedError, match=told):
+        train_trials(specs, tmp_path, quietly, states)
+    assert not list(states.glob("*.pt"))
 
 
 def test_what_a_killed_process_left_half_written_goes(splits, tmp_path, states):

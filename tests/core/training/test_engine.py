@@ -16,8 +16,9 @@ from transferlab.core.runtime.device import Compute, resolve
 from transferlab.core.strategies import optimizers
 from transferlab.core.strategies.optimizers import SGD, Clip
 from transferlab.core.strategies.schedules import OneCycle
-from transferlab.core.training import engine
+from transferlab.core.training import distributed, engine
 from transferlab.core.training.engine import DivergedError, StageTraining
+from transferlab.core.training.learners import OneNetwork
 
 CPU = torch.device("cpu")
 N, K = 11, 3
@@ -52,7 +53,15 @@ def linear():
 def training(net, source, labels=Y, seed=(0, "tune"), on_step=lambda *_: None, **changes):
     config = stage(**{"optimizer": STILL, **changes})
     optimizer = optimizers.build(config.optimizer, dict(net.named_parameters()), freezing.apply(net, "all", ()))
-    return StageTraining(config, net, optimizer, source, labels, machine(), seed, on_step)
+    return StageTraining(config, OneNetwork(net), optimizer, source, labels, machine(), [seed], on_step)
+
+
+def epoch(stretch, number=0):
+    """Train an epoch of the only trial."""
+    [result] = stretch.epoch(number, [])
+    if isinstance(result, DivergedError):
+        raise result
+    return result
 
 
 def probabilities(net, x=X):
@@ -61,7 +70,7 @@ def probabilities(net, x=X):
 
 def test_loss_and_accuracy_are_means_over_images_and_not_over_batches():
     net, source = linear(), recorded()
-    result = training(net, source, batch_size=4).epoch(0, [])
+    result = epoch(training(net, source, batch_size=4))
     assert [len(rows) for rows in source.asked] == [4, 4, 3]
     assert result.loss == pytest.approx(log_loss(Y, probabilities(net), labels=range(K)), rel=1e-5)
     assert result.accuracy == pytest.approx((probabilities(net).argmax(1) == Y.numpy()).mean())
@@ -74,9 +83,9 @@ def test_every_image_counts_once_in_every_epoch_in_an_order_of_its_own():
     source, seen = recorded(), []
     stretch = training(linear(), source, batch_size=4, on_step=lambda *at: seen.append(at))
     orders = []
-    for epoch in range(3):
+    for number in range(3):
         source.asked.clear()
-        stretch.epoch(epoch, [])
+        epoch(stretch, number)
         orders.append([row for rows in source.asked for row in rows])
         assert sorted(orders[-1]) == list(range(N))
     assert len({tuple(order) for order in [*orders, range(N)]}) == 4
@@ -96,7 +105,7 @@ def test_a_step_is_gradient_descent_on_the_cross_entropy_of_logits():
     weight, bias = (p.detach().clone() for p in net.parameters())
     one_hot = torch.eye(K)[Y]
     error = ((X @ weight.T + bias).softmax(dim=1) - one_hot) / N  # the gradient by the logits, by hand
-    training(net, recorded(), optimizer=SGD(lr=lr, momentum=0.0), batch_size=N).epoch(0, [])
+    epoch(training(net, recorded(), optimizer=SGD(lr=lr, momentum=0.0), batch_size=N))
     assert torch.allclose(net[0].weight, weight - lr * error.T @ X, atol=1e-6)
     assert torch.allclose(net[0].bias, bias - lr * error.sum(0), atol=1e-6)
 
@@ -107,8 +116,8 @@ def test_a_batch_in_several_passes_trains_as_in_one(micro_batch):
         net, config = linear(), stage(optimizer=SGD(lr=0.3), batch_size=4, clip=Clip(by="norm", at=0.1))
         optimizer = optimizers.build(config.optimizer, dict(net.named_parameters()), freezing.apply(net, "all", ()))
         few = replace(machine(), micro_batch=passes)
-        stretch = StageTraining(config, net, optimizer, recorded(), Y, few, (0,), lambda *_: None)
-        results = [stretch.epoch(epoch, []) for epoch in range(2)]
+        stretch = StageTraining(config, OneNetwork(net), optimizer, recorded(), Y, few, [(0,)], lambda *_: None)
+        results = [epoch(stretch, number) for number in range(2)]
         return [loss for result in results for loss in result.losses], [r.accuracy for r in results], state(net)
 
     losses, accuracies, weights = trained_in(micro_batch)
@@ -124,47 +133,84 @@ def test_no_pass_is_larger_than_a_micro_batch():
     few = replace(machine(), micro_batch=3)
     config = stage(optimizer=STILL, batch_size=N)
     optimizer = optimizers.build(config.optimizer, dict(net.named_parameters()), freezing.apply(net, "all", ()))
-    StageTraining(config, net, optimizer, recorded(), Y, few, (0,), lambda *_: None).epoch(0, [])
+    epoch(StageTraining(config, OneNetwork(net), optimizer, recorded(), Y, few, [(0,)], lambda *_: None))
     assert sizes == [3, 3, 3, 2]
     sizes.clear()
-    engine.evaluate(net, iter([X]), Y, few)
+    engine.evaluate(OneNetwork(net), iter([X]), Y, few)
     assert sizes == [3, 3, 3, 2]
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.none() | st.integers(1, 9), st.integers(1, 2))
+def test_every_pass_shows_its_own_images_first_and_enough_of_its_batch(n, ranks, limit, least):
+    rows_B = torch.arange(n) + 100
+    for part in (part for share in distributed.shares(rows_B, ranks, limit) for part in share):
+        shown = engine.padded(part, rows_B, least)
+        assert shown[: len(part)].tolist() == part.tolist()
+        assert len(shown) == max(len(part), min(least, n))
+        assert len(set(shown.tolist())) == len(shown)
+        assert set(shown.tolist()) <= set(rows_B.tolist())
+
+
+@pytest.mark.parametrize(("micro_batch", "sizes"), [(2, [2, 2, 2]), (1, [2] * 5), (3, [3, 2]), (4, [3, 2])])
+def test_batch_norm_never_trains_on_a_pass_of_one_image(micro_batch, sizes):
+    torch.manual_seed(0)
+    net, shown = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, K)), []
+    net.register_forward_pre_hook(lambda _, args: shown.append(len(args[0])))
+    config = stage(optimizer=SGD(lr=0.1), batch_size=5)
+    optimizer = optimizers.build(config.optimizer, dict(net.named_parameters()), freezing.apply(net, "all", ()))
+    few, source = replace(machine(), micro_batch=micro_batch), Features((X[:5],), CPU)
+    result = epoch(StageTraining(config, OneNetwork(net), optimizer, source, Y[:5], few, [(0,)], lambda *_: None))
+    assert shown == sizes
+    assert math.isfinite(result.loss)
+    assert result.accuracy * 5 == pytest.approx(round(result.accuracy * 5)), "images of weight zero count in nothing"
+
+
+def test_a_frozen_batch_norm_needs_no_second_image():
+    net = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, K))
+    freezing.apply(net, ((r"1\..*", 1.0), (".*", None)), ())
+    freezing.train_mode(net)
+    assert engine.least_images(net) == 1
+    freezing.apply(net, "all", ())
+    freezing.train_mode(net)
+    assert engine.least_images(net) == 2
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch compiles for the CPU with a C++ compiler")
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler
 @pytest.mark.parametrize("how", ["default", "reduce-overhead"])
 def test_a_compiled_step_trains_the_same_weights(how, monkeypatch):
-    marks = []
+    marks, modes, compile_ = [], [], torch.compile
     monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: marks.append(None))
+    monkeypatch.setattr(torch, "compile", lambda net, **how: (modes.append(how["mode"]), compile_(net, **how))[1])
 
     def trained_in(how):
         net, config = linear(), stage(optimizer=SGD(lr=0.3), batch_size=4)
         optimizer = optimizers.build(config.optimizer, dict(net.named_parameters()), freezing.apply(net, "all", ()))
-        stretch = StageTraining(config, net, optimizer, recorded(), Y, machine(), (0,), lambda *_: None, how)
-        assert isinstance(stretch._parallel, torch._dynamo.OptimizedModule) == (how is not None)
-        stretch.epoch(0, [])
+        learner = OneNetwork(net)
+        learner.begin_stage(net, how)
+        epoch(StageTraining(config, learner, optimizer, recorded(), Y, machine(), [(0,)], lambda *_: None))
         return state(net)
 
     plain, compiled = trained_in(None), trained_in(how)
     assert all(torch.allclose(plain[name], compiled[name], atol=1e-6) for name in plain)
+    assert modes == [how]
     assert len(marks) == (3 if how == "reduce-overhead" else 0)  # a mark before each of three steps
 
 
 def test_label_smoothing_and_clipping_reach_the_step():
-    plain = training(linear(), recorded()).epoch(0, []).loss
-    assert training(linear(), recorded(), label_smoothing=0.3).epoch(0, []).loss != pytest.approx(plain)
+    plain = epoch(training(linear(), recorded())).loss
+    assert epoch(training(linear(), recorded(), label_smoothing=0.3)).loss != pytest.approx(plain)
     net = linear()
     before = state(net)
     clip = Clip(by="norm", at=1e-3)
-    training(net, recorded(), optimizer=SGD(lr=1.0, momentum=0.0), clip=clip, batch_size=N).epoch(0, [])
+    epoch(training(net, recorded(), optimizer=SGD(lr=1.0, momentum=0.0), clip=clip, batch_size=N))
     moved = torch.cat([(after - before[name]).flatten() for name, after in net.state_dict().items()])
     assert moved.norm() == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_the_schedule_sets_rate_and_momentum_before_every_step():
     stretch = training(linear(), recorded(), epochs=2, batch_size=4, schedule=OneCycle(), optimizer=SGD(lr=0.5))
-    rates = [rate for epoch in range(2) for rate in stretch.epoch(epoch, []).rates]
+    rates = [rate for number in range(2) for rate in epoch(stretch, number).rates]
     theirs = torch.optim.SGD(linear().parameters(), lr=0.5)
     cycle = torch.optim.lr_scheduler.OneCycleLR(theirs, 0.5, total_steps=6)
     expected = []
@@ -183,7 +229,7 @@ def trained(seed=(0, "tune"), dropout=0.5, epochs=(0, 1), alike=False):
     if alike:
         images, labels_N = images[:1].expand(N, -1, -1, -1), labels_N[:1].expand(N)
     stretch = training(net, Features((images,), CPU), labels_N, seed, optimizer=SGD(lr=0.1), batch_size=N)
-    losses = [stretch.epoch(epoch, []).loss for epoch in epochs]
+    losses = [epoch(stretch, number).loss for number in epochs]
     return losses, state(net)
 
 
@@ -212,10 +258,10 @@ def test_an_epoch_is_the_same_without_the_epochs_before_it():
     # What a resume relies on: order, views and dropout depend on the epoch's number alone.
     source, resumed = recorded(X, -X), recorded(X, -X)
     stretch = training(linear(), source, batch_size=4)
-    for epoch in range(3):
+    for number in range(3):
         source.asked.clear()
-        last = stretch.epoch(epoch, [])
-    alone = training(linear(), resumed, batch_size=4).epoch(2, [])
+        last = epoch(stretch, number)
+    alone = epoch(training(linear(), resumed, batch_size=4), 2)
     assert resumed.asked == source.asked
     assert alone.losses == pytest.approx(last.losses)
 
@@ -226,10 +272,10 @@ def test_a_frozen_body_keeps_every_bit_while_the_head_trains():
     optimizer = optimizers.build(config.optimizer, dict(net.named_parameters()), freezing.apply(net, "head", ("head",)))
     before = state(net)
     source = Features((torch.rand(N, 3, 8, 8, generator=torch.Generator().manual_seed(1)),), CPU)
-    stretch = StageTraining(config, net, optimizer, source, Y % 2, machine(), (0,), lambda *_: None)
-    stretch.epoch(0, [])
-    engine.evaluate(net, source.in_order(), Y % 2, machine())
-    stretch.epoch(1, [])  # training mode is set anew after an evaluation
+    stretch = StageTraining(config, OneNetwork(net), optimizer, source, Y % 2, machine(), [(0,)], lambda *_: None)
+    epoch(stretch, 0)
+    engine.evaluate(OneNetwork(net), source.in_order(), Y % 2, machine())
+    epoch(stretch, 1)  # training mode is set anew after an evaluation
     assert same(before | state(net, "head"), state(net))
     assert not torch.equal(before["head.1.weight"], net.head[1].weight)
 
@@ -239,7 +285,8 @@ def test_evaluation_is_weighted_by_image_and_changes_nothing():
     images = torch.rand(N, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     net.train()
     before = state(net)
-    loss, accuracy = engine.evaluate(net, iter(torch.split(images, [5, 5, 1])), Y % 2, machine())
+    batches = iter(torch.split(images, [5, 5, 1]))
+    [(loss, accuracy)] = engine.evaluate(OneNetwork(net), batches, Y % 2, machine())
     assert same(before, state(net))
     net.eval()
     p_NK = probabilities(net, images)
@@ -259,7 +306,7 @@ def test_a_loss_that_is_no_number_stops_with_advice(bad):
     x = X.clone()
     x[int(torch.randperm(N)[0])] = bad
     with pytest.raises(DivergedError, match=r"loss became (nan|inf) at step 1 of epoch 1.*rate 1e-12.*clip"):
-        training(linear(), recorded(x), batch_size=N).epoch(0, [])
+        epoch(training(linear(), recorded(x), batch_size=N))
 
 
 def test_bfloat16_trains_too():
@@ -267,8 +314,8 @@ def test_bfloat16_trains_too():
     config = stage(optimizer=SGD(lr=0.1), batch_size=4)
     optimizer = optimizers.build(config.optimizer, dict(net.named_parameters()), freezing.apply(net, "all", ()))
     half = resolve(Compute(device="cpu", precision="bfloat16", threads=1))
-    stretch = StageTraining(config, net, optimizer, recorded(), Y, half, (0,), lambda *_: None)
-    losses = [stretch.epoch(epoch, []).loss for epoch in range(5)]
+    stretch = StageTraining(config, OneNetwork(net), optimizer, recorded(), Y, half, [(0,)], lambda *_: None)
+    losses = [epoch(stretch, number).loss for number in range(5)]
     assert losses[-1] < losses[0]
     assert next(net.parameters()).dtype == torch.float32
 

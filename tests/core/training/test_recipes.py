@@ -69,7 +69,7 @@ def test_kept_moments_change_the_first_step(tmp_path):
     for keep in (False, True):
         plan = two_stages(stage(optimizer=SGD(lr=0.01), keep_optimizer=keep))
         steps = train_trial(spec_of(plan, train), tmp_path / "features", lambda _: None).steps
-        losses.append([row["loss"] for row in steps if row["stage"] == "tune"])
+        losses.append([row.loss for row in steps if row.stage == "tune"])
     assert losses[0][0] == losses[1][0]
     assert losses[0][1:] != losses[1][1:]
 

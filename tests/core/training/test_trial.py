@@ -16,10 +16,12 @@ from transferlab.core.models import factory
 from transferlab.core.models.freezing import PolicyError
 from transferlab.core.runtime.memory import DeviceMemoryError
 from transferlab.core.runtime.progress import Progress
+from transferlab.core.strategies import optimizers
 from transferlab.core.strategies.optimizers import SGD, Adam
 from transferlab.core.strategies.schedules import Plateau
 from transferlab.core.training import engine, state
-from transferlab.core.training.trial import Trial, train_trial
+from transferlab.core.training.learners import OneNetwork
+from transferlab.core.training.trial import train_trial
 from transferlab.core.transforms.geometry import RandomFlip
 
 TIMES = ("seconds", "seconds_per_epoch", "images_per_second", "peak_memory_mb")
@@ -43,7 +45,13 @@ def run(plan, splits, folder, report=lambda _: None, **options):
 
 def figures(rows):
     """Rows without what a clock says."""
-    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+    return [{key: value for key, value in dataclasses.asdict(row).items() if key not in TIMES} for row in rows]
+
+
+def measured(net, images, split):
+    """Loss and accuracy of a network on a split."""
+    [measured] = engine.evaluate(OneNetwork(net), images.in_order(), torch.from_numpy(split.labels), machine())
+    return measured
 
 
 def identical(one, other):
@@ -67,9 +75,9 @@ def test_the_same_seed_gives_the_same_bits(splits, tmp_path, model):
 def test_another_trial_or_seed_is_another_course(splits, tmp_path):
     plan = strategy(tune=stage(augmentation=FLIP_AND_CROP))
     results = [run(plan, splits, tmp_path, trial=trial, seed=seed) for trial, seed in [(0, 0), (1, 0), (0, 1)]]
-    losses = [tuple(row["loss"] for row in result.steps) for result in results]
+    losses = [tuple(row.loss for row in result.steps) for result in results]
     assert len(set(losses)) == 3
-    assert len({result.history[0]["loss"] for result in results}) == 3  # already before training: the head
+    assert len({result.history[0].loss for result in results}) == 3  # already before training: the head
 
 
 def test_trials_differ_in_head_order_views_and_dropout(splits, tmp_path, monkeypatch):
@@ -106,19 +114,22 @@ class Watch:
 
     def __init__(self, monkeypatch):
         self.trained, self.optimizers, self.states = [], [], []
-        build = Trial._optimizer
+        begin_stage, build = OneNetwork.begin_stage, optimizers.build
 
-        def spy(trial, config, scales):
-            optimizer, model = build(trial, config, scales), trial.network
-            names = {id(p): name for name, p in model.named_parameters()}
-            groups = {names[id(p)]: g["scale"] for g in optimizer.param_groups for p in g["params"]}
-            self.trained.append(groups)
-            self.optimizers.append(optimizer)
-            self.states.append({name: t.clone() for name, t in model.state_dict().items()})
-            self.model = model
-            return optimizer
+        def begin(learner, *args):
+            self.model = learner.network
+            self.states.append({name: t.clone() for name, t in self.model.state_dict().items()})
+            begin_stage(learner, *args)
 
-        monkeypatch.setattr(Trial, "_optimizer", spy)
+        def spy(config, parameters, scales):
+            self.optimizers.append(build(config, parameters, scales))
+            names = {id(p): name for name, p in parameters.items()}
+            groups = self.optimizers[-1].param_groups
+            self.trained.append({names[id(p)]: g["scale"] for g in groups for p in g["params"]})
+            return self.optimizers[-1]
+
+        monkeypatch.setattr(OneNetwork, "begin_stage", begin)
+        monkeypatch.setattr(optimizers, "build", spy)
 
     def moved(self):
         states = [*self.states, self.model.state_dict()]
@@ -141,7 +152,7 @@ def test_staged_unfreezing_trains_exactly_what_each_stage_says(splits, tmp_path,
     buffers = {name for name in watch.states[0] if name.startswith("layer4.")} - top
     assert in_top == top | head | buffers
     assert in_all >= names
-    assert result.cost["trainable_parameters"] == result.cost["total_parameters"]
+    assert result.cost.trainable_parameters == result.cost.total_parameters
 
 
 def test_a_stage_begins_with_a_new_optimizer_unless_told_to_keep_it(splits, tmp_path, monkeypatch):
@@ -237,9 +248,9 @@ def test_stages_never_share_fresh_views(splits, tmp_path, monkeypatch):
 
 def test_the_last_partial_batch_is_trained_on(splits, tmp_path):
     result = run(strategy(tune=stage(epochs=1, batch_size=4)), splits, tmp_path)
-    assert [row["step"] for row in result.steps] == [1, 2, 3]
-    weighted = sum(row["loss"] * n for row, n in zip(result.steps, (4, 4, 3), strict=True)) / 11
-    assert result.history[1]["loss"] == pytest.approx(weighted)
+    assert [row.step for row in result.steps] == [1, 2, 3]
+    weighted = sum(row.loss * n for row, n in zip(result.steps, (4, 4, 3), strict=True)) / 11
+    assert result.history[1].loss == pytest.approx(weighted)
 
 
 # ---- decisions -----------------------------------------------------------------------------------------------------
@@ -248,9 +259,10 @@ def test_best_keeps_the_first_epoch_with_the_highest_validation_accuracy(splits,
     said, weights = iter([0.5, 0.25, 0.75, 0.75, 0.5]), []
     evaluate = engine.evaluate
 
-    def spy(net, *rest):
-        weights.append({name: t.clone() for name, t in net.state_dict().items()})
-        return evaluate(net, *rest)[0], next(said)
+    def spy(learner, *rest):
+        weights.append({name: t.clone() for name, t in learner.network.state_dict().items()})
+        [(loss, _)] = evaluate(learner, *rest)
+        return [(loss, next(said))]
 
     monkeypatch.setattr(engine, "evaluate", spy)
     plan = strategy(select="best", tune=stage(epochs=4))
@@ -261,17 +273,15 @@ def test_best_keeps_the_first_epoch_with_the_highest_validation_accuracy(splits,
     assert header.epoch == 2
     assert header.selection == "best validation accuracy"
     assert header.metrics["validation"]["accuracy"] == 0.75
-    assert header.recipe == plan.to_json(), "a checkpoint says how it was trained"
 
 
 def test_best_looks_over_all_stages_and_keeps_the_whole_network(splits, tmp_path):
     result = run(strategy(select="best", **STAGED), splits, tmp_path)
-    curve = {row["epoch"]: row["accuracy"] for row in result.history if row["split"] == "validation" and row["epoch"]}
+    curve = {row.epoch: row.accuracy for row in result.history if row.split == "validation" and row.epoch}
     assert result.checkpoint.header.epoch == max(curve, key=curve.get)
     net = factory.load(result.checkpoint, machine())
     images = Images(splits[1], result.checkpoint.header.view, machine())
-    labels = torch.from_numpy(splits[1].labels)
-    assert engine.evaluate(net, images.in_order(), labels, machine())[1] == pytest.approx(max(curve.values()))
+    assert measured(net, images, splits[1])[1] == pytest.approx(max(curve.values()))
 
 
 def test_last_keeps_the_last_epoch(splits, tmp_path):
@@ -280,17 +290,17 @@ def test_last_keeps_the_last_epoch(splits, tmp_path):
     assert (header.epoch, header.selection) == (3, "last epoch")
     net = factory.load(result.checkpoint, machine())
     images = Images(splits[1], result.checkpoint.header.view, machine())
-    loss, _ = engine.evaluate(net, images.in_order(), torch.from_numpy(splits[1].labels), machine())
-    assert loss == pytest.approx(result.history[-1]["loss"], rel=1e-5)
-    assert header.metrics["validation"]["loss"] == result.history[-1]["loss"]
+    loss, _ = measured(net, images, splits[1])
+    assert loss == pytest.approx(result.history[-1].loss, rel=1e-5)
+    assert header.metrics["validation"]["loss"] == result.history[-1].loss
 
 
 def test_the_plateau_follows_the_validation_losses_of_its_stage(splits, tmp_path, monkeypatch):
     losses = iter([0.1, 0.3, 0.2, 1.0, 2.0, 0.5, 0.6, 0.7])  # before training, then each epoch of two stages
-    monkeypatch.setattr(engine, "evaluate", lambda *_: (next(losses), 0.5))
+    monkeypatch.setattr(engine, "evaluate", lambda *_: [(next(losses), 0.5)])
     plateau = stage(epochs=5, optimizer=SGD(lr=0.01), schedule=Plateau(reduce=0.5, patience=0))
     result = run(strategy(head=stage(trainable="head"), tune=plateau), splits, tmp_path)
-    rates = [row["learning_rate"] for row in result.history if row["split"] == "train"]
+    rates = [row.learning_rate for row in result.history if row.split == "train"]
     assert rates[2:] == pytest.approx([0.01, 0.01, 0.005, 0.005, 0.0025])
 
 
@@ -307,36 +317,36 @@ def test_nothing_is_decided_by_test_images_or_by_none(splits, plan):
 # ---- what is left --------------------------------------------------------------------------------------------------
 def test_history_and_steps_tell_the_whole_course(splits, tmp_path):
     result = run(strategy(**STAGED), splits, tmp_path, trial=2)
-    assert {(row["strategy"], row["trial"]) for row in [*result.history, *result.steps, result.cost]} == {("tiny", 2)}
-    course = [(row["epoch"], row["split"], row["stage"]) for row in result.history]
+    assert {(row.strategy, row.trial) for row in [*result.history, *result.steps, result.cost]} == {("tiny", 2)}
+    course = [(row.epoch, row.split, row.stage) for row in result.history]
     stages = ["head", "head", "top", "top", "tune"]
     assert course == [
         (0, "validation", "head"),
         *((epoch, split, name) for epoch, name in enumerate(stages, 1) for split in ("train", "validation")),
     ]
-    assert [row["step"] for row in result.steps] == list(range(1, 16))
-    assert [row["epoch"] for row in result.steps] == [epoch for epoch in range(1, 6) for _ in range(3)]
-    last = {row["epoch"]: row["learning_rate"] for row in result.steps}
-    assert all(row["learning_rate"] == last.get(row["epoch"], 0.0) for row in result.history)
-    assert {key: result.cost[key] for key in ("epochs", "views", "device", "threads")} == {
+    assert [row.step for row in result.steps] == list(range(1, 16))
+    assert [row.epoch for row in result.steps] == [epoch for epoch in range(1, 6) for _ in range(3)]
+    last = {row.epoch: row.learning_rate for row in result.steps}
+    assert all(row.learning_rate == last.get(row.epoch, 0.0) for row in result.history)
+    assert {key: getattr(result.cost, key) for key in ("epochs", "views", "device", "threads")} == {
         "epochs": 5,
         "views": 2,
         "device": "cpu",
         "threads": COMPUTE.threads,
     }
-    assert all(result.cost[key] > 0 for key in TIMES)
+    assert all(getattr(result.cost, key) > 0 for key in TIMES)
 
 
 def test_without_held_out_images_there_is_no_held_out_curve(splits, tmp_path):
     result = run(strategy(), (splits[0], None), tmp_path)
-    assert [row["split"] for row in result.history] == ["train", "train"]
+    assert [row.split for row in result.history] == ["train", "train"]
     assert result.checkpoint.header.epoch == 2
 
 
 def test_no_stage_at_all_leaves_the_untrained_network(splits, tmp_path):
     plan = dataclasses.replace(strategy(), stages={})
     result = run(plan, splits, tmp_path)
-    assert [row["epoch"] for row in result.history] == [0]
+    assert [row.epoch for row in result.history] == [0]
     assert same(result.checkpoint.tensors, spec_of(plan, *splits).initial.tensors)
 
 
@@ -346,9 +356,9 @@ def test_progress_is_told_after_every_step_and_epoch(splits, tmp_path):
     steps = [at for at in told if at.loss is None]
     assert steps == [Progress(0, "tune", epoch, 2, step, 3) for epoch in (1, 2) for step in (1, 2, 3)]
     ends = [at for at in told if at.loss is not None]
-    train, held_out = ([row for row in result.history if row["split"] == name] for name in ("train", "validation"))
-    assert [(at.loss, at.accuracy) for at in ends] == [(row["loss"], row["accuracy"]) for row in train]
-    assert [at.held_out_accuracy for at in ends] == [row["accuracy"] for row in held_out[1:]]
+    train, held_out = ([row for row in result.history if row.split == name] for name in ("train", "validation"))
+    assert [(at.loss, at.accuracy) for at in ends] == [(row.loss, row.accuracy) for row in train]
+    assert [at.held_out_accuracy for at in ends] == [row.accuracy for row in held_out[1:]]
 
 
 def test_a_trial_leaves_its_spec_as_it_was(splits, tmp_path):
@@ -409,9 +419,9 @@ def test_out_of_memory_a_trial_says_what_to_do_and_goes_on_with_smaller_passes(s
         train_trial(spec, *folders)
     with memory_for(4):  # less than the held-out images: they too are passed in parts
         thrifty = train_trial(dataclasses.replace(spec, compute=dataclasses.replace(COMPUTE, micro_batch=4)), *folders)
-    assert [row["epoch"] for row in thrifty.history] == [row["epoch"] for row in roomy.history]
+    assert [row.epoch for row in thrifty.history] == [row.epoch for row in roomy.history]
     assert figures(thrifty.history)[:5] == figures(roomy.history)[:5]  # not trained again
-    losses = [[row["loss"] for row in result.history] for result in (thrifty, roomy)]
+    losses = [[row.loss for row in result.history] for result in (thrifty, roomy)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from transferlab.core.data.decoding.pool import Decoded, decode_all
+from transferlab.core.data.decoding.batch import Decoded, decode_all
 from transferlab.core.errors import MendableError
 from transferlab.core.files.folders import whole_folder
 from transferlab.core.models import factory

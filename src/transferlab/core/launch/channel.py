@@ -1,7 +1,6 @@
-"""Pipes between a process and those that it starts to train, and what goes through them: pickled messages.
+"""Pipes between a process and the workers that it starts to train, and the pickled messages that go through them.
 
-When the process that started the others closes a pipe, because it is done, given up or killed, the one at the other
-end ends itself.
+A worker exits when the process that started it closes the pipe: because it is done, has given up, or was killed.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from transferlab.core.runtime.progress import Progress, ProgressCallback
 
 @dataclass(frozen=True)
 class Failure:
-    """What ended the work of a process, when (seconds since 1970), and the traceback there."""
+    """The error that ended a worker, when (seconds since 1970), and its traceback."""
 
     error: Exception
     time: float
@@ -33,12 +32,12 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
-        """The error that is being handled."""
+        """Describe the error that is being handled."""
         return cls(_picklable(error), time.time(), traceback.format_exc())
 
 
 class Post:
-    """The end of a started process, which lives no longer than the other one; its log goes that way, too."""
+    """A worker's end of the pipe; the worker exits when the other end closes."""
 
     def __init__(self, end: Connection) -> None:
         self._end = end
@@ -46,16 +45,16 @@ class Post:
         self._inbox = Inbox(end)
 
     def receive(self) -> Any:
-        """The next message, as soon as there is one."""
+        """Wait for the next message."""
         return self._inbox.receive()
 
     def put_nowait(self, message: object) -> None:
-        """Send a message; named as a log handler wants it of a queue."""
+        """Send a message; the name is the one that a log handler calls on a queue."""
         with self._sending:
             send(self._end, message)
 
     def take_log(self) -> None:
-        """Log through the pipe, whatever the modules that were imported have set up."""
+        """Log through the pipe, whatever imported modules have set up."""
         log_with(QueueHandler(self))  # type: ignore[arg-type]
 
 
@@ -65,16 +64,16 @@ def send(end: Connection, message: object) -> None:
 
 
 def log_with(handler: logging.Handler) -> None:
-    """Send all that this process logs to one handler."""
+    """Send everything that this process logs to one handler."""
     logging.basicConfig(handlers=[handler], format="%(message)s", force=True)
     logging.getLogger("transferlab").setLevel(logging.INFO)
 
 
 def read(end: Connection) -> Any:
-    """The next message of a started process.
+    """Read the next message of a worker.
 
     Raises:
-        OSError: it has ended, maybe in the middle of a message.
+        OSError: the worker has ended, maybe in the middle of a message.
     """
     try:
         return pickle.loads(end.recv_bytes())  # noqa: S301 - of a process that we started
@@ -83,7 +82,7 @@ def read(end: Connection) -> Any:
 
 
 def relay(sent: Progress | logging.LogRecord, report: ProgressCallback) -> None:
-    """Tell here what a started process has told."""
+    """Report or log here what a worker has sent."""
     if isinstance(sent, Progress):
         report(sent)
     elif (logger := logging.getLogger(sent.name)).isEnabledFor(sent.levelno):
@@ -91,14 +90,14 @@ def relay(sent: Progress | logging.LogRecord, report: ProgressCallback) -> None:
 
 
 def deaf_to_ctrl_c() -> None:
-    """Block Ctrl-C in this thread, and so in the processes that it starts: while they import they would all shout."""
+    """Block SIGINT in this thread and its child processes, which would otherwise print tracebacks while importing."""
     if hasattr(signal, "pthread_sigmask"):
         resource_tracker.ensure_running()  # starting it later would unblock the signal
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def _picklable(error: Exception) -> Exception:
-    """The error, or one that says the same where it would not survive the way."""
+    """Return the error, or one with the same message if it cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     except Exception:
@@ -107,10 +106,10 @@ def _picklable(error: Exception) -> Exception:
 
 
 class RankError(MendableError):
-    """A process of a trial was ended from outside."""
+    """A process that trained a trial was ended from outside."""
 
 
 def how_ended(exitcode: int) -> str:
-    """The signal or the code that a process has ended with; 128 + a signal is how it says that it has obeyed."""
+    """Name the signal or exit code that ended a process; 128 + a signal means that it obeyed the signal."""
     names = {number.value: number.name for number in signal.Signals}
     return names.get(exitcode - 128 if exitcode > 128 else -exitcode, f"exit code {exitcode}")

@@ -1,8 +1,8 @@
-"""Starts trials: in this process on one device, or data-parallel in one process per device.
+"""Launches trials data-parallel: each in one process per device, one trial after the other.
 
-Torch's elastic agent starts the processes and ends them all when one fails. A pipe leads from each to this process:
-through it come progress, log, errors and the result, and when it closes, because the launch is over, given up or
-killed, the process at the other end ends itself.
+Torch's elastic agent starts the processes and ends them all when one fails. A pipe leads from each to this process.
+Progress, log, errors and the result come through it; when it closes, because the launch is over, given up or killed,
+the process at the other end exits.
 """
 
 from __future__ import annotations
@@ -23,14 +23,24 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from transferlab.core.launch import elastic_worker
 from transferlab.core.launch.channel import Failure, RankError, deaf_to_ctrl_c, how_ended, read, relay, send
+from transferlab.core.launch.launcher import Outcome, outcome
 from transferlab.core.runtime.device import resolve
 from transferlab.core.runtime.progress import ProgressCallback
 from transferlab.core.training.spec import TrialResult, TrialSpec
-from transferlab.core.training.trial import train_trial
 
 
-def launch(spec: TrialSpec, folder: Path, report: ProgressCallback, states: Path | None = None) -> TrialResult:
-    """`train_trial` on as many devices as `training.compute.devices` says.
+def launch(
+    specs: Sequence[TrialSpec], folder: Path, report: ProgressCallback, states: Path | None
+) -> Iterator[tuple[int, Outcome]]:
+    """Train the trials in order; see `Launcher`."""
+    for spec in specs:
+        yield spec.trial, outcome(train_on_devices, spec, folder, report, states)
+
+
+def train_on_devices(
+    spec: TrialSpec, folder: Path, report: ProgressCallback, states: Path | None = None
+) -> TrialResult:
+    """Train one trial on `training.compute.devices` devices.
 
     Args:
         spec: what to train.
@@ -40,22 +50,20 @@ def launch(spec: TrialSpec, folder: Path, report: ProgressCallback, states: Path
 
     Raises:
         DeviceError: there are fewer devices.
-        RankError: a process was killed; the others are ended.
-        Exception: whatever `train_trial` raised, in whichever process it was raised first.
+        RankError: a process was killed; the others have been ended.
+        Exception: what `train_trial` raised, in whichever process it was raised first.
     """
-    if spec.compute.devices == 1:
-        return train_trial(spec, folder, report, states)
     resolve(spec.compute)  # raises here rather than in every process
     pipes = [multiprocessing.Pipe() for _ in range(spec.compute.devices)]
     post = _Post([ours for ours, _ in pipes], report)
     theirs = [end for _, end in pipes]
 
     def forget_theirs(_: object) -> None:
-        """Leave each end to its rank alone, so that it closes with it."""
+        """Close our copies of the ends, so that each end closes when its rank exits."""
         for end in theirs:
             end.close()
 
-    # The agent works in a thread of its own: in the main thread it would take over the signals, and leave it so.
+    # The agent runs in a thread of its own: in the main thread it would replace the signal handlers for good.
     with _silent_torch(), ThreadPoolExecutor(1, initializer=deaf_to_ctrl_c) as agent:
         start = elastic_launch(_config(spec.compute.devices), elastic_worker.run)
         running = agent.submit(start, theirs)
@@ -86,7 +94,7 @@ def _config(devices: int) -> LaunchConfig:
 
 
 class _Post:
-    """This process's ends of the pipes, and what has come through them."""
+    """This process's ends of the pipes, and the results and failures that came through them."""
 
     def __init__(self, ends: list[Connection], report: ProgressCallback) -> None:
         self._ends, self._report = ends, report
@@ -94,13 +102,13 @@ class _Post:
         self.failures: list[Failure] = []
 
     def send(self, job: object) -> None:
-        """Send all ranks what they are to do; not as an argument, with which one would start after the other."""
-        with suppress(OSError):  # a rank has died: reading finds out
+        """Send all ranks their job; as an argument it would make them start one after the other."""
+        with suppress(OSError):  # a rank has died: reading will notice
             for end in self._ends:
                 send(end, job)
 
     def read(self) -> None:
-        """Take what comes until all other ends are closed."""
+        """Take messages until all other ends are closed."""
         open_ends = list(self._ends)
         while open_ends:
             for end in cast("list[Connection]", wait(open_ends)):
@@ -120,13 +128,13 @@ class _Post:
             relay(message, self._report)
 
     def close(self) -> None:
-        """Close the ends; ranks that are still there end themselves."""
+        """Close the ends; ranks that are still running exit."""
         for end in self._ends:
             end.close()
 
 
 def _raise_cause(spec: TrialSpec, failed: ChildFailedError, failures: Sequence[Failure]) -> NoReturn:
-    """Raise what a rank raised first, or say how a rank was killed."""
+    """Raise the first error of a rank, or say how a rank was killed."""
     rank, ended = failed.get_first_failure()
     if ended.exitcode >= 0 and failures:
         first = min(failures, key=lambda failure: failure.time)
@@ -141,7 +149,7 @@ def _raise_cause(spec: TrialSpec, failed: ChildFailedError, failures: Sequence[F
 
 @contextmanager
 def _silent_torch() -> Iterator[None]:
-    """Keep torch from logging: what it says of a failure is in the error that is raised, what it advises is meant."""
+    """Keep torch from logging: our error says what failed, and we have followed its advice on purpose."""
     loggers = [logging.getLogger(name) for name in ("torch.distributed.elastic", "torch.multiprocessing.spawn")]
     nothing, level = logging.NullHandler(), os.environ.get("TORCH_CPP_LOG_LEVEL")
     os.environ["TORCH_CPP_LOG_LEVEL"] = level or "ERROR"  # read by the processes started meanwhile

@@ -1,4 +1,4 @@
-"""A process that trains a trial with others, as one of its ranks: what `launch` starts."""
+"""Runs in each process that `elastic` starts: trains a trial as one of its ranks."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from transferlab.core.launch.channel import Failure, Post, log_with
 from transferlab.core.runtime.device import Compute, resolve
 from transferlab.core.training.trial import train_trial
 
-# Ranks wait for rank 0 while it computes features, however long; one that has died is seen by the agent, not by this.
+# Ranks wait for rank 0 while it computes features, however long; the agent notices a rank that has died.
 _PATIENCE = timedelta(days=30)
-# A rank fails when another is killed. It stays for so many seconds, for the agent to see which of them was killed.
+# A rank fails when another is killed. It stays this long, so that the agent sees first which one was killed.
 _SECONDS_TO_STAY = 1.0
 
 
@@ -29,9 +29,8 @@ def run(ends: Sequence[Connection]) -> None:
     """Train as one of the ranks of a trial.
 
     Args:
-        ends: of the pipes to the launching process, one per rank. Through its own, each rank receives the arguments
-            `spec`, `folder` and `states` of `train_trial` and sends what ended it; rank 0 also sends its progress, its
-            log and the result.
+        ends: of the pipes to the launching process, one per rank. Each rank receives the arguments `spec`, `folder` and
+            `states` of `train_trial` through its own, and sends a failure; rank 0 also sends progress, log and result.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the launching process, which then closes the pipe
     rank = int(os.environ["RANK"])
@@ -48,7 +47,7 @@ def run(ends: Sequence[Connection]) -> None:
         else:
             train_trial(spec, folder, lambda _: None, states)
         distributed.destroy_process_group()
-        atexit.register(os._exit, 0)  # without taking all modules apart, which takes seconds
+        atexit.register(os._exit, 0)  # tearing down all modules takes seconds
     except Exception as error:
         with suppress(OSError):
             post.put_nowait(Failure.of(error))
@@ -57,7 +56,7 @@ def run(ends: Sequence[Connection]) -> None:
 
 
 def _join(compute: Compute, rank: int) -> None:
-    """Take this rank's device and find the other ranks."""
+    """Take this rank's device and join the other ranks."""
     on_cuda = resolve(compute).device.type == "cuda"
     if on_cuda:
         torch.cuda.set_device(rank)

@@ -1,23 +1,19 @@
-"""Trains a trial in this process and reports a divergence as a result."""
+"""Launches trials in this process, one after the other."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from transferlab.core.launch.elastic import launch
-from transferlab.core.runtime.progress import Progress, ProgressCallback
-from transferlab.core.training import divergence
-from transferlab.core.training.engine import DivergedError
-from transferlab.core.training.spec import TrialResult, TrialSpec
+from transferlab.core.launch.launcher import Outcome, outcome
+from transferlab.core.runtime.progress import ProgressCallback
+from transferlab.core.training.spec import TrialSpec
+from transferlab.core.training.trial import train_trial
 
 
-def outcome(
-    spec: TrialSpec, folder: Path, report: ProgressCallback, states: Path | None = None
-) -> TrialResult | DivergedError:
-    """What `launch` gives, or how the trial diverged, its last good weights kept beside `states`."""
-    try:
-        return launch(spec, folder, report, states)
-    except DivergedError as error:
-        epochs = spec.strategy.epochs
-        report(Progress(spec.trial, list(spec.strategy.stages)[-1], epochs, epochs, 1, 1))  # it has come to its end
-        return divergence.keep_saved(spec, states, error) if states else error
+def launch(
+    specs: Sequence[TrialSpec], folder: Path, report: ProgressCallback, states: Path | None
+) -> Iterator[tuple[int, Outcome]]:
+    """Train the trials in order; see `Launcher`."""
+    for spec in specs:
+        yield spec.trial, outcome(train_trial, spec, folder, report, states)

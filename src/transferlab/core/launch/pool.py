@@ -1,7 +1,7 @@
-"""Trials in parallel: several at a time, each in a process of its own, with its share of the CPU's threads or its GPU.
+"""Launches several trials at a time, each in its own process with a share of the CPU's threads, or on its own GPU.
 
-Small batches leave most of a machine idle: two trials on a thread each end sooner than one after the other on two, and
-are, to the bit, what they are alone with as many threads.
+Small batches leave most of a machine idle: two trials on a thread each end sooner than one after the other on two
+threads, and have the bits that they have alone with as many threads.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import cast
 
 from transferlab.core.launch import pool_worker
 from transferlab.core.launch.channel import Failure, RankError, deaf_to_ctrl_c, how_ended, read, relay, send
+from transferlab.core.launch.launcher import Outcome
 from transferlab.core.runtime.device import resolve
 from transferlab.core.runtime.memory import leave_memory_to_others
 from transferlab.core.runtime.progress import ProgressCallback
@@ -29,12 +30,10 @@ from transferlab.core.training.spec import TrialResult, TrialSpec
 logger = logging.getLogger(__name__)
 
 
-def train(
+def launch(
     specs: Sequence[TrialSpec], folder: Path, report: ProgressCallback, states: Path | None
-) -> dict[int, TrialResult | DivergedError]:
-    """The outcome of every trial, by number: `compute.parallel_trials` at a time, in the order given.
-
-    Arguments as in `train_trial`; `report` is called in this process.
+) -> Iterator[tuple[int, Outcome]]:
+    """Train `compute.parallel_trials` trials at a time, begun in the order given; see `Launcher`.
 
     Raises:
         RankError: a process was killed.
@@ -44,14 +43,13 @@ def train(
     threads = compute.threads or max(1, resolve(compute).threads // compute.parallel_trials)
     compute = replace(compute, threads=threads, parallel_trials=count)
     waiting = deque(replace(spec, compute=compute) for spec in specs)
-    found: dict[int, TrialResult | DivergedError] = {}
     busy: dict[Connection, TrialSpec] = {}
 
     def give_next(end: Connection) -> None:
         busy.pop(end, None)
         if waiting:
             busy[end] = waiting.popleft()
-            with suppress(OSError):  # its process has died: reading finds out
+            with suppress(OSError):  # its process has died: reading will notice
                 send(end, (busy[end], folder, states))
 
     leave_memory_to_others()
@@ -63,15 +61,13 @@ def train(
             for end in _ready(busy):
                 outcome = _take(end, processes[end], busy[end], report)
                 if outcome is not None:
-                    found[busy[end].trial] = outcome
+                    trial = busy[end].trial
                     give_next(end)
-    return {spec.trial: found[spec.trial] for spec in specs}
+                    yield trial, outcome
 
 
-def _take(
-    end: Connection, process: SpawnProcess, spec: TrialSpec, report: ProgressCallback
-) -> TrialResult | DivergedError | None:
-    """Take what has come from a process: the outcome of its trial, or None where that is still to come."""
+def _take(end: Connection, process: SpawnProcess, spec: TrialSpec, report: ProgressCallback) -> Outcome | None:
+    """Take a message of a process; return its trial's outcome, or None if the trial goes on."""
     try:
         message = read(end)
     except OSError as error:
@@ -97,10 +93,10 @@ def _told(spec: TrialSpec, how: str) -> str:
 
 @contextmanager
 def _processes(count: int) -> Iterator[dict[Connection, SpawnProcess]]:
-    """Processes that train what they are sent, by this end of the pipe to each.
+    """Start processes that train what they are sent; yield them by this end of the pipe to each.
 
-    On an error, or Ctrl-C, they save what they have not saved, then end (on Windows they end at once); on a second
-    Ctrl-C they end at once.
+    On an error or Ctrl-C they save what is not saved yet, then exit (on Windows they exit at once). On a second Ctrl-C
+    they exit at once.
     """
     started: dict[Connection, SpawnProcess] = {}
     try:
@@ -132,7 +128,7 @@ def _ready(ends: Iterable[Connection]) -> list[Connection]:
 
 
 def _wait_for(ends: Iterable[Connection]) -> None:
-    """Wait until all processes have ended, whatever they still say."""
+    """Wait until all processes have ended, and discard what they still send."""
     left = set(ends)
     while left:
         for end in _ready(left):

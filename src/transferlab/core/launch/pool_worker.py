@@ -1,4 +1,4 @@
-"""A process that trains trials, one after the other, beside others that do so: what `parallel` starts."""
+"""Runs in each process that `pool` starts: trains the trials that it is sent, one after the other."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from multiprocessing.connection import Connection
 import torch
 
 from transferlab.core.launch.channel import Failure, Post
-from transferlab.core.launch.inline import outcome
+from transferlab.core.launch.launcher import outcome
 from transferlab.core.runtime import interrupt
 from transferlab.core.runtime.device import resolve
+from transferlab.core.training.trial import train_trial
 
 
 def run(end: Connection, number: int) -> None:
-    """Train what comes, until the pipe closes or, after SIGTERM, what is not saved has been.
+    """Train until the pipe closes or, after SIGTERM, until the current epoch is saved.
 
     Args:
-        end: of the pipe to the starting process. Through it come the arguments `spec`, `folder` and `states` of
-            `train_trial`, one trial after the other; back go progress, log, and the outcome or what failed.
-        number: of this process among its siblings, from 0; that of its GPU.
+        end: of the pipe to the starting process. The arguments `spec`, `folder` and `states` of `train_trial` come
+            through it, trial by trial; progress, log and the outcome or a failure go back.
+        number: of this process among its siblings, from 0; also the number of its GPU.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the starting process, which sends SIGTERM then
     post = Post(end)
@@ -38,6 +39,6 @@ def _train_next(post: Post, number: int) -> None:
     try:
         if resolve(spec.compute).device.type == "cuda":
             torch.cuda.set_device(number)
-        post.put_nowait(outcome(spec, folder, post.put_nowait, states))
+        post.put_nowait(outcome(train_trial, spec, folder, post.put_nowait, states))
     except Exception as error:
         post.put_nowait(Failure.of(error))

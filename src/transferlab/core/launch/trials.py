@@ -1,18 +1,17 @@
-"""All trials of a strategy.
+"""Trains all trials of a strategy with the launcher that the config asks for.
 
-Their heads together where that is all there is to train, else several at a time where config asks for it, else one
-after the other.
+Linear heads on shared features train together in this process, whatever the launcher.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from transferlab.core.launch import pool
-from transferlab.core.launch.inline import outcome
+from transferlab.core.launch import elastic, inline, pool
+from transferlab.core.launch.launcher import Launcher, Outcome
 from transferlab.core.runtime.progress import ProgressCallback
 from transferlab.core.training import divergence, together
 from transferlab.core.training.engine import DivergedError
@@ -24,10 +23,10 @@ logger = logging.getLogger(__name__)
 def train_trials(
     specs: Sequence[TrialSpec], folder: Path, report: ProgressCallback, states: Path | None = None
 ) -> dict[int, TrialResult]:
-    """Train the trials of a strategy, or go on with those that were interrupted; the results by number.
+    """Train the trials of a strategy, or go on with those that were interrupted; return the results by number.
 
-    A trial that diverges is left out, with an error in the log, and the others go on. Its last good weights are kept
-    beside `states` (see `diverged`) until a trial of its number finishes. Arguments as in `train_trial`.
+    A trial that diverges is left out with an error in the log, and the others go on. Its last good weights are kept
+    beside `states` (see `divergence`) until a trial of its number finishes. Arguments as in `train_trial`.
 
     Raises:
         DeviceError: there are fewer devices than `training.compute.devices`.
@@ -53,10 +52,12 @@ def train_trials(
 
 def _outcomes(
     specs: Sequence[TrialSpec], folder: Path, report: ProgressCallback, states: Path | None
-) -> dict[int, TrialResult | DivergedError]:
+) -> Mapping[int, Outcome]:
+    """Return the outcome of every trial, in the order of `specs`."""
     here = [replace(spec, compute=replace(spec.compute, parallel_trials=1)) for spec in specs]
     if together.could_train(here) and (found := together.train(here, folder, report, states)) is not None:
         return found
-    if len(specs) > 1 and specs[0].compute.parallel_trials > 1:
-        return pool.train(specs, folder, report, states)
-    return {spec.trial: outcome(spec, folder, report, states) for spec in here}
+    in_pool = len(specs) > 1 and specs[0].compute.parallel_trials > 1
+    launch: Launcher = pool.launch if in_pool else elastic.launch if specs[0].compute.devices > 1 else inline.launch
+    outcomes = dict(launch(specs if in_pool else here, folder, report, states))
+    return {spec.trial: outcomes[spec.trial] for spec in specs}

@@ -1,6 +1,6 @@
-"""Whether torch compiles the passes of a stage, and how.
+"""Decides whether and how torch compiles the passes of a stage.
 
-Last bits depend on whether, so that this is decided by the config and the device alone, never by a clock.
+Compilation changes the last bits, so only the config and the device decide it, never a clock.
 """
 
 from __future__ import annotations
@@ -13,30 +13,42 @@ from typing import Literal, cast
 import torch
 from torch import nn
 
+from transferlab.core.models import freezing
 from transferlab.core.runtime.device import Machine
 from transferlab.core.strategies.strategy import Stage
+from transferlab.core.training.spec import TrialSpec
 
-# Of all inputs of a stage: 20 epochs of 20,000 images of 224 px. Compiling takes about a minute and saves a part of the
-# time of such a stage, which is many minutes.
+# All inputs of a stage: 20 epochs of 20,000 images of 224 px. Compiling takes about a minute and saves a part of such a
+# stage's time, which is many minutes.
 LONG_STAGE_PIXELS = 2e10
-# Of a batch: 20 images of 224 px. Smaller ones are worked on faster than the kernels for them can be launched.
+# One batch: 20 images of 224 px. The device finishes smaller ones faster than kernels can be launched.
 SMALL_BATCH_PIXELS = 1 << 20
 
 Mode = Literal["default", "reduce-overhead"]
 
 
-def is_compiled(machine: Machine, stage: Stage, images: int, size: int, head_alone: bool) -> bool:
-    """What `training.compute.compile` means for a stage. `auto` compiles long ones on CUDA, where that can be done.
+def compiled_stages(spec: TrialSpec, machine: Machine, network: nn.Module) -> dict[str, bool]:
+    """Return whether each stage of a trial is compiled."""
+    names, head = [name for name, _ in network.named_parameters()], spec.initial.header.head
+    view, found = spec.initial.header.view, {}
+    for name, stage in spec.strategy.stages.items():
+        head_alone = stage.distinct_views is not None and freezing.trains_head_alone(stage.trainable, names, head)
+        found[name] = is_compiled(machine, stage, len(spec.train), view.at(stage.size).size, head_alone)
+    return found
 
-    Not on a CPU, where compiling takes as long and gains nothing that we could measure, nor on MPS.
+
+def is_compiled(machine: Machine, stage: Stage, images: int, size: int, head_alone: bool) -> bool:
+    """Resolve `training.compute.compile` for a stage; `auto` compiles long stages on CUDA if torch can compile.
+
+    It compiles nothing on a CPU, where compiling takes as long and gained nothing that we could measure, nor on MPS.
 
     Args:
-        machine: what was chosen.
+        machine: the resolved compute settings.
         stage: the config.
-        images: of the training split.
+        images: how many the training split has.
         size: px of the square that the stage trains on.
-        head_alone: whether the head alone is trained on so many views, whose features as a rule are kept: there is
-            little to compile.
+        head_alone: whether only the head trains, on a fixed number of views. Their features are usually cached, which
+            leaves little to compile.
     """
     if isinstance(machine.compile, bool):
         return machine.compile
@@ -45,22 +57,22 @@ def is_compiled(machine: Machine, stage: Stage, images: int, size: int, head_alo
 
 
 def can_compile() -> bool:
-    """Whether there is what torch compiles with for CUDA: Triton, and the C compiler that Triton needs."""
+    """Check for what torch needs to compile for CUDA: Triton, and the C compiler that Triton needs."""
     compilers = (os.environ.get("CC"), "cc", "gcc", "clang")
     return find_spec("triton") is not None and any(shutil.which(name) for name in compilers if name)
 
 
 def mode(machine: Machine, stage: Stage, size: int, on_device: bool) -> Mode:
-    """How a compiled stage runs: small batches on CUDA as graphs of kernels, launched as one; the bits are the same.
+    """Choose how a compiled stage runs: small batches on CUDA as CUDA graphs, whose bits are the same.
 
-    A graph writes over what it gave before, gradients too, so a batch must be one pass. DDP has buffers of its own, and
-    a thread that makes batches must not allocate while a graph is recorded.
+    A graph overwrites its earlier outputs, gradients too, so a batch must be one pass. DDP has buffers of its own, and
+    no other thread may allocate while a graph is recorded.
 
     Args:
-        machine: what was chosen.
+        machine: the resolved compute settings.
         stage: the config.
         size: px of the square that the stage trains on.
-        on_device: whether batches are cut from what the device holds.
+        on_device: whether batches are cut from tensors in the device's memory.
     """
     is_small = stage.batch_size * size**2 <= SMALL_BATCH_PIXELS
     is_whole = machine.micro_batch is None or machine.micro_batch > stage.batch_size  # a last image joins a batch
@@ -69,10 +81,10 @@ def mode(machine: Machine, stage: Stage, size: int, on_device: bool) -> Mode:
 
 
 def compiled(network: nn.Module, how: Mode | None) -> nn.Module:
-    """The network as torch compiles it, sharing its tensors; itself where `how` is None.
+    """Return the network compiled by torch, sharing its tensors; the network itself if `how` is None.
 
-    What was compiled before is forgotten, and each batch size gets kernels of its own: by default they would depend on
-    which sizes and networks came first, and a trial that goes on after a kill would end with other bits.
+    Earlier kernels are dropped and each batch size gets its own. By default kernels depend on which sizes and networks
+    came first, and a trial resumed after a kill would end with other bits.
     """
     if how is None:
         return network
@@ -81,6 +93,6 @@ def compiled(network: nn.Module, how: Mode | None) -> nn.Module:
 
 
 def begin_pass(how: Mode | None) -> None:
-    """Say that nothing of the pass before is needed any more, which is when a graph may write over it."""
+    """Tell torch that outputs of the previous pass are no longer needed, so a CUDA graph may overwrite them."""
     if how == "reduce-overhead":
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]

@@ -1,6 +1,6 @@
-"""The processes that train one trial together, a device each ("ranks"), as the training sees them.
+"""Joins the processes ("ranks") that train one trial together, each on its own device.
 
-A process that trains alone is rank 0 of 1: nothing is sent, and the numbers are what they would be without this module.
+A process that trains alone is rank 0 of 1: nothing is sent, and its numbers do not depend on this module.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def number() -> int:
-    """Which of the ranks this process is, from 0."""
+    """Return the number of this rank, from 0."""
     return distributed.get_rank() if _together() else 0
 
 
 def count() -> int:
-    """How many there are."""
+    """Return the number of ranks."""
     return distributed.get_world_size() if _together() else 1
 
 
@@ -29,31 +29,31 @@ def _together() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
-def shares(rows_B: Tensor, ranks: int, limit: int | None = None) -> list[tuple[Tensor, ...]]:
-    """Cut a batch into shares, one per rank, and each share into passes.
+def shares(rows: Tensor, ranks: int, limit: int | None = None) -> list[tuple[Tensor, ...]]:
+    """Cut a batch (...B) into shares, one per rank, and each share into passes.
 
-    All ranks make the same number of passes, since SyncBatchNorm meets in each of them. Sizes differ by one at most;
-    where images run out, a pass is empty.
+    All ranks make the same number of passes, because SyncBatchNorm synchronises them in each. Sizes differ by at most
+    one; when images run out, a pass is empty.
 
     Args:
-        rows_B: the images.
+        rows: the images; batches are cut along the last axis.
         ranks: how many.
         limit: images in one pass; None makes one pass of a share.
     """
-    largest = math.ceil(len(rows_B) / ranks)
+    largest = math.ceil(rows.shape[-1] / ranks)
     passes = math.ceil(largest / (limit or largest))
-    return [torch.tensor_split(share, passes) for share in torch.tensor_split(rows_B, ranks)]
+    return [torch.tensor_split(share, passes, dim=-1) for share in torch.tensor_split(rows, ranks, dim=-1)]
 
 
 def total(tensor: Tensor) -> Tensor:
-    """The sum over ranks, the same bits on all of them."""
+    """Sum over ranks, in place; all ranks get the same bits."""
     if count() > 1:
         distributed.all_reduce(tensor)
     return tensor
 
 
 def agree(tensors: Iterable[Tensor]) -> None:
-    """Give all ranks what rank 0 has."""
+    """Copy the tensors of rank 0 to all ranks."""
     if count() > 1:
         for tensor in tensors:
             distributed.broadcast(tensor, 0)
@@ -61,7 +61,7 @@ def agree(tensors: Iterable[Tensor]) -> None:
 
 @contextmanager
 def zero_first() -> Iterator[None]:
-    """Rank 0 runs the block, and when it is done the others do."""
+    """Run the block on rank 0 first, then on the others."""
     if number() > 0:
         _meet()
     yield
@@ -74,10 +74,10 @@ def _meet() -> None:
 
 
 def synchronized(network: nn.Module) -> nn.Module:
-    """The network, its BatchNorm layers replaced by ones that see the images of all ranks, where torch has them.
+    """Return the network with BatchNorm layers that see the images of all ranks; torch has them for CUDA only.
 
-    That is on CUDA. On the CPU each rank normalises its own share and rank 0's statistics are kept, so that BatchNorm
-    in training mode gives other numbers than on one device.
+    On the CPU each rank normalises its own share and rank 0's statistics are kept, so BatchNorm in training mode gives
+    other numbers than on one device.
     """
     if count() == 1 or not next(network.parameters()).is_cuda:
         return network
@@ -86,10 +86,10 @@ def synchronized(network: nn.Module) -> nn.Module:
 
 
 def parallel(network: nn.Module) -> nn.Module:
-    """What the training calls in place of a network: backward passes then average gradients over ranks.
+    """Wrap a network so that backward passes average gradients over ranks; alone, return it as it is.
 
-    With `find_unused_parameters` the gradients keep the places in DDP's buffers that they have at the start. Without,
-    DDP orders them anew after the first step, and sums of three and more ranks after a resume have other last bits.
+    `find_unused_parameters` keeps the gradients where they are in DDP's buffers at the start. Without it, DDP reorders
+    them after the first step, and after a resume sums over three or more ranks have other last bits.
     """
     if count() == 1:
         return network
@@ -97,5 +97,5 @@ def parallel(network: nn.Module) -> nn.Module:
 
 
 def without_average(network: nn.Module) -> AbstractContextManager[None]:
-    """While open, backward passes of a network made `parallel` gather gradients on their rank."""
+    """While open, keep the gradients of a `parallel` network on their rank instead of averaging them."""
     return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()

@@ -1,12 +1,15 @@
-"""The training loop: an epoch of steps, and the evaluation of a split. Nothing in a step waits for the device.
+"""The training loop: an epoch of optimizer steps, and the evaluation of a split. No step waits for the device.
 
-Shapes: B images of a batch, K classes, N images of a split.
+The loop trains T trials in the same steps; T is 1 unless linear heads are stacked (see `learners`).
+
+Shapes: T trials, B images of a batch, N of a split, S steps of an epoch, K classes. An ellipsis (...B) stands for the
+trial axis, which only stacked heads have.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -20,66 +23,54 @@ from transferlab.core.errors import MendableError
 from transferlab.core.loading import prefetch
 from transferlab.core.loading.features import StageInput
 from transferlab.core.models import freezing
-from transferlab.core.models.forward import logits
 from transferlab.core.runtime import seeding
 from transferlab.core.runtime.device import Machine, upload
 from transferlab.core.strategies import optimizers
 from transferlab.core.strategies.schedules import Position
 from transferlab.core.strategies.strategy import Stage
-from transferlab.core.training import compilation, distributed
+from transferlab.core.training import distributed
+from transferlab.core.training.history import EpochResult
+from transferlab.core.training.learners import Learner
+
+CURE = "a lower optimizer.lr, a warm-up or clip: {by: norm, at: 1} usually cures it"
 
 
 class DivergedError(MendableError):
-    """The loss became NaN or infinite."""
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What an epoch of training measured: means over images, and the rate and loss of every step."""
-
-    loss: float
-    accuracy: float
-    seconds: float
-    rates: list[float]
-    losses: list[float]
+    """The loss or the weights became NaN or infinite."""
 
 
 @dataclass
 class StageTraining:
-    """A stage under way: the part of the network it runs, its optimizer, its data.
-
-    Each rank trains on its share of every batch; see `ranks`.
+    """A stage under way. Each rank trains on its share of every batch; see `distributed`.
 
     Attributes:
         stage: the config.
-        network: the network, or its tail when `source` gives features.
+        learner: what is trained: T trials.
         optimizer: of the trained parameters.
         source: of the training split.
         labels_N: int64, on the device.
-        machine: where.
-        seed: key of the order of images and of dropout.
+        machine: device, precision, images per pass.
+        seeds: T keys, one per trial, of the order of images; dropout uses the first.
         on_step: called with (step, steps) of the epoch.
-        compiled: how torch compiles the passes; None as they are.
     """
 
     stage: Stage
-    network: nn.Module
+    learner: Learner
     optimizer: torch.optim.Optimizer
     source: StageInput
     labels_N: Tensor
     machine: Machine
-    seed: tuple[int | str, ...]
+    seeds: Sequence[tuple[int | str, ...]]
     on_step: Callable[[int, int], None]
-    compiled: compilation.Mode | None = None
 
     def __post_init__(self) -> None:
-        self.machine = self.machine.for_network(self.network)
+        self.machine = self.machine.for_network(self.learner.running)
         self._scaler = torch.amp.GradScaler(self.machine.device.type, enabled=self.machine.dtype == torch.float16)
         self._trained = [p for group in self.optimizer.param_groups for p in group["params"]]
-        self._parallel = distributed.parallel(compilation.compiled(self.network, self.compiled))
+        self._least = 1
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resume needs besides the network."""
+        """Return what a resume needs besides the weights."""
         return {"optimizer": self.optimizer.state_dict(), "scaler": self._scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -87,20 +78,24 @@ class StageTraining:
         self.optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
 
-    def epoch(self, number: int, validation_losses: list[float]) -> EpochResult:
-        """Train one epoch (`number` from 0 in this stage).
+    def epoch(self, number: int, validation_losses: Sequence[float]) -> list[EpochResult | DivergedError]:
+        """Train one epoch and return each trial's result, or how it diverged.
 
-        Raises:
-            DivergedError: a loss was NaN or infinite; names the step and the rate.
+        Args:
+            number: of the epoch in this stage, from 0.
+            validation_losses: of this stage so far, for schedules that follow them.
         """
-        freezing.train_mode(self.network)
-        order = batches(seeding.permutation(len(self.labels_N), *self.seed, "order", number), self.stage.batch_size)
+        freezing.train_mode(self.learner.running)
+        self._least = least_images(self.learner.running)
+        count = len(self.labels_N)
+        order_TN = torch.stack([seeding.permutation(count, *seed, "order", number) for seed in self.seeds])
+        order = batches(self.learner.rows(order_TN), self.stage.batch_size)
         rates: list[float] = []
-        loss_S: list[Tensor] = []
-        correct = torch.zeros((), dtype=torch.int64, device=self.machine.device)
+        losses: list[Tensor] = []
+        hits_T = torch.zeros(self.learner.count, dtype=torch.int64, device=self.machine.device)
         started = time.perf_counter()
         masks = (distributed.number(),) if distributed.number() else ()
-        seeded = seeding.global_seed(self.machine.device, *self.seed, "dropout", number, *masks)
+        seeded = seeding.global_seed(self.machine.device, *self.seeds[0], "dropout", number, *masks)
         with seeded, closing(self._inputs(number, order)) as inputs:
             for step, rows in enumerate(order):
                 at = Position(
@@ -110,117 +105,137 @@ class StageTraining:
                     self.stage.epochs,
                     validation_losses,
                 )
-                rates.append(set_rate(self.optimizer, self.stage, at))
-                loss, hits = self._step(inputs, rows)
-                loss_S.append(loss)
-                correct += hits
+                rates.append(self._set_rate(at))
+                loss_T, right_T = self._step(inputs, rows)
+                losses.append(loss_T)
+                hits_T += right_T
                 self.on_step(step + 1, len(order))
-        losses = distributed.total(torch.stack(loss_S)).cpu().double()
-        distributed.total(correct)
-        distributed.agree(self.network.buffers())
+        loss_TS = distributed.total(torch.stack(losses, dim=1)).cpu().double()
+        distributed.total(hits_T)
+        distributed.agree(self.learner.running.buffers())
         self.machine.synchronize()
-        seconds = time.perf_counter() - started
-        return summarise(losses, int(correct), [len(rows) for rows in order], rates, seconds, number)
+        seconds = (time.perf_counter() - started) / self.learner.count
+        sizes = [rows.shape[-1] for rows in order]
+        return [
+            _result(loss_S, hits, sizes, rates, seconds, number)
+            for loss_S, hits in zip(loss_TS, hits_T.tolist(), strict=True)
+        ]
 
-    def _passes(self, rows_B: Tensor) -> tuple[Tensor, ...]:
-        """This rank's share of a batch, cut into passes."""
-        return distributed.shares(rows_B, distributed.count(), self.machine.micro_batch)[distributed.number()]
+    def _set_rate(self, at: Position) -> float:
+        """Set the step's learning rate (and momentum) by the stage's schedule; return the rate."""
+        rate = self.stage.optimizer.lr * self.stage.schedule.factor(at)
+        optimizers.set_rate(self.optimizer, rate, self.stage.schedule.momentum(at))
+        return rate
+
+    def _passes(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Return this rank's share of a batch, cut into passes."""
+        return distributed.shares(rows, distributed.count(), self.machine.micro_batch)[distributed.number()]
 
     def _inputs(self, epoch: int, order: list[Tensor]) -> Generator[Tensor]:
-        """The input of every pass of an epoch, in order; made while the device works where that does not hold it."""
-        shown = [_shown(rows, rows_B) for rows_B in order for rows in self._passes(rows_B)]
+        """Yield the input of every pass of an epoch, made in advance where that does not hold up the device."""
+        shown = [padded(part, rows, self._least) for rows in order for part in self._passes(rows)]
         make = partial(self.source.batch, epoch)
         if prefetch.pays(self.machine.device) and not self.source.on_device:
             return prefetch.ahead(make, shown, self.labels_N.device)
         return (make(rows) for rows in shown)
 
-    def _step(self, inputs: Iterator[Tensor], rows_B: Tensor) -> tuple[Tensor, Tensor]:
-        """One optimizer step on a batch; this rank's part of the mean loss and of the hits stay on the device."""
-        passes = self._passes(rows_B)
+    def _step(self, inputs: Iterator[Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Make one optimizer step on a batch (...B).
+
+        Returns:
+            This rank's part of each trial's mean loss and hits, (T,), still on the device.
+        """
+        passes = self._passes(rows)
         self.optimizer.zero_grad(set_to_none=True)
         done = []
-        for number, rows in enumerate(passes, 1):
-            with nullcontext() if number == len(passes) else distributed.without_average(self._parallel):
-                done.append(self._pass(next(inputs), rows, rows_B))
+        for number, part in enumerate(passes, 1):
+            with nullcontext() if number == len(passes) else self.learner.without_average():
+                done.append(self._pass(next(inputs), part, rows))
         if self.stage.clip is not None:
             self._scaler.unscale_(self.optimizer)
             self.stage.clip.apply(self._trained)
         self._scaler.step(self.optimizer)
         self._scaler.update()
         losses, hits = zip(*done, strict=True)
-        return torch.stack(losses).sum(), torch.stack(hits).sum()
+        return torch.stack(losses).sum(dim=0), torch.stack(hits).sum(dim=0)
 
-    def _pass(self, x: Tensor, rows: Tensor, rows_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Add what some images of a batch contribute to the gradient of its mean loss; their part of that, and hits."""
-        y = self.labels_N[upload(_shown(rows, rows_B), self.labels_N.device)]
-        compilation.begin_pass(self.compiled)
+    def _pass(self, x: Tensor, part: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the gradient of one pass; return its part of each trial's mean loss over the batch, and its hits."""
+        own, count = part.shape[-1], max(1, part.shape[-1])
+        y = self.labels_N[upload(padded(part, rows, self._least)[..., :count], self.labels_N.device)]
         with self.machine.autocast():
-            logits = self._parallel(x)
-            loss = functional.cross_entropy(logits, y, label_smoothing=self.stage.label_smoothing)
-        loss = loss * (len(rows) / len(rows_B))
-        # Gradients are averaged over ranks, and what is wanted is their sum.
-        self._scaler.scale(loss * distributed.count()).backward()  # type: ignore[no-untyped-call]
-        return loss.detach(), (logits.detach().argmax(dim=1) == y)[: len(rows)].sum()
+            logits = self.learner.logits(x)[..., :count, :]
+            loss_T = self.learner.loss(logits, y, self.stage.label_smoothing)
+        loss_T = loss_T * (own / rows.shape[-1])
+        # Ranks average their gradients; the batch's gradient is their sum.
+        self._scaler.scale(loss_T.sum() * distributed.count()).backward()  # type: ignore[no-untyped-call]
+        hits = (logits.detach().argmax(dim=-1) == y)[..., :own].sum(dim=-1)
+        return loss_T.detach(), hits.expand(self.learner.count)
 
 
-def _shown(rows: Tensor, rows_B: Tensor) -> Tensor:
-    """What a pass shows: its images, or where it has none the batch's first, at weight zero, since ranks meet in it."""
-    return rows if len(rows) else rows_B[:1]
+def batches(order: Tensor, size: int) -> list[Tensor]:
+    """Cut an order of images (...N) into batches.
 
-
-def set_rate(optimizer: torch.optim.Optimizer, stage: Stage, at: Position) -> float:
-    """Set the learning rate (and momentum) of a step by the stage's schedule, and give it."""
-    rate = stage.optimizer.lr * stage.schedule.factor(at)
-    optimizers.set_rate(optimizer, rate, stage.schedule.momentum(at))
-    return rate
-
-
-def summarise(
-    loss_S: Tensor, correct: int, sizes: list[int], rates: list[float], seconds: float, epoch: int
-) -> EpochResult:
-    """The result of an epoch, given the mean loss (S,), the size and the rate of every step, and all hits.
-
-    Raises:
-        DivergedError: a loss was NaN or infinite; names the step and the rate.
+    A last batch of one image joins the batch before it, because BatchNorm cannot train on one.
     """
-    losses, weights = loss_S.cpu().double(), torch.tensor(sizes, dtype=torch.float64)
-    _check_finite(losses, rates, epoch)
-    mean = float((losses * weights).sum() / weights.sum())
-    return EpochResult(mean, correct / sum(sizes), seconds, rates, losses.tolist())
-
-
-def batches(order_N: Tensor, size: int) -> list[Tensor]:
-    """Cut an order into batches; a last batch of one joins the one before it, since BatchNorm cannot train on one."""
-    cut = list(torch.split(order_N, size))
-    if len(cut) > 1 and len(cut[-1]) == 1:
-        cut[-2:] = [torch.cat(cut[-2:])]
+    cut = list(torch.split(order, size, dim=-1))
+    if len(cut) > 1 and cut[-1].shape[-1] == 1:
+        cut[-2:] = [torch.cat(cut[-2:], dim=-1)]
     return cut
 
 
-def _check_finite(losses: Tensor, rates: list[float], epoch: int) -> None:
-    bad = (~losses.isfinite()).nonzero()
+def least_images(running: nn.Module) -> int:
+    """Return how many images a pass must show: 2 if a BatchNorm is trained, which cannot normalise one image.
+
+    SyncBatchNorm sees the images of all ranks.
+    """
+    norms = (m for m in running.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    return 2 if any(norm.training and not isinstance(norm, nn.SyncBatchNorm) for norm in norms) else 1
+
+
+def padded(part: Tensor, rows: Tensor, least: int) -> Tensor:
+    """Return the images that a pass shows: its own, and others of its batch where these are fewer than `least`.
+
+    The others have weight zero. Ranks without images need them too, because all ranks must join every collective.
+    """
+    missing = min(least, rows.shape[-1]) - part.shape[-1]
+    if missing <= 0:
+        return part
+    others = rows[~torch.isin(rows, part)]
+    return torch.cat([part, others[:missing]])
+
+
+def _result(
+    loss_S: Tensor, hits: int, sizes: list[int], rates: list[float], seconds: float, epoch: int
+) -> EpochResult | DivergedError:
+    """Sum up one trial's epoch, given the mean loss, size and rate of every step, and all hits."""
+    bad = (~loss_S.isfinite()).nonzero()
     if len(bad):
         step = int(bad[0])
-        raise DivergedError(
-            f"the loss became {losses[step].item()} at step {step + 1} of epoch {epoch + 1} of the stage, at learning "
-            f"rate {rates[step]:.3g}; a lower optimizer.lr, a warm-up or clip: {{by: norm, at: 1}} usually cures it"
+        return DivergedError(
+            f"the loss became {loss_S[step].item()} at step {step + 1} of epoch {epoch + 1} of the stage, at learning "
+            f"rate {rates[step]:.3g}; {CURE}"
         )
+    weights = torch.tensor(sizes, dtype=torch.float64)
+    mean = float((loss_S * weights).sum() / weights.sum())
+    return EpochResult(mean, hits / sum(sizes), seconds, rates, loss_S.tolist())
 
 
-def evaluate(network: nn.Module, inputs: Iterator[Tensor], labels_N: Tensor, machine: Machine) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy over the images of a split, of which each rank is given its share.
+def evaluate(
+    learner: Learner, inputs: Iterator[Tensor], labels_N: Tensor, machine: Machine
+) -> list[tuple[float, float]]:
+    """Return each trial's mean cross-entropy and accuracy over the images of a split.
 
     Args:
-        network: the network, or its tail.
-        inputs: what it takes, in batches.
-        labels_N: of these images, on the device; a rank may have none.
-        machine: where.
+        learner: the trials.
+        inputs: batches of this rank's share of the split.
+        labels_N: of the same images, on the CPU; a rank may have none.
+        machine: device and precision.
     """
-    sums = torch.zeros(3, dtype=torch.float64)  # on the CPU: MPS has no float64
+    sums_T3 = torch.zeros(learner.count, 3, dtype=torch.float64)  # on the CPU: MPS has no float64
     if len(labels_N):
-        logits_NK, labels_N = logits(network, inputs, machine).cpu(), labels_N.cpu()
-        loss = functional.cross_entropy(logits_NK.double(), labels_N, reduction="sum")
-        hits = (logits_NK.argmax(dim=1) == labels_N).sum()
-        sums = torch.stack([loss, hits.double(), torch.full_like(loss, len(labels_N))])
-    loss_sum, hit_sum, count = distributed.total(sums).tolist()
-    return loss_sum / count, hit_sum / count
+        for place, logits_NK in enumerate(learner.evaluate(inputs, machine).cpu()):
+            loss = functional.cross_entropy(logits_NK.double(), labels_N, reduction="sum")
+            hits = (logits_NK.argmax(dim=1) == labels_N).sum()
+            sums_T3[place] = torch.stack([loss, hits.double(), torch.full_like(loss, len(labels_N))])
+    return [(loss / count, hits / count) for loss, hits, count in distributed.total(sums_T3).tolist()]

@@ -1,14 +1,74 @@
-"""What a trial writes down while it runs: rows of the tables `history` and `steps`, and the best weights so far."""
+"""Types the rows of the tables `history`, `steps` and `cost`, and records a trial while it trains."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from transferlab.core.training.engine import EpochResult
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one trial's epoch of training measured: means over images, and the rate and loss of every step."""
+
+    loss: float
+    accuracy: float
+    seconds: float
+    rates: list[float]
+    losses: list[float]
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """Loss and accuracy of one split after one epoch; epoch 0 is before any training."""
+
+    strategy: str
+    trial: int
+    stage: str
+    epoch: int
+    split: str
+    loss: float
+    accuracy: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """Learning rate and mean loss of one optimizer step; steps are numbered from 1 over all stages."""
+
+    strategy: str
+    trial: int
+    stage: str
+    epoch: int
+    step: int
+    learning_rate: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """A row of the table `cost`; seconds exclude the features of frozen layers, which have a column of their own."""
+
+    strategy: str
+    trial: int
+    total_parameters: int
+    trainable_parameters: int
+    epochs: int
+    views: int
+    seconds: float
+    feature_seconds: float
+    feature_mb: float
+    seconds_per_epoch: float
+    images_per_second: float
+    peak_memory_mb: float
+    device: str
+    device_name: str
+    threads: int
+    devices: int
+    parallel_trials: int
 
 
 @dataclass
@@ -22,55 +82,69 @@ class Best:
 
 @dataclass
 class Record:
-    """The rows so far.
+    """What has been recorded of a trial.
 
     Attributes:
         strategy: its name.
-        trial: its number.
-        epoch: finished epochs over all stages, 0 before any training.
+        trial: its number, from 0.
+        epoch: finished epochs over all stages; 0 before any training.
         history: rows of the table `history`.
         steps: rows of the table `steps`.
-        best: see `Best`; stays empty where the last epoch is selected.
-        stage_losses: held-out losses of the stage under way, an entry per epoch.
+        best: stays empty if the last epoch is selected.
+        stage_losses: held-out losses of the current stage, one per epoch.
+        diverged: why the trial was left out while others went on, or None.
     """
 
     strategy: str
     trial: int
     epoch: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    steps: list[dict[str, Any]] = field(default_factory=list)
+    history: list[HistoryRow] = field(default_factory=list)
+    steps: list[StepRow] = field(default_factory=list)
     best: Best = field(default_factory=Best)
     stage_losses: list[float] = field(default_factory=list)
+    diverged: str | None = None
 
-    def trained(self, stage: str, result: EpochResult) -> None:
-        """Write down an epoch of training and its steps."""
-        self.row(stage, "train", result.loss, result.accuracy, result.rates[-1], result.seconds)
+    def add_epoch(self, stage: str, result: EpochResult) -> None:
+        """Add the rows of an epoch of training and of its steps."""
+        self.add(stage, "train", result.loss, result.accuracy, result.rates[-1], result.seconds)
         first = len(self.steps) + 1
-        for offset, (rate, loss) in enumerate(zip(result.rates, result.losses, strict=True)):
-            where = {"strategy": self.strategy, "trial": self.trial, "stage": stage, "epoch": self.epoch}
-            self.steps.append({**where, "step": first + offset, "learning_rate": rate, "loss": loss})
+        for step, (rate, loss) in enumerate(zip(result.rates, result.losses, strict=True), first):
+            self.steps.append(StepRow(self.strategy, self.trial, stage, self.epoch, step, rate, loss))
 
-    def row(self, stage: str, split: str, loss: float, accuracy: float, rate: float, seconds: float) -> None:
-        """Write down the loss and accuracy of a split after the present epoch."""
-        where = {"strategy": self.strategy, "trial": self.trial, "stage": stage, "epoch": self.epoch, "split": split}
-        figures = {"loss": loss, "accuracy": accuracy, "learning_rate": rate, "seconds": seconds}
-        self.history.append({**where, **figures})
+    def add(self, stage: str, split: str, loss: float, accuracy: float, rate: float, seconds: float) -> None:
+        """Add the loss and accuracy of a split after the current epoch."""
+        where = self.strategy, self.trial, stage, self.epoch, split
+        self.history.append(HistoryRow(*where, loss, accuracy, rate, seconds))
 
     def keep_if_best(self, accuracy: float, copy: Callable[[], dict[str, Tensor]]) -> None:
-        """Keep a copy of the weights, on the CPU, when no epoch so far was as good."""
+        """Keep a copy of the weights, on the CPU, if no earlier epoch was as good."""
         if accuracy > self.best.accuracy:
             self.best = Best(accuracy, self.epoch, copy())
 
     @property
     def selected_epoch(self) -> int:
-        """The epoch whose weights are kept: the best, where one is kept, else the last."""
+        """Epoch whose weights are kept: the best if one is kept, else the last."""
         return self.best.epoch if self.best.tensors else self.epoch
 
     def metrics(self) -> dict[str, dict[str, float]]:
-        """Loss and accuracy per split after the selected epoch."""
-        rows = [row for row in self.history if row["epoch"] == self.selected_epoch]
-        return {row["split"]: {"loss": row["loss"], "accuracy": row["accuracy"]} for row in rows}
+        """Return loss and accuracy of each split after the selected epoch."""
+        rows = [row for row in self.history if row.epoch == self.selected_epoch]
+        return {row.split: {"loss": row.loss, "accuracy": row.accuracy} for row in rows}
 
     def epoch_seconds(self) -> list[float]:
-        """Of every epoch of training."""
-        return [row["seconds"] for row in self.history if row["split"] == "train"]
+        """Return the seconds of each epoch of training."""
+        return [row.seconds for row in self.history if row.split == "train"]
+
+    def pack(self) -> dict[str, Any]:
+        """Return the record as plain values and tensors."""
+        return asdict(self)
+
+    @classmethod
+    def unpack(cls, state: Mapping[str, Any]) -> Record:
+        """Make the record again that `pack` has packed."""
+        rows = {
+            "history": [HistoryRow(**row) for row in state["history"]],
+            "steps": [StepRow(**row) for row in state["steps"]],
+            "best": Best(**state["best"]),
+        }
+        return cls(**{**state, **rows})

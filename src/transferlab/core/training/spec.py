@@ -1,9 +1,8 @@
-"""What goes into a trial and what comes out: plain values that survive a pickle, so that any launcher can run it."""
+"""Defines what goes into a trial and what comes out: plain values that survive a pickle, so any launcher can run it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from transferlab.core.loading.feature_cache import FeatureCacheConfig
 from transferlab.core.loading.images import Split
@@ -11,6 +10,7 @@ from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.runtime.device import Compute
 from transferlab.core.runtime.seeding import derive
 from transferlab.core.strategies.strategy import Strategy
+from transferlab.core.training.history import CostRow, HistoryRow, StepRow
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class TrialSpec:
         strategy: model, stages, selection rule.
         initial: the network before training.
         train: the training split.
-        held_out: the split of the curve, evaluated after each epoch: validation (which may decide), test (when nothing
-            is decided by it), or None.
+        held_out: the split that is evaluated after each epoch: validation (which may decide), test (if nothing is
+            decided by it), or None.
         trial: its number, from 0.
-        seed: of the experiment; the trial's own follows from both.
+        seed: of the experiment; the trial's own seed follows from both.
         compute: device, precision, threads.
         keeping: how features of frozen prefixes are kept.
     """
@@ -47,7 +47,7 @@ class TrialSpec:
 
     @property
     def trial_seed(self) -> int:
-        """The seed of everything that differs between trials; the same for all strategies, which pairs them."""
+        """Seed of everything that differs between trials; the same for all strategies, so that trials are paired."""
         return derive(self.seed, "trial", self.trial)
 
 
@@ -56,6 +56,6 @@ class TrialResult:
     """What a trial leaves: its checkpoint, and rows for the tables `history`, `steps` and `cost`."""
 
     checkpoint: Checkpoint
-    history: list[dict[str, Any]]
-    steps: list[dict[str, Any]]
-    cost: dict[str, Any]
+    history: list[HistoryRow]
+    steps: list[StepRow]
+    cost: CostRow

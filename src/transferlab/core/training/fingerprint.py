@@ -1,0 +1,105 @@
+"""Says what the state of a trial depends on, as explicit JSON values that a message can compare and name.
+
+The fingerprint is complete by construction: it is made from every field of the `TrialSpec` and of the config classes in
+it. What may differ between the runs that share a state is listed in `MAY_DIFFER` and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+import torch
+
+import transferlab
+from transferlab.core.files.hashing import digest, sha256_of_json
+from transferlab.core.loading.images import Split
+from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.core.runtime.device import Machine
+from transferlab.core.training.spec import TrialSpec
+
+Value = str | int | float | bool | None
+Fingerprint = dict[str, Value]
+
+# What may differ, and why a trial goes on all the same.
+MAY_DIFFER = {
+    "training.compute.micro_batch": "changes rounding alone, and a trial that ran out of memory needs a smaller one",
+    "training.compute.parallel_trials": "other trials do not touch this one; its share of threads is compared",
+    "training.compute.compile": "what it means for each stage is compared instead",
+    "training.features.limit_gb": "features that are not cached are computed in every step, up to rounding the same",
+}
+
+
+def fingerprint(spec: TrialSpec, machine: Machine, compiled: Mapping[str, bool], together: int = 1) -> Fingerprint:
+    """Return all that the state of a trial depends on, by dotted key as in the config where there is one.
+
+    Args:
+        spec: of the trial, or of the first of those trained together.
+        machine: what `spec.compute` resolved to on this machine.
+        compiled: whether each stage is compiled.
+        together: how many trials train together.
+    """
+    told: dict[str, Any] = {
+        "name": ("strategy", spec.name),
+        "trial": ("trial", spec.trial),
+        "strategy": (f"strategies.{spec.name}", asdict(spec.strategy)),
+        "initial": ("initial weights", _of_checkpoint(spec.initial)),
+        "train": ("training images", _of_split(spec.train)),
+        "held_out": ("held-out images", _of_split(spec.held_out)),
+        "seed": ("training.seed", spec.seed),
+        "compute": ("training.compute", asdict(machine)),
+        "keeping": ("training.features", asdict(spec.keeping)),
+    }
+    parts = dict(told[field.name] for field in fields(spec))  # a new field without an entry is an error
+    parts["compiled stages"] = dict(compiled)
+    parts["number of trials together"] = together
+    parts["version of transferlab"], parts["version of torch"] = transferlab.__version__, torch.__version__
+    flat = {key: value for name, part in parts.items() for key, value in _flat(name, part)}
+    return {key: value for key, value in flat.items() if key not in MAY_DIFFER}
+
+
+def differences(begun: Mapping[str, Value], now: Mapping[str, Value]) -> list[str]:
+    """Return a phrase for each key whose value differs: what it was when the trial was begun, and what it is now."""
+    keys = [*now, *(key for key in begun if key not in now)]
+    return [_phrase(key, begun.get(key), now.get(key)) for key in keys if begun.get(key) != now.get(key)]
+
+
+def _phrase(key: str, begun: Value, now: Value) -> str:
+    if key == "training.compute.threads":
+        return f"begun with {begun} thread{'' if begun == 1 else 's'}, now {now} (training.compute.threads)"
+    if _is_digest(begun) or _is_digest(now):
+        return f"other {key}"
+    return f"{key} was {begun}, now {now}"
+
+
+def _is_digest(value: Value) -> bool:
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+
+
+def _of_checkpoint(checkpoint: Checkpoint) -> str:
+    return sha256_of_json([checkpoint.header.to_json(), digest(checkpoint.tensors)])
+
+
+def _of_split(split: Split | None) -> str | None:
+    return sha256_of_json([split.name, split.fingerprint, split.labels.tolist()]) if split is not None else None
+
+
+def _flat(key: str, value: Any) -> Iterator[tuple[str, Value]]:
+    """Yield the scalars of nested JSON, each with its dotted key.
+
+    Raises:
+        TypeError: a value has no explicit JSON form.
+    """
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _flat(f"{key}.{name}", inner)
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _flat(f"{key}[{number}]", inner)
+    elif isinstance(value, torch.device | torch.dtype):
+        yield key, str(value)
+    elif value is None or isinstance(value, str | int | float):
+        yield key, value
+    else:
+        raise TypeError(f"{key}: {type(value).__name__} has no explicit JSON form")

@@ -1,0 +1,256 @@
+"""Trains trials through all their stages: one trial, or several whose heads are stacked."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from transferlab.core.loading.features import StageInput
+from transferlab.core.models import freezing
+from transferlab.core.runtime import interrupt
+from transferlab.core.runtime.device import Machine
+from transferlab.core.runtime.memory import memory_explained
+from transferlab.core.runtime.progress import Progress, ProgressCallback
+from transferlab.core.strategies import optimizers
+from transferlab.core.strategies.strategy import Stage
+from transferlab.core.training import compilation, distributed, divergence, engine
+from transferlab.core.training.cost import Meter
+from transferlab.core.training.engine import CURE, DivergedError, StageTraining
+from transferlab.core.training.history import Best, EpochResult, Record
+from transferlab.core.training.learners import Learner
+from transferlab.core.training.release import is_finite, released
+from transferlab.core.training.spec import TrialResult, TrialSpec
+from transferlab.core.training.stage_inputs import Inputs
+from transferlab.core.training.state import StateFile
+
+logger = logging.getLogger(__name__)
+State = Mapping[str, Any]
+
+
+class Training:
+    """T trials of a strategy that train in the same steps.
+
+    A single trial that diverges ends the training. Of several, it is left out, and the others go on as they are.
+
+    Args:
+        specs: T trials that differ in their number alone.
+        machine: device and precision.
+        learner: their weights, on the device.
+        inputs: what the stages run on.
+        report: called after each step and epoch.
+        file: keeps the state; None keeps none.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[TrialSpec],
+        machine: Machine,
+        learner: Learner,
+        inputs: Inputs,
+        report: ProgressCallback,
+        file: StateFile | None,
+    ) -> None:
+        self._specs, self._machine, self._learner, self._inputs = specs, machine, learner, inputs
+        self._report, self._file = report, file
+        self._spec, self._strategy = specs[0], specs[0].strategy
+        self._compiled = compilation.compiled_stages(specs[0], machine, learner.network)
+        self._labels = torch.from_numpy(specs[0].train.labels).to(machine.device)
+        self._records = [Record(spec.name, spec.trial) for spec in specs]
+        self._meter = Meter(machine.device)
+        self._optimizer: torch.optim.Optimizer | None = None
+
+    def run(self) -> list[TrialResult | DivergedError]:
+        """Train all stages, or what an interrupted training has left of them; return an outcome for each trial.
+
+        Raises:
+            DivergedError: the only trial diverged.
+        """
+        state = self._file.read() if self._file else None
+        if state:
+            self._restore(state)
+        elif not self._strategy.stages:
+            self._evaluate("", self._inputs.held_out(), rate=0.0)
+        last = 0
+        for name, stage in self._strategy.stages.items():
+            last += stage.epochs
+            with memory_advice(self._spec, name, stage, self._machine):
+                self._stage(name, stage, last, state)
+        outcomes = [self._outcome(place) for place in range(len(self._specs))]
+        if self._file and all(isinstance(outcome, DivergedError) for outcome in outcomes):
+            self._file.path.unlink(missing_ok=True)  # they would diverge again
+        return outcomes
+
+    @property
+    def _epoch_number(self) -> int:
+        return self._records[0].epoch
+
+    # ---- stages and epochs -------------------------------------------------------------------------------------------
+    def _stage(self, name: str, stage: Stage, last: int, state: State | None) -> None:
+        """Train a stage up to epoch `last` of the training, or what the state has left of it."""
+        network = self._learner.network
+        scales = freezing.apply(network, stage.trainable, self._spec.initial.header.head)
+        self._meter.count_trainable(network)
+        is_under_way = state is not None and state["stage"] == name
+        if state and self._epoch_number >= last and not is_under_way:
+            return
+        with distributed.zero_first():  # rank 0 computes features, the others read them
+            found = self._inputs.of(network, name, stage, self._epoch_number)
+        if found.seconds is not None:
+            self._meter.add_features(name, found.seconds, found.nbytes, found.waited)
+        size = self._spec.initial.header.view.at(stage.size).size
+        mode = compilation.mode(self._machine, stage, size, found.train.on_device)
+        self._learner.begin_stage(found.running, mode if self._compiled[name] else None)
+        training = StageTraining(
+            stage,
+            self._learner,
+            self._build_optimizer(stage, scales),
+            found.train,
+            self._labels,
+            self._machine,
+            [(spec.trial_seed, name) for spec in self._specs],
+            lambda step, steps: self._on_step(name, step, steps),
+        )
+        if state and is_under_way:
+            training.load_state_dict(state["training"])
+        else:
+            if not self._records[0].history:
+                self._evaluate(name, found.held_out, rate=0.0)
+            for record in self._records:
+                record.stage_losses = []
+        for number in range(self._epoch_number - (last - stage.epochs), stage.epochs):
+            with interrupt.held(bool(self._file and self._file.is_behind)):
+                self._epoch(name, number, training, found.held_out)
+
+    def _build_optimizer(self, stage: Stage, scales: Mapping[str, float]) -> torch.optim.Optimizer:
+        """Build the stage's optimizer, with the moments of the stage before if it keeps them."""
+        optimizer = optimizers.build(stage.optimizer, self._learner.parameters(), scales)
+        if stage.keep_optimizer and self._optimizer is not None:
+            optimizers.carry_over(self._optimizer, optimizer)
+        self._optimizer = optimizer
+        return optimizer
+
+    def _epoch(self, name: str, number: int, training: StageTraining, held_out: StageInput | None) -> None:
+        """Train and evaluate one epoch (from 0 in its stage), record it, and save the state if it is due."""
+        ends_stage = number + 1 == training.stage.epochs
+        is_alone = len(self._specs) == 1  # what a single trial had is in its state
+        before = [{} if is_alone else self._learner.weights(place) for place in range(len(self._specs))]
+        results = training.epoch(number, self._records[0].stage_losses)
+        for place, result in enumerate(results):
+            if isinstance(result, DivergedError):
+                self._leave_out(place, result, before[place])
+        rate = next((result.rates[-1] for result in results if isinstance(result, EpochResult)), 0.0)
+        for record, result in zip(self._records, results, strict=True):
+            record.epoch += 1
+            if isinstance(result, EpochResult):
+                record.add_epoch(name, result)
+        accuracies = self._evaluate(name, held_out, rate)
+        for place, (record, result) in enumerate(zip(self._records, results, strict=True)):
+            if self._strategy.select == "best" and accuracies and not record.diverged:
+                record.keep_if_best(accuracies[place], partial(self._learner.weights, place))
+            if isinstance(result, EpochResult) and (is_alone or ends_stage):
+                self._announce(record, name, result, accuracies[place] if accuracies else None)
+        if self._file and distributed.number() == 0:
+            self._file.after_epoch(self._epoch_number, ends_stage, lambda: self._state(name, training))
+
+    def _leave_out(self, place: int, error: DivergedError, weights: Mapping[str, torch.Tensor]) -> None:
+        """Leave a trial out from now on, and keep the weights that it had before this epoch.
+
+        Raises:
+            DivergedError: it is the only trial; whoever started it keeps what its state holds.
+            OSError: the weights cannot be written.
+        """
+        record, spec = self._records[place], self._specs[place]
+        if len(self._records) == 1:
+            raise error
+        if record.diverged:
+            return
+        if self._file:
+            error = divergence.keep(spec, self._file.path.parent, error, record, self._learner.complete(weights))
+        record.diverged = str(error)
+
+    def _evaluate(self, stage: str, source: StageInput | None, rate: float) -> list[float] | None:
+        """Record loss and accuracy of the held-out split, if there is one; return each trial's accuracy."""
+        split = self._spec.held_out
+        if source is None or split is None:
+            return None
+        [rows] = distributed.shares(torch.arange(len(split)), distributed.count())[distributed.number()]
+        batches = (source.batch(0, some) for some in torch.split(rows, source.evaluation_batch))
+        started = time.perf_counter()
+        figures = engine.evaluate(self._learner, batches, torch.from_numpy(split.labels)[rows], self._machine)
+        seconds = (time.perf_counter() - started) / len(figures)
+        for record, (loss, accuracy) in zip(self._records, figures, strict=True):
+            if not record.diverged:
+                record.add(stage, split.name, loss, accuracy, rate, seconds)
+                record.stage_losses.append(loss)
+        return [accuracy for _, accuracy in figures]
+
+    # ---- state -------------------------------------------------------------------------------------------------------
+    def _state(self, stage: str, training: StageTraining) -> dict[str, Any]:
+        return {
+            "stage": stage,
+            "training": training.state_dict(),
+            "weights": self._learner.state_dict(),
+            "records": [record.pack() for record in self._records],
+            "meter": self._meter.state_dict(),
+        }
+
+    def _restore(self, state: State) -> None:
+        self._learner.load_state_dict(state["weights"])
+        self._records = [Record.unpack(record) for record in state["records"]]
+        self._meter.load_state_dict(state["meter"])
+        which = f"trial {self._spec.trial + 1} goes" if len(self._specs) == 1 else "all trials go"
+        logger.info("%s: %s on after epoch %d", self._spec.name, which, self._epoch_number)
+
+    # ---- results -----------------------------------------------------------------------------------------------------
+    def _outcome(self, place: int) -> TrialResult | DivergedError:
+        """Return what a trial leaves, if its last epoch left finite weights and losses.
+
+        The loss of a step is that of the weights before it, so a divergence in the last step shows here alone.
+        """
+        spec, record = self._specs[place], self._records[place]
+        if not record.diverged:
+            weights = self._learner.weights(place)
+            last = released(spec, replace(record, best=Best()), self._learner.complete(weights), "last")
+            if not is_finite(last, spec.initial):
+                self._leave_out(place, _diverged_at_the_end(record), weights)
+        if record.diverged:
+            return DivergedError(record.diverged)
+        tensors = self._learner.complete(record.best.tensors) if record.best.tensors else last.tensors
+        checkpoint = released(spec, record, tensors, self._strategy.selection_rule)
+        cost = self._meter.row(spec, record, self._machine, self._learner.network, len(self._specs))
+        return TrialResult(checkpoint, record.history, record.steps, cost)
+
+    # ---- progress ----------------------------------------------------------------------------------------------------
+    def _on_step(self, stage: str, step: int, steps: int) -> None:
+        self._meter.look()
+        epochs, together = self._strategy.epochs, len(self._specs)
+        self._report(Progress(self._spec.trial, stage, self._epoch_number + 1, epochs, step, steps, together=together))
+
+    def _announce(self, record: Record, stage: str, result: EpochResult, held_out: float | None) -> None:
+        """Report the figures of a trial's epoch."""
+        steps = len(result.losses)
+        at = Progress(record.trial, stage, record.epoch, self._strategy.epochs, steps, steps)
+        self._report(replace(at, loss=result.loss, accuracy=result.accuracy, held_out_accuracy=held_out))
+
+
+def memory_advice(spec: TrialSpec, name: str, stage: Stage, machine: Machine) -> AbstractContextManager[None]:
+    """While open, turn memory that runs out in a stage into an error that says what to do."""
+    share = math.ceil(stage.batch_size / distributed.count())
+    what = f"strategies.{spec.name}: trial {spec.trial + 1}, stage {name}, batch_size {stage.batch_size}"
+    return memory_explained(what, machine.smaller_micro_batch(share))
+
+
+def _diverged_at_the_end(record: Record) -> DivergedError:
+    rate = record.history[-1].learning_rate if record.history else 0.0
+    return DivergedError(
+        f"the weights after the last step of epoch {record.epoch}, or the loss measured with them, are not finite, at "
+        f"learning rate {rate:.3g}; {CURE}"
+    )
