@@ -56,6 +56,7 @@ class Amounts:
         large: images at 224 px.
         batch: of images at 224 px.
         networks: that are fine-tuned.
+        steps: of the bare loop.
     """
 
     few: int = 512
@@ -64,9 +65,10 @@ class Amounts:
     large: int = 4096
     batch: int = 128
     networks: tuple[str, ...] = ("resnet18", "resnet50")
+    steps: int = 10
 
 
-OF_DEVICE = {"cuda": Amounts(), "cpu": Amounts(32, 64, 1, 8, 4, ("resnet18",))}
+OF_DEVICE = {"cuda": Amounts(), "cpu": Amounts(32, 32, 1, 8, 4, ("resnet18",), steps=2)}
 
 
 class Bench:
@@ -223,9 +225,9 @@ def large(name: str, bench: Bench, trainable: str, epochs: int) -> Strategy:
     return Strategy(model=model, input=LARGE, stages={"train": stage})
 
 
-def bare_images_per_second(strategy: Strategy, bench: Bench, steps: int = 10) -> float:
+def bare_images_per_second(strategy: Strategy, bench: Bench) -> float:
     """Time forward, loss, backward and step over one batch of random numbers."""
-    used = resolve(bench.compute)
+    used, steps = resolve(bench.compute), bench.amounts.steps
     network = factory.fresh(ours.initial(strategy, bench.data), 0, used).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4)
     batch = min(bench.amounts.batch, bench.amounts.large)
@@ -266,7 +268,7 @@ def two_at_a_time(bench: Bench) -> dict[str, Any]:
             continue
         started = time.perf_counter()
         compute = replace(bench.compute, parallel_trials=at_a_time)
-        bench.train(scratch(2), bench.amounts.images, compute, trials=2)
+        bench.train(scratch(min(2, bench.amounts.epochs)), bench.amounts.images, compute, trials=2)
         seconds[name] = time.perf_counter() - started
     return seconds
 
