@@ -6,6 +6,12 @@ from pathlib import Path
 import pytest
 
 
+def pytest_configure() -> None:
+    """Give each of the suite's processes, one per core, one thread that does not spin. Torch is imported later."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with real photographs for tests: beside the project, or where TRANSFERLAB_TEST_DATA points."""
