@@ -91,7 +91,7 @@ def fingerprint(result: TrialResult) -> str:
     """Of all bits of a result but the seconds."""
     history, steps = ([asdict(row) for row in rows] for rows in (result.history, result.steps))
     untimed = [{**row, "seconds": None} for row in history]
-    text = json.dumps([untimed, steps, result.checkpoint.header], sort_keys=True)
+    text = json.dumps([untimed, steps, result.checkpoint.header.to_json()], sort_keys=True)
     return hashlib.sha256((text + digest(result.checkpoint.tensors)).encode()).hexdigest()
 
 

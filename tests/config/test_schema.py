@@ -287,7 +287,7 @@ def test_a_wrong_type_does_not_hide_what_else_is_wrong():
 def test_a_wrong_number_of_epochs_is_told_beside_a_wrong_type():
     text = message(changed((f"{TRAIN}.batch_size", "many"), (f"{TRAIN}.epochs", -1)))
     assert f"{TRAIN}.batch_size: " in text
-    assert f"{TRAIN}.epochs: -1 - must be at least 1" in text
+    assert f"{TRAIN}.epochs: -1 - must be from 1 to 1000000" in text
 
 
 NAN, INFINITE = float("nan"), float("inf")

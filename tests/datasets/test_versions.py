@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import tiny
 from dataset_kinds import KINDS, NEW, OLD, OTHER, checkpoint, version
 from kedro.io import DatasetError
 
@@ -87,6 +89,8 @@ def test_a_save_that_raises_leaves_no_version(tmp_path, kind):
     later.load()
 
 
+# The processes import our helpers too.
+WITH_HELPERS = f"import sys; sys.path.insert(0, {str(Path(tiny.__file__).parent)!r})\n"
 SLOW_SAVE = """
 import sys, time
 from pathlib import Path
@@ -120,7 +124,7 @@ def test_a_save_that_is_killed_leaves_no_version_and_the_next_run_names_it(tmp_p
     dataset, name, data = KINDS[kind]
     path = tmp_path / name
     version(dataset, path, OLD).save(data)
-    command = [sys.executable, "-c", SLOW_SAVE, kind, str(path), NEW]
+    command = [sys.executable, "-c", WITH_HELPERS + SLOW_SAVE, kind, str(path), NEW]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout.readline() == "half\n"
@@ -172,7 +176,7 @@ print(json.dumps(outcome))
 
 
 def test_of_two_processes_that_save_the_same_version_one_does_and_the_other_is_told(tmp_path):
-    command = [sys.executable, "-c", SAVE_ALL, str(tmp_path)]
+    command = [sys.executable, "-c", WITH_HELPERS + SAVE_ALL, str(tmp_path)]
     savers = {
         who: subprocess.Popen([*command, who], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for who in ("one", "other")

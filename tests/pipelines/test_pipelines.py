@@ -105,13 +105,15 @@ def test_diverged_trials_are_told_of():
     assert told.startswith("b: 1 of 2 trials diverged")
 
 
-def test_every_trial_sees_its_own_split():
+def test_every_trial_sees_its_own_split(tmp_path):
+    store = split_of(tmp_path, 4).store
     index = pd.DataFrame({
         "label": [0, 1, 1, 0],
+        "pixel_sha256": [file["pixel_sha256"] for file in store.header["files"]],
         "split": ["train", "test", "train", "test"],
         "split_1": ["test", "train", "test", "train"],
     })  # fmt: skip
-    seen = [nodes.split_of(index, None, "test", trial) for trial in range(3)]
+    seen = [nodes.split_of(index, store, "test", trial) for trial in range(3)]
     assert [split.rows.tolist() for split in seen] == [[1, 3], [0, 2], [1, 3]]
     assert [split.labels.tolist() for split in seen] == [[1, 0], [0, 1], [1, 0]]
 

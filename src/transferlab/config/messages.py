@@ -83,8 +83,11 @@ def _meant(fork: str, alternatives: dict[str, list[Problem]]) -> list[Problem]:
         names = tuple(sorted({name for problem in wrong for name in problem.candidates}))
         return [KeyProblem(wrong[0].field, wrong[0].value, f"must be one of {', '.join(names)}", names)]
     first = next(iter(alternatives.values()))[0]
-    rules = dict.fromkeys(p.message for problems in alternatives.values() for p in problems)
-    return [KeyProblem(first.field, first.value, " or ".join(rules))]
+    every = [problem for problems in alternatives.values() for problem in problems]
+    rules = list(dict.fromkeys(problem.message for problem in every))
+    told = " or ".join([*rules[:1], *(rule.removeprefix("must be ") for rule in rules[1:])])
+    words = tuple(dict.fromkeys(word for problem in every for word in problem.candidates))
+    return [KeyProblem(first.field, first.value, told, words)]
 
 
 def _translate(kind: Any, item: Any, path: tuple[Any, ...]) -> Iterator[Problem]:

@@ -83,7 +83,7 @@ def test_a_clear_answer_needs_no_more_trials(make_example):
     clear = make_example(["a", "b"], {"scratch": 0.1, "fine_tuning": 0.99}, per_class=200)
     clear.facts["images"]["excluded"] = {"a": 1}
     text = Page(render(clear.facts, tables_of(clear), {})).text
-    assert "fine tuning is clearly the best" in text.lower()
+    assert "use fine tuning: clearly the best" in text.lower()
     assert "training.trials" not in text
     assert "dataset.duplicates=exclude" not in text
     assert "06_models/dogs/fine_tuning" in text

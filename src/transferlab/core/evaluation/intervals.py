@@ -92,4 +92,5 @@ def _wilson(mean: float, size: float, z: float) -> tuple[float, float]:
     mean = min(max(mean, 0.0), 1.0)
     center = (mean + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z / (1 + z**2 / size) * math.sqrt(mean * (1 - mean) / size + z**2 / (4 * size**2))
-    return mean - (center - half), center + half - mean
+    # The mean is within, but for rounding at 0 and 1.
+    return max(mean - (center - half), 0.0), max(center + half - mean, 0.0)

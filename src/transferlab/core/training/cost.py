@@ -71,6 +71,7 @@ class Meter:
             peak_memory_mb=self._memory.mebibytes,
             device=machine.device.type,
             device_name=machine.device_name,
+            precision=machine.precision,
             threads=machine.threads,
             devices=machine.devices,
             parallel_trials=machine.parallel_trials,

@@ -66,6 +66,7 @@ class CostRow:
     peak_memory_mb: float
     device: str
     device_name: str
+    precision: str
     threads: int
     devices: int
     parallel_trials: int

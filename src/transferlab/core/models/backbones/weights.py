@@ -82,7 +82,7 @@ def read(weights: str) -> dict[str, Tensor]:
                 f"model.weights: {path} holds Python objects ({foreign[1].rstrip('.')}), such as a whole pickled model:"
                 f" reading them could run code, so it is refused. Load it where it was made and save {_AS_STATE_DICT}"
             ) from error
-        raise WeightsError(f"model.weights: {path} is damaged or holds more than weights: {plain(error)}") from error
+        raise WeightsError(f"model.weights: {path} is no file of weights, or is damaged") from error
     except Exception as error:  # the readers raise whatever a damaged file leads them to: IndexError, struct.error, ...
         raise WeightsError(f"model.weights: {path} is damaged or holds more than weights: {plain(error)}") from error
     return _unwrap(loaded, path)
