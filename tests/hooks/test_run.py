@@ -163,9 +163,7 @@ def test_a_run_that_is_to_stop_begins_no_other_node(hooks):
 
 def test_a_dataset_that_cannot_be_loaded_names_the_command_that_makes_it(hooks):
     hooks.before_dataset_loaded("index")
-    with pytest.raises(
-        UserError, match=r"no version\nTo make it: (uv run )?kedro run --env=tiny --nodes=find_duplicates"
-    ):
+    with pytest.raises(UserError, match=r"no version\nTo make it: (uv run )?kedro run --env=tiny --nodes=split"):
         hooks.on_pipeline_error(DatasetError("no version"))
     hooks.after_dataset_loaded()
     with pytest.raises(UserError, match=r"^no space$"):

@@ -162,7 +162,8 @@ class ProjectHooks:
         from kedro.framework.project import pipelines
 
         whole = pipelines.get("__default__", self._run.pipeline)
-        makers = [node.name for node in whole.nodes if self._run.loading in node.outputs]
+        nodes = [*self._run.pipeline.nodes, *whole.nodes]
+        makers = [node.name for node in nodes if self._run.loading in node.outputs]
         return f"\nTo make it: {command('run', f'--env={self._run.env}', f'--nodes={makers[0]}')}" if makers else ""
 
     def how_to_go_on(self) -> str:
