@@ -13,7 +13,7 @@ from transferlab.core.data.decoding.decode import UnusableImageError
 from transferlab.core.evaluation.predictions import predict_split
 from transferlab.core.inference.ensemble import Ensemble, EnsembleError
 from transferlab.core.inference.predict import predict, predict_files, table
-from transferlab.core.loading.feature_cache import FeatureCacheConfig
+from transferlab.core.loading.feature_cache import FeatureCache, FeatureCacheConfig
 from transferlab.core.models import forward
 from transferlab.core.training.trial import train_trial
 
@@ -54,7 +54,9 @@ def small_batches(monkeypatch):
 @pytest.mark.parametrize("name", PLANS)
 def test_the_test_files_give_the_stored_predictions_to_the_bit(test_split, checkpoints, tmp_path, name):
     split, files = test_split
-    evaluated_NK = predict_split(checkpoints[name], PLANS[name], split, machine(), tmp_path, FeatureCacheConfig())
+    evaluated_NK = predict_split(
+        checkpoints[name], PLANS[name], split, machine(), FeatureCache(tmp_path, FeatureCacheConfig())
+    )
     predicted = list(predict_files([checkpoints[name]], files, machine(), workers=0))
     assert [one.path for one in predicted] == files
     assert np.array_equal(np.stack([one.probabilities for one in predicted]), evaluated_NK)
