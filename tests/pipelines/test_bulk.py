@@ -67,9 +67,9 @@ def test_labels_give_the_metrics_of_the_evaluation(checkpoint, folder):
 def test_a_table_that_fails_halfway_leaves_the_one_before(tmp_path):
     file = tmp_path / "predictions.csv"
     file.write_text("before")
-    with pytest.raises(RuntimeError), written_in_parts(file) as write:
-        write(pd.DataFrame({"path": ["a"]}))
-        raise RuntimeError
+    parts = (pd.DataFrame({"path": [str(1 // number)]}) for number in (1, 0))
+    with pytest.raises(ZeroDivisionError), written_in_parts(file) as write:
+        list(map(write, parts))
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
     assert file.read_text() == "before"
 

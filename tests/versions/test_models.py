@@ -162,5 +162,5 @@ def test_without_a_comparison_none_of_several_is_recommended(tmp_path):
     runs.train("scratch", OLD)
     assert chosen(runs.find("recommended")) == ("scratch", OLD, [0, 1]), "the only one"
     runs.train("fine_tuning", OLD)
-    with pytest.raises(ModelError, match=r"no comparison.*--pipeline=report.*name one of scratch, fine_tuning"):
+    with pytest.raises(ModelError, match=r"no comparison.*--pipeline=report.*name one of fine_tuning, scratch"):
         runs.find("recommended")
