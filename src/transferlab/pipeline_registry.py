@@ -6,14 +6,21 @@ from transferlab.config.context import current_experiment
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Compose `data`, `report`, and `transfer` (also the default): data, every strategy, report."""
+    """Compose `data`, `report`, `predict`, and `transfer` (also the default): data, every strategy, report."""
     strategies = current_experiment().strategies
     # The nodes load torch, matplotlib, scikit-learn ...: a mistake in the parameters is told before.
     from transferlab.pipelines.data.pipeline import create_pipeline as data_pipeline
+    from transferlab.pipelines.predict.pipeline import create_pipeline as predict_pipeline
     from transferlab.pipelines.report.pipeline import create_pipeline as report_pipeline
     from transferlab.pipelines.transfer.pipeline import create_pipeline as strategies_pipeline
 
     data = data_pipeline()
     report = report_pipeline(list(strategies), trained=any(strategy.stages for strategy in strategies.values()))
     transfer = data + strategies_pipeline(strategies) + report
-    return {"__default__": transfer, "transfer": transfer, "data": data, "report": report}
+    return {
+        "__default__": transfer,
+        "transfer": transfer,
+        "data": data,
+        "report": report,
+        "predict": predict_pipeline(),
+    }

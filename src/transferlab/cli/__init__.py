@@ -8,6 +8,8 @@ from __future__ import annotations
 import click
 
 from transferlab.cli.experiments import new_experiment
+from transferlab.cli.export import export
+from transferlab.cli.predict import predict
 from transferlab.cli.run import run
 from transferlab.cli.versions import prune, versions
 
@@ -19,10 +21,10 @@ def cli() -> None:
 
 @cli.group(name="transferlab")
 def transferlab() -> None:
-    """Set up experiments of your own, and look after what their runs have saved."""
+    """Set up experiments of your own, use their networks, and look after what their runs have saved."""
 
 
-for _command in (new_experiment, versions, prune):
+for _command in (new_experiment, predict, export, versions, prune):
     transferlab.add_command(_command)
 cli.add_command(run)
 

@@ -111,6 +111,17 @@ class Report(Strict):
     reference_lines: tuple[ReferenceLine, ...] = ()
 
 
+class Predict(Strict):
+    """Images to predict with `kedro run --pipeline=predict`."""
+
+    source: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Image files, folders, globs or CSV tables with a column `path`: one, or a list."""
+    model: str = "recommended"
+    """`recommended`, a strategy, `<strategy>@<version>`, either with `/trial_1`, or a checkpoint file."""
+    top_k: Annotated[int, Field(ge=1)] = 3
+    """How many classes to name for each image."""
+
+
 class Experiment(Strict):
     """All parameters of an experiment: the keys of `conf/<experiment>/parameters.yml`."""
 
@@ -118,3 +129,4 @@ class Experiment(Strict):
     training: Training = Field(default_factory=Training)
     strategies: dict[str, Strategy] = Field(min_length=1)
     report: Report
+    predict: Predict = Field(default_factory=Predict)

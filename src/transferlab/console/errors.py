@@ -6,11 +6,16 @@ import errno
 import sys
 import traceback
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import IO, Any
 
 import click
 from kedro.framework.cli.utils import KedroCliError
+from kedro.io import DatasetError
+
+from transferlab.core.errors import MendableError
 
 
 class UserError(KedroCliError):
@@ -54,6 +59,26 @@ class Terminated(Interrupted):
     """A scheduler, or whoever sends SIGTERM, has stopped the run."""
 
     exit_code = 143
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Raise what a user can mend, and what the system refuses, as one message.
+
+    Raises:
+        UserError: for such an error.
+        Interrupted: the user has stopped the command.
+    """
+    try:
+        yield
+    except (MendableError, DatasetError) as error:
+        raise UserError(str(error)) from error
+    except OSError as error:
+        if not error.errno:
+            raise
+        raise UserError(of_the_system(error)) from error
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; nothing was written.") from None
 
 
 _GO_ON = "and run again: it goes on where it was"

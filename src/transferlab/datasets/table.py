@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from kedro_datasets._typing import TablePreview
 
+from transferlab.core.files.atomic import whole_file
 from transferlab.datasets.atomic import WholeFile
 
 # A spreadsheet runs a cell that begins so as a formula (OWASP, "CSV Injection"). A quote before it makes it text, and
@@ -49,6 +53,40 @@ class TableDataset(WholeFile[pd.DataFrame, pd.DataFrame]):
     def preview(self, nrows: int = 40) -> TablePreview:
         """Show the first rows in Kedro-Viz."""
         return TablePreview(json.loads(self.load().head(nrows).to_json(orient="split")))
+
+
+SUFFIXES = (".csv", ".parquet")
+
+
+@contextmanager
+def written_in_parts(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Write a table, whole or not at all, without holding it: the function given appends rows.
+
+    All parts have the columns and types of the first; a column that is not numeric is text.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with whole_file(path) as file, ExitStack() as held:
+        parquet: pq.ParquetWriter | None = None
+        is_first = True
+
+        def append(rows: pd.DataFrame) -> None:
+            nonlocal parquet, is_first
+            if path.suffix == ".parquet":
+                if parquet is None:
+                    parquet = held.enter_context(pq.ParquetWriter(file, _schema(rows), write_page_checksum=True))
+                parquet.write_table(pa.Table.from_pandas(rows, parquet.schema, preserve_index=False))
+            else:
+                _map_text(rows, _guard).to_csv(file, index=False, header=is_first, quoting=csv.QUOTE_NONNUMERIC)
+            is_first = False
+
+        yield append
+
+
+def _schema(rows: pd.DataFrame) -> pa.Schema:
+    kinds = {name: pa.float64() if pd.api.types.is_numeric_dtype(rows[name]) else pa.string() for name in rows.columns}
+    return pa.schema(list(kinds.items()))
 
 
 def _text_columns(path: Path) -> list[str]:

@@ -80,6 +80,10 @@ class ProjectHooks:
                 "generator per process), so no run could be repeated; leave it out, or take ParallelRunner"
             )
         self._run = _UnderWay(pipeline, catalog, catalog.load("run_id"), catalog.load("experiment"))
+        if "versions" in pipeline.inputs():
+            from transferlab.versions.catalogue import of_catalog  # it loads SciPy, which --help need not
+
+            catalog["versions"] = MemoryDataset(of_catalog(catalog), copy_mode="assign")
         if isinstance(self._context, ExperimentContext):
             experiment = self._context.config_loader.experiment
             say(summary.beginning(self._run.env, experiment, catalog))

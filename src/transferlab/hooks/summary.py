@@ -68,6 +68,19 @@ def _trained(name: str, catalog: DataCatalog) -> str:
     return f"{capital(title(strategy))}: {trials} trained: {_path(catalog, name)}"
 
 
+def _predicted(name: str, catalog: DataCatalog) -> str:
+    if name != "predictions":
+        return ""
+    found = catalog.load(name)
+    refused = int(found["prediction"].isna().sum())
+    told = f"{count(len(found), 'image')} found: {count(len(found) - refused)} predicted, {count(refused)} refused"
+    return f"Predictions: {told}: {_path(catalog, name)}"
+
+
+def _drawn(name: str, catalog: DataCatalog) -> str:
+    return f"Contact sheet: {_path(catalog, name)}"
+
+
 def _compared(name: str, catalog: DataCatalog) -> str:
     return f"Comparison: {_path(catalog, name)}"
 
@@ -76,6 +89,8 @@ _KINDS: dict[str, Callable[[str, DataCatalog], str]] = {
     "checkpoints": _trained,
     "metrics": _evaluated,
     "comparison": _compared,
+    "predictions": _predicted,
+    "figure_contact_sheet": _drawn,
 }
 
 

@@ -44,7 +44,11 @@ class Measured:
 def of_experiment(project: Path, env: str | None) -> Versions:
     """Return the versions of an experiment, by the catalog and the pipelines that its runs have."""
     with settings.SESSION_CLASS.create(project_path=project, env=env) as session:
-        catalog = session.load_context().catalog
+        return of_catalog(session.load_context().catalog)
+
+
+def of_catalog(catalog: DataCatalog) -> Versions:
+    """Return the versions of the experiment whose catalog this is."""
     return Versions(catalog, pipelines["__default__"])
 
 

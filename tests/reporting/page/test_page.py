@@ -76,6 +76,9 @@ def test_the_last_section_has_the_commands_for_this_run(page, example):
     assert "uv run kedro run --pipeline=transfer --env=dogs --params=training.trials=6" in last
     assert "uv run kedro run --pipeline=transfer --env=dogs --params=dataset.duplicates=exclude" in last
     assert f"data/06_models/dogs/feature_extraction/checkpoints/{example.facts['run_id']}" in last
+    model = f"feature_extraction@{example.facts['run_id']} --env=dogs"
+    assert f"kedro transferlab predict path/to/new/images {model} --out=predictions.csv" in last
+    assert f"kedro transferlab export {model} --out=my_model" in last
     assert "conf/dogs/parameters.yml" in last
 
 

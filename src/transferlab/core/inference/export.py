@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -67,6 +67,7 @@ def export_onnx(
     files: Sequence[Path],
     folder: Path,
     about: Mapping[str, Any] | None = None,
+    card: Callable[[Mapping[str, Any]], str] | None = None,
     tolerance: float = TOLERANCE,
 ) -> dict[str, Any]:
     """Write `model.onnx`, `model.json` and `predict.py` into a new folder, if onnxruntime gives what torch gives.
@@ -76,6 +77,7 @@ def export_onnx(
         files: images to compare on, such as those of the test split; those that cannot be used are left out.
         folder: where to; it must not exist.
         about: more for `model.json`, such as licences and measured figures.
+        card: writes `README.md` from what `model.json` says; None writes none.
         tolerance: the largest difference of a probability that is allowed.
 
     Returns:
@@ -95,6 +97,8 @@ def export_onnx(
         text = json.dumps(described, indent=2, ensure_ascii=False)
         (unfinished / "model.json").write_text(text, encoding="utf-8")
         script = Path(__file__).with_name("standalone.py").read_text(encoding="utf-8")
+        if card:
+            (unfinished / "README.md").write_text(card(described), encoding="utf-8")
         (unfinished / "predict.py").write_text(script, encoding="utf-8")
     return described
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from transferlab.core.data.decoding.batch import Decoded, decode_all
 from transferlab.core.data.decoding.decode import Rules, UnusableImageError
 from transferlab.core.inference.ensemble import Ensemble
+from transferlab.core.inference.sources import Item
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.runtime.device import Compute, Machine, resolve
 
@@ -27,11 +28,13 @@ class Prediction:
         path: the file.
         probabilities: of the classes, (K,), which sum to 1; None when the file was refused.
         reason: the sentence that says why the file cannot be used; None when it was predicted.
+        label: its class, where that is known.
     """
 
     path: Path
     probabilities: NDArray[np.float64] | None = None
     reason: str | None = None
+    label: str | None = None
 
 
 def predict(checkpoint: Checkpoint, files: Sequence[Path], machine: Machine | None = None) -> pd.DataFrame:
@@ -83,6 +86,27 @@ def predict_files(
     return _stream(ensemble, paths, os.cpu_count() or 1 if workers is None else workers)
 
 
+def predict_items(
+    checkpoints: Sequence[Checkpoint],
+    items: Sequence[Item],
+    machine: Machine | None = None,
+    workers: int | None = None,
+) -> Iterator[Prediction]:
+    """Yield one prediction per item, in order, with its label; an item that has a reason is refused for it.
+
+    Arguments and errors are those of `predict_files`.
+    """
+    usable = [item.path for item in items if item.reason is None]
+    predicted = predict_files(checkpoints, usable, machine, workers)
+
+    def merged() -> Iterator[Prediction]:
+        for item in items:
+            one = Prediction(item.path, reason=item.reason) if item.reason is not None else next(predicted)
+            yield replace(one, label=item.label)
+
+    return merged()
+
+
 def _stream(ensemble: Ensemble, paths: Sequence[Path], workers: int) -> Iterator[Prediction]:
     waiting: deque[Prediction] = deque()  # no more than the batches under way, and the refused files between them
     resizes = list(dict.fromkeys(view.stored_as for view in ensemble.views))
@@ -109,17 +133,20 @@ def _finished(ensemble: Ensemble, waiting: deque[Prediction]) -> Iterator[Predic
             return
 
 
-def table(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int = 1) -> pd.DataFrame:
+def table(
+    predictions: Iterable[Prediction], classes: Sequence[str], top_k: int = 1, with_labels: bool = False
+) -> pd.DataFrame:
     """Make a table of predictions.
 
     Args:
         predictions: of `predict_files`.
         classes: of the checkpoint.
         top_k: how many classes to name; at most all.
+        with_labels: add a column label after path.
 
     Returns:
         One row per file: path, prediction, probability, then prediction_2, probability_2, ... up to `top_k`, a column
-        `p_<class>` per class, and reason. Of a refused file all but path and reason are missing.
+        `p_<class>` per class, and reason. Of a refused file all but path, label and reason are missing.
     """
     rows = list(predictions)
     p_NK = np.full((len(rows), len(classes)), np.nan)
@@ -129,6 +156,8 @@ def table(predictions: Iterable[Prediction], classes: Sequence[str], top_k: int 
     is_known_N = ~np.isnan(p_NK).any(axis=1)
     order_NK = np.argsort(-p_NK, axis=1, kind="stable")
     columns: dict[str, object] = {"path": [str(row.path) for row in rows]}
+    if with_labels:
+        columns["label"] = [row.label for row in rows]
     for rank in range(max(1, min(top_k, len(classes)))):
         suffix = f"_{rank + 1}" if rank else ""
         choice_N = [classes[k] for k in order_NK[:, rank]]

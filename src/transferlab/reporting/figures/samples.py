@@ -137,6 +137,45 @@ def prediction_grid(images: Sequence[Image], examples: pd.DataFrame, columns: in
     return figure
 
 
+def least_sure(predictions: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Choose the predicted images whose first class is least probable, the least sure first.
+
+    Args:
+        predictions: columns path, prediction and probability, and maybe label; a refused image has no prediction.
+        most: images to choose.
+    """
+    predicted = predictions[predictions["prediction"].notna()]
+    return predicted.sort_values(["probability", "path"], kind="stable").head(most)
+
+
+@style.styled
+def contact_sheet(images: Sequence[Image], examples: pd.DataFrame, predicted: int, columns: int = 6) -> Figure:
+    """Draw new photographs with prediction, probability and file name, in the order given.
+
+    Args:
+        images: uint8 arrays of shape (H, W, C), one per row of `examples`; there may be none.
+        examples: rows of predictions, as `least_sure` returns them.
+        predicted: how many images were predicted in all.
+        columns: photographs in a row.
+    """
+    if not images:
+        figure = style.new_figure(height=1.2)
+        style.heading(figure, "No photograph could be predicted", "The table of predictions has the reasons.")
+        return figure
+    _same_length(images=images, examples=examples)
+    figure, axes = _grid(len(images), columns, text_inches=0.36)
+    for ax, image_HWC, row in zip(axes, images, examples.to_dict("records"), strict=False):
+        _show(ax, image_HWC)
+        ax.set_xlabel(f"{style.label(row['prediction'], 12)} {row['probability']:.0%}", fontsize=7.5, loc="left")
+        ax.set_title(_file(row["path"], 18), fontsize=5.5, color=style.GREY, fontweight="normal", pad=3)
+    style.heading(
+        figure,
+        f"The {count(len(images), 'photograph')} of {count(predicted)} that the model is least sure of",
+        "Least sure first. Percent: probability of the predicted class.",
+    )
+    return figure
+
+
 def _show_prediction(ax: Axes, image_HWC: Image, row: dict[Any, Any]) -> None:
     _show(ax, image_HWC)
     is_right = row["truth"] == row["prediction"]

@@ -45,7 +45,7 @@ def next_steps(
     """
     environment = f"--env={shlex.quote(facts['experiment'])}"
     steps = [
-        *_use(facts, verdict, metrics),
+        *_use(facts, verdict, metrics, environment),
         _LOOK,
     ]
     steps += _surer(verdict, comparison, environment)
@@ -63,14 +63,27 @@ def next_steps(
     ]
 
 
-def _use(facts: Mapping[str, Any], verdict: Verdict, metrics: pd.DataFrame) -> list[Step]:
-    """Name the files of the strategy that the verdict recommends."""
-    if verdict.recommended is None:
-        return []
+def _use(facts: Mapping[str, Any], verdict: Verdict, metrics: pd.DataFrame, environment: str) -> list[Step]:
+    """Give the commands that use the strategy which the verdict recommends, and name its files."""
     name = verdict.recommended
+    if name is None:
+        return []
     version = metrics.loc[metrics["strategy"] == name, "checkpoint_version"].iloc[0]
-    folder = f"data/06_models/{facts['experiment']}/{name}/checkpoints/{version}"
-    return [Step(f"Use {title(name)}. Its trained networks, one file per trial, are in this folder:", folder)]
+    model = f"{name}@{version}"
+    return [
+        Step(
+            f"Use {title(name)}: predict new photographs, with a table of all probabilities.",
+            f"{KEDRO} transferlab predict path/to/new/images {model} {environment} --out=predictions.csv",
+        ),
+        Step(
+            "Export it for other programs, as ONNX with a model card.",
+            f"{KEDRO.replace('run', 'run --extra export', 1)} transferlab export {model} {environment} --out=my_model",
+        ),
+        Step(
+            "Its trained networks, one file per trial, are in this folder:",
+            f"data/06_models/{facts['experiment']}/{name}/checkpoints/{version}",
+        ),
+    ]
 
 
 def _surer(verdict: Verdict, comparison: pd.DataFrame, environment: str) -> list[Step]:

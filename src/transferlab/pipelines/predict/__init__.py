@@ -1,0 +1,1 @@
+"""Predicts new images with the trained networks of an experiment."""
