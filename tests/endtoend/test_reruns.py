@@ -1,6 +1,7 @@
 """Every step can be rerun alone, from the real command line. A rerun adds versions; the oldest is the first run's."""
 
 import pandas as pd
+import yaml
 
 
 def test_evaluate_alone_reads_the_old_checkpoints_and_writes_new_versions(tiny):
@@ -38,11 +39,19 @@ def test_a_parameter_of_the_command_line_keeps_its_siblings_and_the_report_sees_
     cost = tiny.table("07_model_output/{}/feature_extraction/cost.csv")
     assert set(cost["views"]) == {2}, "a sibling of epochs"
     trained = {name: tiny.versions(f"06_models/{{}}/{name}/checkpoints") for name in ("scratch", "staged")}
+    (used,) = map(yaml.safe_load, [tiny.file("08_reporting/{}/parameters_used.yml").read_text()])
+    assert used["strategies"]["feature_extraction"]["stages"]["head"]["epochs"] == 1
+    listed = " ".join(tiny.kedro("transferlab", "versions", "--env=tiny").stdout.split())
+    assert "--params strategies.feature_extraction.stages.head.epochs=1" in listed
     output = tiny.run("--pipeline=report")
     assert "done" not in output.partition("Test accuracy")[0], "the report trains nothing"
     assert trained == {name: tiny.versions(f"06_models/{{}}/{name}/checkpoints") for name in trained}
     page = tiny.file("08_reporting/{}/report.html").read_text(encoding="utf-8")
     assert "kedro run --nodes=feature_extraction.evaluate" in page
+    assert "<code>strategies.feature_extraction.stages.head.epochs=1</code>" in page
+    recipes = tiny.document("08_reporting/{}/facts.json")["recipes"]
+    assert yaml.safe_load(recipes["feature_extraction"])["feature_extraction"]["stages"]["head"]["epochs"] == 1
+    assert "Feature extraction: the recipe" in page
 
 
 def test_from_nodes_runs_what_follows(tiny):

@@ -1,11 +1,13 @@
 """The pipelines as graphs: names, groups, tags, and what is linked to what."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import machine, split_of
+import yaml
+from tiny import header, machine, split_of
 
 from transferlab.config.parse import read
 from transferlab.config.schema import Training
@@ -18,7 +20,7 @@ from transferlab.datasets.checkpoints import StoredTrials
 from transferlab.datasets.folders import UnfinishedTrials
 from transferlab.pipelines.data.pipeline import create_pipeline as data_pipeline
 from transferlab.pipelines.named_partial import NamedPartial
-from transferlab.pipelines.report.nodes import diverged, gather, stale
+from transferlab.pipelines.report.nodes import diverged, gather, recipe_of, stale
 from transferlab.pipelines.report.pipeline import create_pipeline as report_pipeline
 from transferlab.pipelines.transfer import nodes
 from transferlab.pipelines.transfer.pipeline import create_pipeline as strategies_pipeline
@@ -41,6 +43,7 @@ def test_nodes_are_verbs_and_outputs_are_nouns_of_the_catalog(whole):
     free = {name for name in whole.inputs() if not name.startswith("params:")}
     assert {name.rpartition(".")[2] for name in free} == {
         "downloads", "extracted_archives", "image_folder", "feature_cache", "unfinished_trials", "experiment", "run_id",
+        "parameters_used",
     }  # fmt: skip
     assert whole.outputs() >= {"report"}
 
@@ -97,6 +100,20 @@ def test_metrics_older_than_the_checkpoints_are_named_with_the_cure(tmp_path):
     (told,) = stale(metrics, {"a": StoredTrials(tmp_path, "1"), "b": StoredTrials(tmp_path, "2")})
     assert told.startswith("b: ")
     assert "kedro run --nodes=b.evaluate" in told
+
+
+def test_the_recipe_of_a_checkpoint_can_be_pasted_below_strategies(tmp_path):
+    stages = {
+        "tune": {"epochs": 1, "optimizer": {"name": "sgd", "lr": 1e-3}, "augmentation": [{"name": "random_flip"}]}
+    }
+    trained = read(Strategy, {"model": {"name": "timm/test_resnet"}, "stages": stages})
+    told = header(strategy="mine", trial=0, recipe=trained.to_json())
+    (tmp_path / "trial_0.safetensors").write_bytes(Checkpoint({}, told).to_bytes())
+    ((name, recipe),) = recipe_of(StoredTrials(tmp_path, "1"))
+    pasted = yaml.safe_load(f"strategies:\n{recipe}")["strategies"]
+    assert read(Strategy, pasted[name]) == trained
+    (tmp_path / "trial_0.safetensors").write_bytes(Checkpoint({}, replace(told, recipe=None)).to_bytes())
+    assert list(recipe_of(StoredTrials(tmp_path, "1"))) == [], "of an older version"
 
 
 def test_diverged_trials_are_told_of():

@@ -17,9 +17,11 @@ from transferlab.console.commands import command
 from transferlab.console.errors import UserError, of_the_system
 from transferlab.console.terminal import say
 from transferlab.core.errors import MendableError
+from transferlab.core.files.folders import remove
 from transferlab.core.runtime import interrupt
 from transferlab.datasets.atomic import WholeDataset
 from transferlab.datasets.folders import UnfinishedTrials
+from transferlab.datasets.parameters import ParametersDataset, used
 from transferlab.datasets.runs import Run, RunsDataset
 from transferlab.hooks import summary
 
@@ -92,6 +94,7 @@ class ProjectHooks:
         try:
             if isinstance(runs := catalog.get("runs"), RunsDataset):
                 self._run.mark = runs.begin(self._run.run_id)
+            self._keep_parameters()
         except (DatasetError, OSError) as error:
             raise UserError(_told(error)) from error
 
@@ -138,8 +141,7 @@ class ProjectHooks:
     @hook_impl
     def after_pipeline_run(self) -> None:
         """Say what the run has made: the comparison, the figure that matters, and where it is."""
-        self._end(is_whole=True)
-        made = {name for name in self._run.pipeline.all_outputs() if self._has_made(name)}
+        made = self._end(is_whole=True)
         if "comparison" in made:
             from transferlab.reporting.run_table import comparison_table  # it loads SciPy, which --help need not
 
@@ -152,10 +154,23 @@ class ProjectHooks:
             return name in self._run.saved
         return dataset.exists() and dataset.resolve_load_version() == self._run.run_id  # by a worker
 
-    def _end(self, is_whole: bool) -> None:
+    def _keep_parameters(self) -> None:
+        """Save the parameters of the run under its version: results must say what made them."""
+        dataset = self._run.catalog.get("parameters_used")
+        if isinstance(self._context, ExperimentContext) and isinstance(dataset, ParametersDataset):
+            loader = self._context.config_loader
+            dataset.save(used(loader["parameters"], loader.runtime_params or {}))
+
+    def _end(self, is_whole: bool) -> set[str]:
+        """Note that the run has ended; return the names of what it made. Without any, no version is left."""
+        made = {name for name in self._run.pipeline.all_outputs() if self._has_made(name)}
+        dataset = self._run.catalog.get("parameters_used")
+        if not made and isinstance(dataset, ParametersDataset):
+            remove(dataset.path_of(self._run.run_id).parent)
         if self._run.mark:
             self._run.mark.end(is_whole)
         self._run.mark = None
+        return made
 
     def _maker(self) -> str:
         """Name the command that makes the dataset again which the run could not load."""

@@ -21,6 +21,7 @@ from transferlab.console.errors import UserError
 from transferlab.core.evaluation.intervals import over_trials
 from transferlab.core.files.atomic import lock
 from transferlab.datasets.atomic import WholeDataset
+from transferlab.datasets.parameters import ParametersDataset
 from transferlab.datasets.runs import RunsDataset
 from transferlab.datasets.table import TableDataset
 from transferlab.reporting.wording import interval as interval_text
@@ -54,6 +55,8 @@ class Versions:
     def __init__(self, catalog: DataCatalog, pipeline: Pipeline) -> None:
         made = {name: (catalog.get(name), node.tags) for node in pipeline.nodes for name in node.outputs}
         self.datasets = {name: data for name, (data, _) in made.items() if isinstance(data, WholeDataset)}
+        if isinstance(parameters := catalog.get("parameters_used"), ParametersDataset):
+            self.datasets["parameters_used"] = parameters
         self.strategies = [name.removesuffix(".checkpoints") for name in made if name.endswith(".checkpoints")]
         self.runs = catalog.get("runs")
         self._tags = {name: tags for name, (_, tags) in made.items()}
@@ -109,7 +112,7 @@ class Versions:
 
     def pipelines(self, version: str) -> list[str]:
         """Name the pipelines that made a version."""
-        tags = {tag for name in self.folders[version] for tag in self._tags[name]}
+        tags = {tag for name in self.folders[version] for tag in self._tags.get(name, ())}
         return [name for name in ("data", "transfer", "report") if name in tags]
 
     def accuracies(self, version: str) -> dict[str, Measured | None]:
@@ -129,11 +132,20 @@ class Versions:
             return "unfinished"
         return "stale" if None in self.accuracies(version).values() else "complete"
 
+    def overrides(self, version: str) -> list[str]:
+        """Return what the command line of a version's run changed, each as `key=value`."""
+        dataset = self.datasets.get("parameters_used")
+        return dataset.load().overrides(version) if isinstance(dataset, ParametersDataset) else []
+
     def rows(self) -> list[tuple[str, str, int | str, str]]:
-        """List each version (id, pipelines, size, state), and below it each strategy (name, accuracy, state)."""
+        """List the versions, and below each what its command line changed and its strategies.
+
+        A row is an id, the pipelines, the size and the state, or a strategy's name, accuracy and state.
+        """
         rows: list[tuple[str, str, int | str, str]] = []
         for version in self.folders:
             rows.append((version, ", ".join(self.pipelines(version)), self.size(version), self.state(version)))
+            rows += [("  --params", one, "", "") for one in self.overrides(version)]
             rows += [_row(version, name, one) for name, one in self.accuracies(version).items()]
         return rows
 
