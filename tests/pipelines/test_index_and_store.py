@@ -8,8 +8,8 @@ from transferlab.core.data.listing.layout import ClassFolders, list_images
 from transferlab.core.data.split import SplitConfig, assign
 from transferlab.core.data.store import Resize, StoreError, largest
 from transferlab.core.data.store_builder import Decoding, build
+from transferlab.core.loading.splits import split_of
 from transferlab.pipelines.data.nodes import measure
-from transferlab.pipelines.transfer.nodes import split_of
 
 LEVEL = {"bee": 0, "cat": 200}
 
@@ -37,7 +37,7 @@ def test_an_old_index_finds_its_images_in_a_new_store(tmp_path):
     _, new = built(root)
     assert len(largest(new.values())) == 21
     for name in ("train", "test"):
-        split = split_of(index, new["full"], name)
+        split = split_of(index, new["full"], name, 0)
         assert (split.labels == [int(new["full"][row].max() >= 200) for row in split.rows]).all()
         assert len(split) == 6
     assert measure(index, new) == statistics
@@ -51,4 +51,4 @@ def test_a_store_without_the_images_of_the_index_is_refused(tmp_path):
     (root / "bee" / "named late 3.png").unlink()
     _, new = built(root)
     with pytest.raises(StoreError, match=r"lacks 1 of the 12 images of the index.*kedro run --pipeline=data"):
-        split_of(index, new["full"], "train")
+        split_of(index, new["full"], "train", 0)

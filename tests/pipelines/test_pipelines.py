@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.strategies.strategy import Strategy
 from transferlab.core.training.engine import DivergedError
 from transferlab.datasets.checkpoints import StoredTrials
+from transferlab.datasets.finished import FinishedTrialsDataset
 from transferlab.datasets.folders import UnfinishedTrials
 from transferlab.pipelines.data.pipeline import create_pipeline as data_pipeline
 from transferlab.pipelines.named_partial import NamedPartial
@@ -42,7 +44,8 @@ def test_nodes_are_verbs_and_outputs_are_nouns_of_the_catalog(whole):
     assert {"scratch.build_model", "scratch.train", "scratch.evaluate", "report.write_page"} <= names(whole)
     free = {name for name in whole.inputs() if not name.startswith("params:")}
     assert {name.rpartition(".")[2] for name in free} == {
-        "downloads", "extracted_archives", "image_folder", "feature_cache", "unfinished_trials", "experiment", "run_id",
+        "downloads", "extracted_archives", "image_folder", "feature_cache", "unfinished_trials", "finished_trials",
+        "experiment", "run_id",
         "parameters_used",
     }  # fmt: skip
     assert whole.outputs() >= {"report"}
@@ -127,8 +130,10 @@ def test_every_trial_sees_its_own_split():
         "label": [0, 1, 1, 0],
         "split": ["train", "test", "train", "test"],
         "split_1": ["test", "train", "test", "train"],
+        "pixel_sha256": list("abcd"),
     })  # fmt: skip
-    seen = [nodes.split_of(index, None, "test", trial) for trial in range(3)]
+    store = SimpleNamespace(rows_of=lambda sha256: np.arange(len(sha256)))
+    seen = [nodes.split_of(index, store, "test", trial) for trial in range(3)]
     assert [split.rows.tolist() for split in seen] == [[1, 3], [0, 2], [1, 3]]
     assert [split.labels.tolist() for split in seen] == [[1, 0], [0, 1], [1, 0]]
 
@@ -149,12 +154,15 @@ def test_a_diverged_trial_leaves_the_others_no_state_and_its_last_good_weights(t
     training = {"trials": 2, "compute": {"device": "cpu", "threads": 1}}
     initial, _ = nodes.build_model(read(Strategy, plan), read(Training, training), statistics)
     unfinished = UnfinishedTrials(filepath=str(tmp_path / "tiny" / "unfinished"))
+    places = ("checkpoints", "fingerprints", "history", "steps", "cost")
+    nothing = FinishedTrialsDataset(**{name: {"filepath": str(tmp_path / "none" / name)} for name in places}).load()
     kept = tmp_path / "tiny" / "diverged" / "trial_0.safetensors"
 
     def train(rate, trials):
         plan["stages"]["tune"]["optimizer"]["lr"] = rate
         common = read(Training, {**training, "trials": trials})
-        return nodes.train("tiny", read(Strategy, plan), common, initial, None, {}, tmp_path / "f", unfinished.load())
+        states = unfinished.load()
+        return nodes.train("tiny", read(Strategy, plan), common, initial, None, {}, tmp_path / "f", states, nothing)
 
     with pytest.raises(DivergedError, match=rf"lower optimizer\.lr.*What it had after epoch 1 is kept in {kept}"):
         train(1e25, 1)
@@ -164,6 +172,6 @@ def test_a_diverged_trial_leaves_the_others_no_state_and_its_last_good_weights(t
     cache = FeatureCache(tmp_path, FeatureCacheConfig())
     p_NK = predict_split(Checkpoint.read(kept), settings, held_out, machine(), cache)
     assert np.isfinite(p_NK).all()
-    checkpoints, _, _, cost = train(1e-3, 2)
+    checkpoints, _, _, cost, _ = train(1e-3, 2)
     assert list(checkpoints) == list(cost["trial"]) == [0, 1]
     assert not kept.exists()
