@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import click
 
+from transferlab.cli.clean import clean
 from transferlab.cli.experiments import new_experiment
 from transferlab.cli.run import run
 from transferlab.cli.versions import prune, versions
@@ -22,7 +23,7 @@ def transferlab() -> None:
     """Set up experiments of your own, and look after what their runs have saved."""
 
 
-for _command in (new_experiment, versions, prune):
+for _command in (new_experiment, versions, prune, clean):
     transferlab.add_command(_command)
 cli.add_command(run)
 

@@ -21,6 +21,7 @@ from transferlab.console.errors import UserError
 from transferlab.core.evaluation.intervals import over_trials
 from transferlab.core.files.atomic import lock
 from transferlab.datasets.atomic import WholeDataset
+from transferlab.datasets.folders import FolderDataset
 from transferlab.datasets.parameters import ParametersDataset
 from transferlab.datasets.runs import RunsDataset
 from transferlab.datasets.table import TableDataset
@@ -59,7 +60,16 @@ class Versions:
             self.datasets["parameters_used"] = parameters
         self.strategies = [name.removesuffix(".checkpoints") for name in made if name.endswith(".checkpoints")]
         self.runs = catalog.get("runs")
+        self.image_folder, self.feature_cache = (_path(catalog.get(name)) for name in ("image_folder", "feature_cache"))
+        self._name = catalog.get("experiment")
         self._tags = {name: tags for name, (_, tags) in made.items()}
+
+    @property
+    def experiment(self) -> str:
+        """The experiment's name."""
+        if self._name is None:
+            raise KeyError("the catalog has no dataset 'experiment'")
+        return str(self._name.load())
 
     @cached_property
     def folders(self) -> dict[str, dict[str, Path]]:
@@ -107,8 +117,7 @@ class Versions:
 
     def size(self, version: str) -> int:
         """Return the number of bytes on disk."""
-        files = [file for folder in self.folders[version].values() for file in folder.rglob("*")]
-        return sum(file.stat().st_size for file in files if file.is_file())
+        return sum(map(size_on_disk, self.folders[version].values()))
 
     def pipelines(self, version: str) -> list[str]:
         """Name the pipelines that made a version."""
@@ -166,6 +175,15 @@ class Versions:
                 except (ValueError, KeyError) as error:
                     told = f"{path} is no table of metrics ({error}): restore a copy, or remove {path.parent}"
                     raise UserError(told) from error
+
+
+def size_on_disk(folder: Path) -> int:
+    """Return the number of bytes of the files in a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _path(dataset: object) -> Path | None:
+    return dataset.path if isinstance(dataset, FolderDataset) else None
 
 
 def _row(version: str, strategy: str, one: Measured | None) -> tuple[str, str, str, str]:
