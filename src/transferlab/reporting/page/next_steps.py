@@ -65,9 +65,9 @@ def next_steps(
 
 def _use(facts: Mapping[str, Any], verdict: Verdict, metrics: pd.DataFrame) -> list[Step]:
     """Name the files of the strategy that the verdict recommends."""
-    if verdict.leader is None:
+    if verdict.recommended is None:
         return []
-    name = verdict.cheapest if verdict.rivals and verdict.cheapest else verdict.leader
+    name = verdict.recommended
     version = metrics.loc[metrics["strategy"] == name, "checkpoint_version"].iloc[0]
     folder = f"data/06_models/{facts['experiment']}/{name}/checkpoints/{version}"
     return [Step(f"Use {title(name)}. Its trained networks, one file per trial, are in this folder:", folder)]
