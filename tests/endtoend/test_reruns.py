@@ -40,10 +40,10 @@ def test_a_parameter_of_the_command_line_keeps_its_siblings_and_the_report_sees_
     cost = tiny.table("07_model_output/{}/feature_extraction/cost.csv")
     assert set(cost["views"]) == {2}, "a sibling of epochs"
     trained = {name: tiny.versions(f"06_models/{{}}/{name}/checkpoints") for name in ("scratch", "staged")}
-    (used,) = map(yaml.safe_load, [tiny.file("08_reporting/{}/parameters_used.yml").read_text()])
+    (used,) = map(yaml.safe_load, [tiny.file("02_intermediate/{}/parameters_used.yml").read_text()])
     assert used["strategies"]["feature_extraction"]["stages"]["head"]["epochs"] == 1
-    listed = " ".join(tiny.kedro("transferlab", "versions", "--env=tiny").stdout.split())
-    assert "--params strategies.feature_extraction.stages.head.epochs=1" in listed
+    listed = "".join(tiny.kedro("transferlab", "versions", "--env=tiny").stdout.split())
+    assert "--paramsstrategies.feature_extraction.stages.head.epochs=1" in listed
     output = tiny.run("--pipeline=report")
     assert "done" not in output.partition("Test accuracy")[0], "the report trains nothing"
     assert trained == {name: tiny.versions(f"06_models/{{}}/{name}/checkpoints") for name in trained}

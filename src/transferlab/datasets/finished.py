@@ -12,7 +12,7 @@ from kedro.io import AbstractDataset, DatasetError, Version
 
 from transferlab.core.errors import MendableError
 from transferlab.core.models.checkpoint import Checkpoint
-from transferlab.datasets.checkpoints import StoredTrials, TrialsDataset
+from transferlab.datasets.checkpoints import TrialsDataset
 from transferlab.datasets.document import JSONDataset
 from transferlab.datasets.table import TableDataset
 
@@ -72,8 +72,7 @@ class FinishedTrials:
                 logger.warning("what was trained at %s cannot be reused: %s: %s", version, path, error)
 
     def _read(self, version: str, trials: list[int]) -> Reusable | None:
-        folder = self.checkpoints.path_of(version)
-        stored = StoredTrials(folder, version)
+        stored = self.checkpoints.of(version)
         there = [trial for trial in trials if trial in set(stored)]
         tables = {name: table.read(table.path_of(version)) for name, table in self.tables.items()}
         tables = {name: table[table["trial"].isin(there)] for name, table in tables.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -79,4 +80,5 @@ def _dotted(overrides: Mapping[str, Any], above: str = "") -> Iterator[str]:
 
 def _shown(value: Any) -> str:
     """Write a value on one line, as YAML does."""
+    value = json.loads(json.dumps(value, default=str))  # Python code may give a path or a tuple
     return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6).removesuffix("...\n").strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,7 +142,8 @@ class ProjectHooks:
     @hook_impl
     def after_pipeline_run(self) -> None:
         """Say what the run has made: the comparison, the figure that matters, and where it is."""
-        made = self._end(is_whole=True)
+        self._end(is_whole=True)
+        made = {name for name in self._run.pipeline.all_outputs() if self._has_made(name)}
         if "comparison" in made:
             from transferlab.reporting.run_table import comparison_table  # it loads SciPy, which --help need not
 
@@ -161,16 +163,20 @@ class ProjectHooks:
             loader = self._context.config_loader
             dataset.save(used(loader["parameters"], loader.runtime_params or {}))
 
-    def _end(self, is_whole: bool) -> set[str]:
-        """Note that the run has ended; return the names of what it made. Without any, no version is left."""
-        made = {name for name in self._run.pipeline.all_outputs() if self._has_made(name)}
-        dataset = self._run.catalog.get("parameters_used")
-        if not made and isinstance(dataset, ParametersDataset):
-            remove(dataset.path_of(self._run.run_id).parent)
+    def _end(self, is_whole: bool) -> None:
+        """Note that the run has ended. One that saved no version of anything leaves no parameters either."""
+        with suppress(OSError):  # the error that ended the run matters more than a small file that stays
+            self._drop_parameters_of_nothing()
         if self._run.mark:
             self._run.mark.end(is_whole)
         self._run.mark = None
-        return made
+
+    def _drop_parameters_of_nothing(self) -> None:
+        parameters, run_id = self._run.catalog.get("parameters_used"), self._run.run_id
+        outputs = [self._run.catalog.get(name) for name in self._run.pipeline.all_outputs()]
+        has_version = any(isinstance(each, WholeDataset) and each.path_of(run_id).exists() for each in outputs)
+        if isinstance(parameters, ParametersDataset) and not has_version:
+            remove(parameters.path_of(run_id).parent)
 
     def _maker(self) -> str:
         """Name the command that makes the dataset again which the run could not load."""
