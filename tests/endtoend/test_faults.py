@@ -1,6 +1,7 @@
 """What a user sees and what is on disk when a run cannot go on."""
 
 import os
+import shutil
 import signal
 import sys
 
@@ -56,6 +57,7 @@ def test_weights_that_are_damaged_stop_the_run_before_any_work(fresh):
 
 def test_training_that_is_stopped_and_finds_no_space_ends_with_the_same_bits(tiny):
     train = "--nodes=scratch.build_model,scratch.train"
+    shutil.rmtree(tiny.root / "data/06_models/tiny/scratch/fingerprints.json")  # else what is finished is reused
     before = tiny.files()
     done = tiny.faulty(train, stop=(signal.SIGTERM, "trial 1 of 2 done"))
     assert done.returncode == 143
@@ -66,7 +68,7 @@ def test_training_that_is_stopped_and_finds_no_space_ends_with_the_same_bits(tin
     assert "Traceback" not in done.stdout
     new = {str(file.relative_to(tiny.root / "data")) for file in tiny.files() - before}
     assert not any(".unfinished-" in name or "checkpoints" in name or "history" in name for name in new)
-    kept = ("initial_model", "summary", "scratch/unfinished/", "tiny/runs/")
+    kept = ("initial_model", "summary", "scratch/unfinished/", "tiny/runs/", "parameters_used")
     assert all(any(part in name for part in kept) for name in new), "only what was finished"
 
     done = tiny.faulty("--nodes=scratch.train", largest_file=500_000)
@@ -109,7 +111,7 @@ def test_what_diverged_trials_had_is_kept_but_is_no_version_and_goes_when_they_f
     assert set(folder.iterdir()) == kept
     assert tiny.versions("06_models/{}/staged/checkpoints") == versions
     assert [Checkpoint.read(file).header.epoch for file in kept] == [1, 1]
-    tiny.run("--nodes=staged.train")
+    tiny.run("--nodes=staged.train", "--params=training.fresh=true")
     assert list(folder.iterdir()) == []
 
 

@@ -1,6 +1,8 @@
 """Every step can be rerun alone, from the real command line. A rerun adds versions; the oldest is the first run's."""
 
 import pandas as pd
+import yaml
+from tiny_project import STRATEGIES
 
 
 def test_evaluate_alone_reads_the_old_checkpoints_and_writes_new_versions(tiny):
@@ -21,7 +23,7 @@ def test_evaluate_alone_reads_the_old_checkpoints_and_writes_new_versions(tiny):
 
 def test_the_same_seed_gives_the_same_numbers(tiny):
     others = tiny.versions("06_models/{}/scratch/checkpoints")
-    tiny.run("--namespaces=staged")
+    tiny.run("--namespaces=staged", "--params=training.fresh=true")
     for path in ("07_model_output/{}/staged/metrics.csv", "07_model_output/{}/staged/history.csv"):
         first, second = tiny.table(path, 0), tiny.table(path)
         measured = [name for name in ("loss", "accuracy", "learning_rate", "value") if name in first]
@@ -38,11 +40,36 @@ def test_a_parameter_of_the_command_line_keeps_its_siblings_and_the_report_sees_
     cost = tiny.table("07_model_output/{}/feature_extraction/cost.csv")
     assert set(cost["views"]) == {2}, "a sibling of epochs"
     trained = {name: tiny.versions(f"06_models/{{}}/{name}/checkpoints") for name in ("scratch", "staged")}
+    (used,) = map(yaml.safe_load, [tiny.file("02_intermediate/{}/parameters_used.yml").read_text()])
+    assert used["strategies"]["feature_extraction"]["stages"]["head"]["epochs"] == 1
+    listed = "".join(tiny.kedro("transferlab", "versions", "--env=tiny").stdout.split())
+    assert "--paramsstrategies.feature_extraction.stages.head.epochs=1" in listed
     output = tiny.run("--pipeline=report")
     assert "done" not in output.partition("Test accuracy")[0], "the report trains nothing"
     assert trained == {name: tiny.versions(f"06_models/{{}}/{name}/checkpoints") for name in trained}
     page = tiny.file("08_reporting/{}/report.html").read_text(encoding="utf-8")
     assert "kedro run --nodes=feature_extraction.evaluate" in page
+    assert "<code>strategies.feature_extraction.stages.head.epochs=1</code>" in page
+    recipes = tiny.document("08_reporting/{}/facts.json")["recipes"]
+    assert yaml.safe_load(recipes["feature_extraction"])["feature_extraction"]["stages"]["head"]["epochs"] == 1
+    assert "Feature extraction: the recipe" in page
+
+
+def test_a_finished_run_is_reused_and_gives_the_same_report(tiny):
+    first = [
+        tiny.file(f"07_model_output/{{}}/{name}").read_bytes() for name in ("scratch/history.csv", "staged/cost.csv")
+    ]
+    checkpoints = tiny.file("06_models/{}/staged/checkpoints")
+    output = " ".join(tiny.run("--pipeline=transfer").split())
+    for name in STRATEGIES:
+        assert f"{name}: finished at " in output
+    assert "training on" not in output
+    assert [
+        tiny.file(f"07_model_output/{{}}/{name}").read_bytes() for name in ("scratch/history.csv", "staged/cost.csv")
+    ] == first
+    new = tiny.file("06_models/{}/staged/checkpoints")
+    assert new != checkpoints
+    assert all((new / file.name).read_bytes() == file.read_bytes() for file in checkpoints.iterdir())
 
 
 def test_from_nodes_runs_what_follows(tiny):
@@ -69,7 +96,9 @@ def test_the_data_pipeline_stops_at_the_data(fresh):
 
 
 def test_strategies_in_parallel_processes_give_the_same_numbers(tiny):
-    tiny.run("--runner=ParallelRunner", "--tags=scratch,untrained", "--pipeline=transfer")
+    tiny.run(
+        "--runner=ParallelRunner", "--tags=scratch,untrained", "--pipeline=transfer", "--params=training.fresh=true"
+    )
     for name in ("scratch", "untrained"):
         first, second = (tiny.table(f"07_model_output/{{}}/{name}/metrics.csv", at) for at in (0, -1))
         pd.testing.assert_series_equal(first["value"], second["value"], check_exact=True)

@@ -47,6 +47,19 @@ def test_versions_are_listed_and_pruned(copy):
     assert f"Removed {len(goes)} of" in done.stdout
 
 
+def test_what_an_experiment_takes_is_said_and_removed_when_chosen(copy):
+    before = copy.files()
+    done = copy.kedro("transferlab", "clean", "--env=tiny", "--stores", "--caches")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "add --yes to remove it" in done.stdout
+    assert copy.files() == before, "a dry run"
+    done = copy.kedro("transferlab", "clean", "--env=tiny", "--yes")
+    assert (done.returncode, "--stores, --caches or --all" in done.stderr) == (2, True)
+    done = copy.kedro("transferlab", "clean", "--env=tiny", "--all", "--yes")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not [file for file in copy.files() if "tiny" in file.relative_to(copy.root).parts]
+
+
 def test_what_to_keep_must_be_said(tiny):
     done = tiny.kedro("transferlab", "prune", "--env=tiny", "--yes")
     assert done.returncode == 2

@@ -8,8 +8,8 @@ from transferlab.core.data.listing.layout import ClassFolders, list_images
 from transferlab.core.data.split import SplitConfig, assign
 from transferlab.core.data.store import Resize, StoreError, largest
 from transferlab.core.data.store_builder import Decoding, build
+from transferlab.core.loading.splits import split_of
 from transferlab.pipelines.data.nodes import measure
-from transferlab.pipelines.transfer.nodes import split_of
 
 LEVEL = {"bee": 0, "cat": 200}
 

@@ -1,11 +1,13 @@
 """The pipelines as graphs: names, groups, tags, and what is linked to what."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import machine, split_of
+import yaml
+from tiny import header, machine, split_of
 
 from transferlab.config.parse import read
 from transferlab.config.schema import Training
@@ -15,10 +17,11 @@ from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.strategies.strategy import Strategy
 from transferlab.core.training.engine import DivergedError
 from transferlab.datasets.checkpoints import StoredTrials
+from transferlab.datasets.finished import FinishedTrialsDataset
 from transferlab.datasets.folders import UnfinishedTrials
 from transferlab.pipelines.data.pipeline import create_pipeline as data_pipeline
 from transferlab.pipelines.named_partial import NamedPartial
-from transferlab.pipelines.report.nodes import diverged, gather, stale
+from transferlab.pipelines.report.nodes import diverged, gather, recipe_of, stale
 from transferlab.pipelines.report.pipeline import create_pipeline as report_pipeline
 from transferlab.pipelines.transfer import nodes
 from transferlab.pipelines.transfer.pipeline import create_pipeline as strategies_pipeline
@@ -40,7 +43,9 @@ def test_nodes_are_verbs_and_outputs_are_nouns_of_the_catalog(whole):
     assert {"scratch.build_model", "scratch.train", "scratch.evaluate", "report.write_page"} <= names(whole)
     free = {name for name in whole.inputs() if not name.startswith("params:")}
     assert {name.rpartition(".")[2] for name in free} == {
-        "downloads", "extracted_archives", "image_folder", "feature_cache", "unfinished_trials", "experiment", "run_id",
+        "downloads", "extracted_archives", "image_folder", "feature_cache", "unfinished_trials", "finished_trials",
+        "experiment", "run_id",
+        "parameters_used",
     }  # fmt: skip
     assert whole.outputs() >= {"report"}
 
@@ -99,6 +104,20 @@ def test_metrics_older_than_the_checkpoints_are_named_with_the_cure(tmp_path):
     assert "kedro run --nodes=b.evaluate" in told
 
 
+def test_the_recipe_of_a_checkpoint_can_be_pasted_below_strategies(tmp_path):
+    stages = {
+        "tune": {"epochs": 1, "optimizer": {"name": "sgd", "lr": 1e-3}, "augmentation": [{"name": "random_flip"}]}
+    }
+    trained = read(Strategy, {"model": {"name": "timm/test_resnet"}, "stages": stages})
+    told = header(strategy="mine", trial=0, recipe=trained.to_json())
+    (tmp_path / "trial_0.safetensors").write_bytes(Checkpoint({}, told).to_bytes())
+    ((name, recipe),) = recipe_of(StoredTrials(tmp_path, "1"))
+    pasted = yaml.safe_load(f"strategies:\n{recipe}")["strategies"]
+    assert read(Strategy, pasted[name]) == trained
+    (tmp_path / "trial_0.safetensors").write_bytes(Checkpoint({}, replace(told, recipe=None)).to_bytes())
+    assert list(recipe_of(StoredTrials(tmp_path, "1"))) == [], "of an older version"
+
+
 def test_diverged_trials_are_told_of():
     cost = pd.DataFrame({"strategy": ["a", "a", "b"], "trial": [0, 1, 2]})
     (told,) = diverged(cost, 2)
@@ -134,12 +153,15 @@ def test_a_diverged_trial_leaves_the_others_no_state_and_its_last_good_weights(t
     training = {"trials": 2, "compute": {"device": "cpu", "threads": 1}}
     initial, _ = nodes.build_model(read(Strategy, plan), read(Training, training), statistics)
     unfinished = UnfinishedTrials(filepath=str(tmp_path / "tiny" / "unfinished"))
+    places = ("checkpoints", "fingerprints", "history", "steps", "cost")
+    nothing = FinishedTrialsDataset(**{name: {"filepath": str(tmp_path / "none" / name)} for name in places}).load()
     kept = tmp_path / "tiny" / "diverged" / "trial_0.safetensors"
 
     def train(rate, trials):
         plan["stages"]["tune"]["optimizer"]["lr"] = rate
         common = read(Training, {**training, "trials": trials})
-        return nodes.train("tiny", read(Strategy, plan), common, initial, None, {}, tmp_path / "f", unfinished.load())
+        states = unfinished.load()
+        return nodes.train("tiny", read(Strategy, plan), common, initial, None, {}, tmp_path / "f", states, nothing)
 
     with pytest.raises(DivergedError, match=rf"lower optimizer\.lr.*What it had after epoch 1 is kept in {kept}"):
         train(1e25, 1)
@@ -149,6 +171,6 @@ def test_a_diverged_trial_leaves_the_others_no_state_and_its_last_good_weights(t
     cache = FeatureCache(tmp_path, FeatureCacheConfig())
     p_NK = predict_split(Checkpoint.read(kept), settings, held_out, machine(), cache)
     assert np.isfinite(p_NK).all()
-    checkpoints, _, _, cost = train(1e-3, 2)
+    checkpoints, _, _, cost, _ = train(1e-3, 2)
     assert list(checkpoints) == list(cost["trial"]) == [0, 1]
     assert not kept.exists()

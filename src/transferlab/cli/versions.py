@@ -34,12 +34,15 @@ _CAPTION = (
 @click.pass_obj
 def versions(metadata: ProjectMetadata, env: str | None) -> None:
     """List the versions that runs have saved: pipelines, test accuracy, size on disk, state."""
-    from transferlab.versions.catalogue import of_experiment
+    from transferlab.versions.catalogue import of_experiment, size_on_disk
     from transferlab.versions.table import versions_table
 
-    rows = of_experiment(metadata.project_path, env).rows()
+    found = of_experiment(metadata.project_path, env)
+    rows = found.rows()
+    images, caches = (decimal(size_on_disk(path)) if path else "" for path in (found.image_folder, found.feature_cache))
     columns = ("Version, strategies", "Made by, test accuracy", "Size", "State")
-    say(versions_table(_TITLE, columns, rows, _CAPTION) if rows else "No versions yet.")
+    caption = f"{_CAPTION} Beside them: decoded images {images}, cached outputs of frozen layers {caches}."
+    say(versions_table(_TITLE, columns, rows, caption) if rows else "No versions yet.")
 
 
 @click.command("prune")

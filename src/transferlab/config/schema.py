@@ -73,6 +73,8 @@ class Training(Strict):
     seed: Annotated[int, Field(ge=0)] = 0
     compute: Compute = Field(default_factory=Compute)
     features: FeatureCacheConfig = Field(default_factory=FeatureCacheConfig)
+    fresh: bool = False
+    """Train anew what an earlier run finished or left unfinished; by default it is reused, or gone on with."""
     test_curve: bool = False
     """Record the test split's curve while training; allowed only where nothing is decided by a held-out split."""
 

@@ -131,6 +131,10 @@ class TrialsDataset(WholeDataset[Mapping[int, Checkpoint], StoredTrials]):
         """Return the checkpoints, not yet read."""
         return StoredTrials(self.load_path, self.resolve_load_version(), self._strategy)
 
+    def of(self, version: str) -> StoredTrials:
+        """Return the checkpoints of a version, not yet read."""
+        return StoredTrials(self.path_of(version), version, self._strategy)
+
 
 def _file(trial: int) -> str:
     return f"trial_{trial}.safetensors"

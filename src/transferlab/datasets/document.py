@@ -55,7 +55,13 @@ class Facts(BaseModel):
     trials: int
 
 
-CONTENTS: dict[str, Any] = {"acquired": Acquired, "extracted": Extracted, "statistics": Statistics, "facts": Facts}
+CONTENTS: dict[str, Any] = {
+    "acquired": Acquired,
+    "extracted": Extracted,
+    "statistics": Statistics,
+    "facts": Facts,
+    "fingerprints": dict[str, dict[str, Any]],  # by trial: what its weights depend on
+}
 
 
 def checked(kind: Any, document: Any) -> Any:

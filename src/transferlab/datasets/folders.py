@@ -23,6 +23,11 @@ class FolderDataset(AbstractDataset[None, Path]):
         self._filepath = Path(filepath)
         self.metadata = metadata
 
+    @property
+    def path(self) -> Path:
+        """The folder, which may not be there yet."""
+        return self._filepath
+
     def load(self) -> Path:
         """Return the folder, without what killed processes left unfinished in it."""
         self._filepath.mkdir(parents=True, exist_ok=True)

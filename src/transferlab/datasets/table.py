@@ -48,7 +48,10 @@ class TableDataset(WholeFile[pd.DataFrame, pd.DataFrame]):
         if path.suffix == ".parquet":
             return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True)
         kinds = dict.fromkeys(_text_columns(path), "str")
-        return _map_text(pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=kinds), _unguard)
+        return _map_text(
+            pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=kinds),
+            _unguard,
+        )
 
     def preview(self, nrows: int = 40) -> TablePreview:
         """Show the first rows in Kedro-Viz."""

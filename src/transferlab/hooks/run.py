@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +18,11 @@ from transferlab.console.commands import command
 from transferlab.console.errors import UserError, of_the_system
 from transferlab.console.terminal import say
 from transferlab.core.errors import MendableError
+from transferlab.core.files.folders import remove
 from transferlab.core.runtime import interrupt
 from transferlab.datasets.atomic import WholeDataset
 from transferlab.datasets.folders import UnfinishedTrials
+from transferlab.datasets.parameters import ParametersDataset, used
 from transferlab.datasets.runs import Run, RunsDataset
 from transferlab.hooks import summary
 
@@ -96,6 +99,7 @@ class ProjectHooks:
         try:
             if isinstance(runs := catalog.get("runs"), RunsDataset):
                 self._run.mark = runs.begin(self._run.run_id)
+            self._keep_parameters()
         except (DatasetError, OSError) as error:
             raise UserError(_told(error)) from error
 
@@ -156,10 +160,27 @@ class ProjectHooks:
             return name in self._run.saved
         return dataset.exists() and dataset.resolve_load_version() == self._run.run_id  # by a worker
 
+    def _keep_parameters(self) -> None:
+        """Save the parameters of the run under its version: results must say what made them."""
+        dataset = self._run.catalog.get("parameters_used")
+        if isinstance(self._context, ExperimentContext) and isinstance(dataset, ParametersDataset):
+            loader = self._context.config_loader
+            dataset.save(used(loader["parameters"], loader.runtime_params or {}))
+
     def _end(self, is_whole: bool) -> None:
+        """Note that the run has ended. One that saved no version of anything leaves no parameters either."""
+        with suppress(OSError):  # the error that ended the run matters more than a small file that stays
+            self._drop_parameters_of_nothing()
         if self._run.mark:
             self._run.mark.end(is_whole)
         self._run.mark = None
+
+    def _drop_parameters_of_nothing(self) -> None:
+        parameters, run_id = self._run.catalog.get("parameters_used"), self._run.run_id
+        outputs = [self._run.catalog.get(name) for name in self._run.pipeline.all_outputs()]
+        has_version = any(isinstance(each, WholeDataset) and each.path_of(run_id).exists() for each in outputs)
+        if isinstance(parameters, ParametersDataset) and not has_version:
+            remove(parameters.path_of(run_id).parent)
 
     def _maker(self) -> str:
         """Name the command that makes the dataset again which the run could not load."""

@@ -21,6 +21,8 @@ from transferlab.console.errors import UserError
 from transferlab.core.evaluation.intervals import over_trials
 from transferlab.core.files.atomic import lock
 from transferlab.datasets.atomic import WholeDataset
+from transferlab.datasets.folders import FolderDataset
+from transferlab.datasets.parameters import ParametersDataset
 from transferlab.datasets.runs import RunsDataset
 from transferlab.datasets.table import TableDataset
 from transferlab.reporting.wording import interval as interval_text
@@ -58,9 +60,20 @@ class Versions:
     def __init__(self, catalog: DataCatalog, pipeline: Pipeline) -> None:
         made = {name: (catalog.get(name), node.tags) for node in pipeline.nodes for name in node.outputs}
         self.datasets = {name: data for name, (data, _) in made.items() if isinstance(data, WholeDataset)}
+        if isinstance(parameters := catalog.get("parameters_used"), ParametersDataset):
+            self.datasets["parameters_used"] = parameters
         self.strategies = [name.removesuffix(".checkpoints") for name in made if name.endswith(".checkpoints")]
         self.runs = catalog.get("runs")
+        self.image_folder, self.feature_cache = (_path(catalog.get(name)) for name in ("image_folder", "feature_cache"))
+        self._name = catalog.get("experiment")
         self._tags = {name: tags for name, (_, tags) in made.items()}
+
+    @property
+    def experiment(self) -> str:
+        """The experiment's name."""
+        if self._name is None:
+            raise KeyError("the catalog has no dataset 'experiment'")
+        return str(self._name.load())
 
     @cached_property
     def folders(self) -> dict[str, dict[str, Path]]:
@@ -108,12 +121,11 @@ class Versions:
 
     def size(self, version: str) -> int:
         """Return the number of bytes on disk."""
-        files = [file for folder in self.folders[version].values() for file in folder.rglob("*")]
-        return sum(file.stat().st_size for file in files if file.is_file())
+        return sum(map(size_on_disk, self.folders[version].values()))
 
     def pipelines(self, version: str) -> list[str]:
         """Name the pipelines that made a version."""
-        tags = {tag for name in self.folders[version] for tag in self._tags[name]}
+        tags = {tag for name in self.folders[version] for tag in self._tags.get(name, ())}
         return [name for name in ("data", "transfer", "report") if name in tags]
 
     def accuracies(self, version: str) -> dict[str, Measured | None]:
@@ -133,11 +145,20 @@ class Versions:
             return "unfinished"
         return "stale" if None in self.accuracies(version).values() else "complete"
 
+    def overrides(self, version: str) -> list[str]:
+        """Return what the command line of a version's run changed, each as `key=value`."""
+        dataset = self.datasets.get("parameters_used")
+        return dataset.load().overrides(version) if isinstance(dataset, ParametersDataset) else []
+
     def rows(self) -> list[tuple[str, str, int | str, str]]:
-        """List each version (id, pipelines, size, state), and below it each strategy (name, accuracy, state)."""
+        """List the versions, and below each what its command line changed and its strategies.
+
+        A row is an id, the pipelines, the size and the state, or a strategy's name, accuracy and state.
+        """
         rows: list[tuple[str, str, int | str, str]] = []
         for version in self.folders:
             rows.append((version, ", ".join(self.pipelines(version)), self.size(version), self.state(version)))
+            rows += [("  --params", one, "", "") for one in self.overrides(version)]
             rows += [_row(version, name, one) for name, one in self.accuracies(version).items()]
         return rows
 
@@ -158,6 +179,15 @@ class Versions:
                 except (ValueError, KeyError) as error:
                     told = f"{path} is no table of metrics ({error}): restore a copy, or remove {path.parent}"
                     raise UserError(told) from error
+
+
+def size_on_disk(folder: Path) -> int:
+    """Return the number of bytes of the files in a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _path(dataset: object) -> Path | None:
+    return dataset.path if isinstance(dataset, FolderDataset) else None
 
 
 def _row(version: str, strategy: str, one: Measured | None) -> tuple[str, str, str, str]:

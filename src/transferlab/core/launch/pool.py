@@ -21,7 +21,7 @@ from typing import cast
 from transferlab.core.launch import pool_worker
 from transferlab.core.launch.channel import Failure, RankError, deaf_to_ctrl_c, how_ended, read, relay, send
 from transferlab.core.launch.launcher import Outcome
-from transferlab.core.runtime.device import resolve
+from transferlab.core.runtime.device import Compute, resolve
 from transferlab.core.runtime.memory import leave_memory_to_others
 from transferlab.core.runtime.progress import ProgressCallback
 from transferlab.core.training.engine import DivergedError
@@ -39,9 +39,8 @@ def launch(
         RankError: a process was killed.
         Exception: what a trial raised, but for DivergedError. The others have saved what they had, as after Ctrl-C.
     """
-    compute, count = specs[0].compute, min(specs[0].compute.parallel_trials, len(specs))
-    threads = compute.threads or max(1, resolve(compute).threads // compute.parallel_trials)
-    compute = replace(compute, threads=threads, parallel_trials=count)
+    compute = compute_of_each(specs[0].compute, len(specs))
+    count, threads = compute.parallel_trials, compute.threads
     waiting = deque(replace(spec, compute=compute) for spec in specs)
     busy: dict[Connection, TrialSpec] = {}
 
@@ -64,6 +63,12 @@ def launch(
                     trial = busy[end].trial
                     give_next(end)
                     yield trial, outcome
+
+
+def compute_of_each(compute: Compute, trials: int) -> Compute:
+    """Return the compute settings of each of so many trials: its share of the CPU's threads."""
+    threads = compute.threads or max(1, resolve(compute).threads // compute.parallel_trials)
+    return replace(compute, threads=threads, parallel_trials=min(compute.parallel_trials, trials))
 
 
 def _take(end: Connection, process: SpawnProcess, spec: TrialSpec, report: ProgressCallback) -> Outcome | None:

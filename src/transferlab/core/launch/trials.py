@@ -12,9 +12,11 @@ from pathlib import Path
 
 from transferlab.core.launch import elastic, inline, pool
 from transferlab.core.launch.launcher import Launcher, Outcome
+from transferlab.core.runtime.device import resolve
 from transferlab.core.runtime.progress import ProgressCallback
 from transferlab.core.training import divergence, together
 from transferlab.core.training.engine import DivergedError
+from transferlab.core.training.fingerprint import Fingerprint, fingerprint, sha256_of_checkpoint
 from transferlab.core.training.spec import TrialResult, TrialSpec
 
 logger = logging.getLogger(__name__)
@@ -50,14 +52,36 @@ def train_trials(
     return finished
 
 
+def fingerprints(specs: Sequence[TrialSpec]) -> dict[int, Fingerprint]:
+    """Return by number what each trial's result depends on, if `train_trials` trains them: equal ones, equal bits."""
+    alone = _alone(specs)
+    are_together = together.could_train(alone)
+    compute = specs[0].compute
+    if _in_pool(specs) and not are_together:
+        compute = pool.compute_of_each(compute, len(specs))
+    machine, sha256 = resolve(compute), sha256_of_checkpoint(specs[0].initial)
+    compiled = dict.fromkeys(specs[0].strategy.stages, machine.compile)
+    count = len(specs) if are_together else 1
+    return {spec.trial: fingerprint(spec, machine, compiled, count, sha256) for spec in specs}
+
+
+def _alone(specs: Sequence[TrialSpec]) -> list[TrialSpec]:
+    """Return trials as they train in this process, one after the other."""
+    return [replace(spec, compute=replace(spec.compute, parallel_trials=1)) for spec in specs]
+
+
+def _in_pool(specs: Sequence[TrialSpec]) -> bool:
+    return len(specs) > 1 and specs[0].compute.parallel_trials > 1
+
+
 def _outcomes(
     specs: Sequence[TrialSpec], folder: Path, report: ProgressCallback, states: Path | None
 ) -> Mapping[int, Outcome]:
     """Return the outcome of every trial, in the order of `specs`."""
-    here = [replace(spec, compute=replace(spec.compute, parallel_trials=1)) for spec in specs]
+    here = _alone(specs)
     if together.could_train(here) and (found := together.train(here, folder, report, states)) is not None:
         return found
-    in_pool = len(specs) > 1 and specs[0].compute.parallel_trials > 1
+    in_pool = _in_pool(specs)
     launch: Launcher = pool.launch if in_pool else elastic.launch if specs[0].compute.devices > 1 else inline.launch
     outcomes = dict(launch(specs if in_pool else here, folder, report, states))
     return {spec.trial: outcomes[spec.trial] for spec in specs}

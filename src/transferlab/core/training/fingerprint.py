@@ -1,4 +1,4 @@
-"""Says what the state of a trial depends on, as explicit JSON values that a message can compare and name.
+"""Says what a trial depends on, as explicit JSON values that a message can compare and name.
 
 The fingerprint is complete by construction: it is made from every field of the `TrialSpec` and of the config classes in
 it. What may differ between the runs that share a state is listed in `MAY_DIFFER` and nowhere else.
@@ -31,20 +31,27 @@ MAY_DIFFER = {
 }
 
 
-def fingerprint(spec: TrialSpec, machine: Machine, compiled: Mapping[str, bool], together: int = 1) -> Fingerprint:
-    """Return all that the state of a trial depends on, by dotted key as in the config where there is one.
+def fingerprint(
+    spec: TrialSpec,
+    machine: Machine,
+    compiled: Mapping[str, bool | str],
+    together: int = 1,
+    initial_sha256: str | None = None,
+) -> Fingerprint:
+    """Return all that a trial depends on, by dotted key as in the config where there is one.
 
     Args:
         spec: of the trial, or of the first of those trained together.
         machine: what `spec.compute` resolved to on this machine.
         compiled: whether each stage is compiled.
         together: how many trials train together.
+        initial_sha256: of `spec.initial`, if it is known already (see `sha256_of_checkpoint`).
     """
     told: dict[str, Any] = {
         "name": ("strategy", spec.name),
         "trial": ("trial", spec.trial),
         "strategy": (f"strategies.{spec.name}", asdict(spec.strategy)),
-        "initial": ("initial weights", _of_checkpoint(spec.initial)),
+        "initial": ("initial weights", initial_sha256 or sha256_of_checkpoint(spec.initial)),
         "train": ("training images", _of_split(spec.train)),
         "held_out": ("held-out images", _of_split(spec.held_out)),
         "seed": ("training.seed", spec.seed),
@@ -77,7 +84,8 @@ def _is_digest(value: Value) -> bool:
     return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
 
 
-def _of_checkpoint(checkpoint: Checkpoint) -> str:
+def sha256_of_checkpoint(checkpoint: Checkpoint) -> str:
+    """Return the SHA-256 of a checkpoint's header and tensors."""
     return sha256_of_json([checkpoint.header.to_json(), digest(checkpoint.tensors)])
 
 

@@ -143,6 +143,11 @@ def read(path: Path) -> dict[str, Any] | None:
         raise StateError(f"{path} is damaged ({why}); delete it to train this trial anew") from error
 
 
+def state_path(states: Path, trial: int) -> Path:
+    """Return the file that a trial's state has in a folder of states."""
+    return states / f"trial_{trial}.pt"
+
+
 def finished_epochs(path: Path) -> int:
     """Return the number of epochs that a state file was written after (0 if damaged), without reading the state."""
     with path.open("rb") as file:

@@ -22,7 +22,7 @@ from transferlab.core.training.learners import OneNetwork
 from transferlab.core.training.spec import TrialResult, TrialSpec
 from transferlab.core.training.stage_inputs import Inputs
 from transferlab.core.training.stages import Training
-from transferlab.core.training.state import StateFile
+from transferlab.core.training.state import StateFile, state_path
 
 
 def train_trial(spec: TrialSpec, folder: Path, report: ProgressCallback, states: Path | None = None) -> TrialResult:
@@ -54,4 +54,4 @@ def train_trial(spec: TrialSpec, folder: Path, report: ProgressCallback, states:
 def state_file(states: Path, specs: Sequence[TrialSpec], machine: Machine, network: nn.Module) -> StateFile:
     """Return the file of the state that these trials share, under the number of the first."""
     compiled = compilation.compiled_stages(specs[0], machine, network)
-    return StateFile(states / f"trial_{specs[0].trial}.pt", fingerprint(specs[0], machine, compiled, len(specs)))
+    return StateFile(state_path(states, specs[0].trial), fingerprint(specs[0], machine, compiled, len(specs)))

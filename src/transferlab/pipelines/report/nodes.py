@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+import yaml
 from matplotlib.figure import Figure
 
 from transferlab.config.schema import Dataset, Report, Training
@@ -25,6 +28,7 @@ from transferlab.core.models import factory
 from transferlab.core.runtime.device import Machine
 from transferlab.core.strategies.strategy import Strategy
 from transferlab.datasets.checkpoints import StoredTrials
+from transferlab.datasets.parameters import UsedParameters
 from transferlab.reporting.figures import samples
 from transferlab.reporting.page.mistakes import mistakes as mistakes_of
 from transferlab.reporting.page.page import Tables, render
@@ -70,9 +74,12 @@ def collect_facts(
     quarantine: pd.DataFrame,
     cost: pd.DataFrame,
     acquired: dict[str, str],
+    parameters_used: UsedParameters,
+    *checkpoints: StoredTrials,
 ) -> dict[str, Any]:
-    """Collect what the report says beyond the tables: the data, licences, published figures, versions, the machine."""
+    """Collect what the report says beyond the tables: data, recipes, licences, published figures, versions, machine."""
     first = cost.iloc[0]
+    trained = sorted({trials.version for trials in checkpoints if trials.version})
     packages = ("transferlab", "kedro", "torch", "torchvision", "timm", "numpy", "scikit-learn")
     return {
         "experiment": experiment,
@@ -94,7 +101,18 @@ def collect_facts(
         "threads": int(first["threads"]),
         "seed": training.seed,
         "trials": training.trials,
+        "recipes": dict(recipe for trials in checkpoints for recipe in recipe_of(trials)),
+        "overrides": {run: changed for run in trained if (changed := parameters_used.overrides(run))},
     }
+
+
+def recipe_of(trials: StoredTrials) -> Iterator[tuple[str, str]]:
+    """Yield a strategy's name and the YAML it was trained by, if its checkpoints have a recipe."""
+    for trial in islice(trials, 1):
+        header = trials[trial].header
+        if header.strategy and header.recipe:
+            recipe = yaml.safe_dump({header.strategy: header.recipe}, sort_keys=False, default_flow_style=None)
+            yield header.strategy, textwrap.indent(recipe, "  ")
 
 
 def draw_batch(index: pd.DataFrame, image_store: Stores) -> Figure:

@@ -55,6 +55,8 @@ def create_pipeline(strategies: list[str], trained: bool = True) -> Pipeline:
                     "quarantine",
                     "cost",
                     "acquired",
+                    "parameters_used",
+                    *(f"{name}.checkpoints" for name in strategies),
                 ],
                 "facts",
                 name="collect_facts",

@@ -14,7 +14,7 @@ from transferlab.console import progress
 from transferlab.console.errors import UserError
 from transferlab.core.data.store import ImageStore
 from transferlab.core.evaluation import tables
-from transferlab.core.launch.trials import train_trials
+from transferlab.core.launch.trials import fingerprints, train_trials
 from transferlab.core.loading.feature_cache import FeatureCache
 from transferlab.core.loading.splits import split_of, store_for
 from transferlab.core.models import factory
@@ -23,13 +23,15 @@ from transferlab.core.runtime.device import apply, resolve
 from transferlab.core.runtime.seeding import derive
 from transferlab.core.strategies import summary
 from transferlab.core.strategies.strategy import Strategy
-from transferlab.core.training.spec import TrialSpec
+from transferlab.core.training.engine import DivergedError
+from transferlab.core.training.spec import TrialResult, TrialSpec
 from transferlab.datasets.checkpoints import StoredTrials
+from transferlab.datasets.finished import FinishedTrials
+from transferlab.pipelines.transfer import reuse
 from transferlab.reporting.wording import count
 
 logger = logging.getLogger(__name__)
 Stores = Mapping[str, ImageStore]
-STEP_COLUMNS = ["strategy", "trial", "stage", "epoch", "step", "learning_rate", "loss"]
 
 
 def build_model(strategy: Strategy, training: Training, statistics: dict[str, Any]) -> tuple[Checkpoint, pd.DataFrame]:
@@ -48,8 +50,13 @@ def train(
     image_store: Stores,
     feature_cache: Path,
     unfinished_trials: Path,
-) -> tuple[dict[int, Checkpoint], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Train all trials, or go on with those a killed run left: checkpoints, and the tables history, steps, cost."""
+    finished_trials: FinishedTrials,
+) -> tuple[dict[int, Checkpoint], pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Train all trials, reuse those an earlier run finished, and go on with those that a killed run left.
+
+    Returns:
+        Checkpoints by trial; the tables history, steps and cost; what each trial depends on.
+    """
     if strategy.decides and not (index["split"] == "validation").any():
         raise UserError(
             f"strategies.{name} decides by a validation split and there are no validation images: "
@@ -57,10 +64,6 @@ def train(
         )
     store = store_for(initial_model.header.view, image_store)
     held_out = "test" if training.test_curve and not strategy.decides else "validation"
-    machine = resolve(training.compute)
-    if strategy.stages:
-        kind, threads = machine.device.type, count(machine.threads, "thread")
-        logger.info("%s: training on %s (%s), %s", name, kind, machine.device_name, threads)
     specs = [
         TrialSpec(
             name,
@@ -75,12 +78,31 @@ def train(
         )
         for number in range(training.trials)
     ]
-    with progress.trials(name, training.trials) as report:
-        results = train_trials(specs, feature_cache, report, unfinished_trials)
-    checkpoints = {number: result.checkpoint for number, result in results.items()}
-    history = pd.DataFrame([row for result in results.values() for row in result.history])
-    steps = pd.DataFrame([row for result in results.values() for row in result.steps], columns=STEP_COLUMNS)
-    return checkpoints, history, steps, pd.DataFrame([result.cost for result in results.values()])
+    wanted = fingerprints(specs)
+    found = reuse.finished(name, wanted, finished_trials, unfinished_trials, training.fresh)
+    left = [spec for spec in specs if not found or spec.trial not in found.checkpoints]
+    trained = _train(left, feature_cache, unfinished_trials, is_alone=found is None) if left else {}
+    checkpoints, tables = reuse.joined(found, trained)
+    done = {str(number): wanted[number] for number in checkpoints}
+    return checkpoints, tables["history"], tables["steps"], tables["cost"], done
+
+
+def _train(
+    specs: list[TrialSpec], feature_cache: Path, unfinished_trials: Path, is_alone: bool
+) -> dict[int, TrialResult]:
+    """Train trials. If all diverge that is an error where these are all there are (`is_alone`), else it is logged."""
+    first = specs[0]
+    machine = resolve(first.compute)
+    if first.strategy.stages:
+        kind, threads = machine.device.type, count(machine.threads, "thread")
+        logger.info("%s: training on %s (%s), %s", first.name, kind, machine.device_name, threads)
+    try:
+        with progress.trials(first.name, specs[-1].trial + 1) as report:
+            return train_trials(specs, feature_cache, report, unfinished_trials)
+    except DivergedError:  # train_trials has logged each
+        if is_alone:
+            raise
+        return {}
 
 
 def evaluate(

@@ -52,8 +52,9 @@ def render(facts: Mapping[str, Any], tables: Tables, figures: Mapping[str, bytes
     """Write the report page.
 
     Args:
-        facts: the facts dict (classes, image counts, licence, published figures, versions, ...). Its optional key
-            `recipes` maps a strategy to the YAML that it was trained by.
+        facts: the facts dict (classes, image counts, licence, published figures, versions, ...). Of its optional
+            keys `recipes` maps a strategy to the YAML that it was trained by, and `overrides` a run to what its command
+            line changed.
         tables: the tables to write out.
         figures: PNG bytes, named as `figure_index` says (`"all_errors"`, `"confusion.fine_tuning"`); shown in their
             section in this order.

@@ -1,0 +1,83 @@
+"""Reuses the trials that an earlier run finished, if all that they depend on is the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.core.training.fingerprint import Fingerprint, differences
+from transferlab.core.training.spec import TrialResult
+from transferlab.core.training.state import state_path
+from transferlab.datasets.finished import TABLES, FinishedTrials, Reusable
+
+logger = logging.getLogger(__name__)
+STEP_COLUMNS = ["strategy", "trial", "stage", "epoch", "step", "learning_rate", "loss"]
+_MOST_TOLD = 3  # differences that a message names
+
+
+def finished(
+    name: str, wanted: Mapping[int, Fingerprint], earlier: FinishedTrials, states: Path, fresh: bool
+) -> Reusable | None:
+    """Return the finished trials that need not be trained again, and say so; those with a state go on from it.
+
+    Args:
+        name: the strategy's.
+        wanted: by trial, what its result will depend on.
+        earlier: what earlier runs finished.
+        states: the folder of the states of unfinished trials.
+        fresh: reuse nothing, and remove the states.
+    """
+    begun = {trial for trial in wanted if state_path(states, trial).exists()}
+    if fresh:
+        for trial in begun:
+            state_path(states, trial).unlink()
+        return None
+    if begun and any(one["number of trials together"] != 1 for one in wanted.values()):
+        return None  # they share a state
+    found = earlier.matching({trial: wanted[trial] for trial in wanted if trial not in begun})
+    if found:
+        part = "" if len(found.checkpoints) == len(wanted) else f"{len(found.checkpoints)} of {len(wanted)} trials "
+        logger.info("%s: %sfinished at %s, reused", name, part, found.version)
+    elif not begun and (newest := earlier.newest()):
+        _say_why_not(name, wanted, *newest)
+    return found
+
+
+def _say_why_not(
+    name: str, wanted: Mapping[int, Fingerprint], version: str, found: Mapping[int, Mapping[str, Any]]
+) -> None:
+    trial = next((trial for trial in wanted if trial in found), None)
+    if trial is not None and (phrases := differences(found[trial], wanted[trial])):
+        more = f"; and {len(phrases) - _MOST_TOLD} more" if len(phrases) > _MOST_TOLD else ""
+        told = f"{'; '.join(phrases[:_MOST_TOLD])}{more}"
+        logger.info("%s: trained anew; what was finished at %s differs: %s", name, version, told)
+
+
+def joined(
+    found: Reusable | None, trained: Mapping[int, TrialResult]
+) -> tuple[dict[int, Checkpoint], dict[str, pd.DataFrame]]:
+    """Join what is reused and what was trained, in the order of the trials: checkpoints, and tables by name."""
+    checkpoints = {number: result.checkpoint for number, result in trained.items()}
+    results = trained.values()
+    tables = {
+        "history": pd.DataFrame([row for result in results for row in result.history]),
+        "steps": pd.DataFrame([row for result in results for row in result.steps], columns=STEP_COLUMNS),
+        "cost": pd.DataFrame([result.cost for result in results]),
+    }
+    if found:
+        checkpoints |= found.checkpoints
+        tables = {name: _joined(found.tables[name], tables[name]) for name in TABLES}
+    return dict(sorted(checkpoints.items())), tables
+
+
+def _joined(reused: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    if not len(new):
+        return reused.reset_index(drop=True)
+    if not len(reused):
+        return new
+    return pd.concat([reused, new]).sort_values("trial", kind="stable", ignore_index=True)
