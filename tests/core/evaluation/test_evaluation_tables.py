@@ -7,7 +7,7 @@ import pytest
 from tiny import machine, spec_of, split_of, stage, strategy
 
 from transferlab.core.evaluation.tables import Evaluation, evaluate_trials
-from transferlab.core.loading.feature_cache import FeatureCacheConfig
+from transferlab.core.loading.feature_cache import FeatureCache, FeatureCacheConfig
 from transferlab.core.loading.splits import NoStoreError
 from transferlab.core.loading.splits import split_of as rows_of
 from transferlab.core.training.trial import train_trial
@@ -25,8 +25,9 @@ def evaluated(tmp_path_factory):
         "path": [f"{'even' if row % 2 else 'odd'}/{row}.png" for row in range(IMAGES)],
         "label": photographs.labels,
         "split": ["train"] * 6 + ["test"] * 6,
+        "pixel_sha256": photographs.store.header["pixel_sha256"],
     })  # fmt: skip
-    spec = spec_of(PLAN, rows_of(index, photographs.store, "train"))
+    spec = spec_of(PLAN, rows_of(index, photographs.store, "train", 0))
     trials = {number: train_trial(replace(spec, trial=number), folder, lambda _: None) for number in range(2)}
     evaluation = Evaluation(
         name="tiny",
@@ -35,8 +36,7 @@ def evaluated(tmp_path_factory):
         stores={spec.initial.header.view.stored_as.key: photographs.store},
         subsets={"even": "even/*", "none": "nothing/*"},
         machine=machine(),
-        feature_cache=folder,
-        keeping=FeatureCacheConfig(),
+        feature_cache=FeatureCache(folder, FeatureCacheConfig()),
         experiment="photos",
         run_id="now",
         checkpoint_version="then",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def _use(facts: Mapping[str, Any], verdict: Verdict, metrics: pd.DataFrame) -> l
     """Name the files of the strategy that the verdict recommends."""
     if verdict.leader is None:
         return []
-    name = verdict.cheapest if verdict.rivals and verdict.cheapest else verdict.leader
+    name = verdict.recommended or verdict.leader
     version = metrics.loc[metrics["strategy"] == name, "checkpoint_version"].iloc[0]
     folder = f"data/06_models/{facts['experiment']}/{name}/checkpoints/{version}"
     return [Step(f"Use {title(name)}. Its trained networks, one file per trial, are in this folder:", folder)]
@@ -85,4 +86,10 @@ def _surer(verdict: Verdict, comparison: pd.DataFrame, environment: str) -> list
         "If the interval over trials alone is already much narrower than the one over trials and images, only more "
         "test photographs help."
     )
-    return [Step(text, f"{KEDRO} run --pipeline=transfer {environment} --params=training.trials={more}")]
+    splitting, splits = comparison["splitting"].iloc[0], int(comparison["splits"].max())
+    if splitting == "folds":
+        repeats = math.ceil(more / splits)
+        parameters = f"training.trials={repeats * splits},dataset.split.repeats={repeats}"
+    else:
+        parameters = f"training.trials={more}" + (f",dataset.split.resplits={more}" if splits > 1 else "")
+    return [Step(text, f"{KEDRO} run --pipeline=transfer {environment} --params={parameters}")]
