@@ -1,4 +1,4 @@
-"""Kedro's context of an experiment: typed parameters, pipelines of its own, and versions that are the newest."""
+"""Kedro's context of an experiment. It types the parameters, registers the pipelines, and keeps versions in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
 """Uses a trained checkpoint: predictions for image files.
 
-The CLI, pipelines and notebooks import it.
+Notebooks import it, and commands and pipelines that use a trained network.
 """

@@ -1,4 +1,4 @@
-"""What a started process receives from the one that started it, and lives no longer than."""
+"""Receives messages in a started process, and ends that process when the one that started it has gone."""
 
 from __future__ import annotations
 

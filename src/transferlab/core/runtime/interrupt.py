@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM, which schedulers send a while before they kill: a run stops where nothing is lost.
+"""Stops a run on Ctrl-C or SIGTERM without losing work. Schedulers send SIGTERM a while before they kill.
 
-Both raise KeyboardInterrupt, in the main thread, between two steps. An epoch that follows one that is not saved is
-finished first (such epochs are short, see `resume`), so that the state it ends with can be written.
+Both signals raise KeyboardInterrupt in the main thread, between two steps. If the last epoch is not saved yet, the
+current one is finished first, so that its state can be written. Such epochs are short; see `training.state`.
 """
 
 from __future__ import annotations

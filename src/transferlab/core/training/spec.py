@@ -27,7 +27,7 @@ class TrialSpec:
         trial: its number, from 0.
         seed: of the experiment; the trial's own seed follows from both.
         compute: device, precision, threads.
-        keeping: how features of frozen prefixes are kept.
+        keeping: how the features of frozen layers are cached.
     """
 
     name: str

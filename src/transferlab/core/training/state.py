@@ -94,7 +94,7 @@ class StateFile:
             return None
         if state.get("format") != FORMAT:
             raise StateError(
-                f"{self.path} was written by another version of this program, which cannot be gone on from; delete "
+                f"{self.path} was written by another version of this program, and cannot be continued; delete "
                 f"the folder {self.path.parent} to train anew"
             )
         begun = json.loads(state["fingerprint"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,9 +65,9 @@ def next_steps(
 
 def _use(facts: Mapping[str, Any], verdict: Verdict, metrics: pd.DataFrame) -> list[Step]:
     """Name the files of the strategy that the verdict recommends."""
-    if verdict.leader is None:
+    if verdict.recommended is None:
         return []
-    name = verdict.recommended or verdict.leader
+    name = verdict.recommended
     version = metrics.loc[metrics["strategy"] == name, "checkpoint_version"].iloc[0]
     folder = f"data/06_models/{facts['experiment']}/{name}/checkpoints/{version}"
     return [Step(f"Use {title(name)}. Its trained networks, one file per trial, are in this folder:", folder)]
@@ -81,15 +80,15 @@ def _surer(verdict: Verdict, comparison: pd.DataFrame, environment: str) -> list
         return []
     more = max(_ENOUGH_TRIALS, 2 * trials)
     open_ones = [verdict.leader, *verdict.rivals] if verdict.leader else list(comparison["strategy"].unique())
+    apart = f"Tell {enumerate_words([title(name) for name in open_ones])} apart:"
+    run = f"{KEDRO} run --pipeline=transfer {environment} --params=training.trials={more}"
+    splitting = comparison["splitting"].iloc[0]
+    if splitting == "re-splits":
+        return [Step(f"{apart} train on {more} re-splits instead of {trials}.", f"{run},dataset.split.resplits={more}")]
+    if splitting != "one split":
+        return [Step(f"{apart} raise the number of splits (dataset.split), and training.trials with it.")]
     text = (
-        f"Tell {enumerate_words([title(name) for name in open_ones])} apart: train {more} trials instead of {trials}. "
-        "If the interval over trials alone is already much narrower than the one over trials and images, only more "
-        "test photographs help."
+        f"{apart} train {more} trials instead of {trials}. If the interval over trials alone is already much narrower "
+        "than the one over trials and images, only more test photographs help."
     )
-    splitting, splits = comparison["splitting"].iloc[0], int(comparison["splits"].max())
-    if splitting == "folds":
-        repeats = math.ceil(more / splits)
-        parameters = f"training.trials={repeats * splits},dataset.split.repeats={repeats}"
-    else:
-        parameters = f"training.trials={more}" + (f",dataset.split.resplits={more}" if splits > 1 else "")
-    return [Step(text, f"{KEDRO} run --pipeline=transfer {environment} --params={parameters}")]
+    return [Step(text, run)]

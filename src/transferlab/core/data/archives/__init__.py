@@ -1,4 +1,4 @@
 """Archives, unpacked without trusting them.
 
-The sources of a data set import this package.
+The sources of a data set and the data pipeline import this package.
 """

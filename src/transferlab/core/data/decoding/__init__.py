@@ -1,4 +1,4 @@
 """Decodes image files of unknown quality, in processes that may die.
 
-The store builder and inference import this package.
+Listing, the stores, models (for the levels of grey), inference and the schema import this package.
 """

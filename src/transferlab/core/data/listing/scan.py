@@ -1,4 +1,4 @@
-"""Every file below a folder, each either a candidate image or with the reason why it is none."""
+"""Lists every file below a folder: each is a candidate image, or has the reason why it is not."""
 
 from __future__ import annotations
 
