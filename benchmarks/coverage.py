@@ -79,15 +79,33 @@ class Population:
         }
         return {name: self._mean_over_trials(each, centers) for name, each in of.items()}
 
-    def draw(self, rng: np.random.Generator, trials: int, images: int) -> tuple[Floats, NDArray[np.int64]]:
-        """Return probabilities (S, T, N, 2) and truths (N,) of a small experiment."""
+    def draw(
+        self,
+        rng: np.random.Generator,
+        trials: int,
+        images: int,
+        group_N: NDArray[np.int64] | None = None,
+        shared: float = 0.0,
+    ) -> tuple[Floats, NDArray[np.int64]]:
+        """Return probabilities (S, T, N, 2) and truths (N,) of a small experiment.
+
+        With groups, images of a group share this part of the variance of their hardness.
+        """
+
+        def hardness(*leading: int) -> Floats:
+            alone = rng.standard_normal((*leading, images))
+            if group_N is None:
+                return alone
+            of_group = rng.standard_normal((*leading, group_N.max() + 1))[..., group_N]
+            return math.sqrt(shared) * of_group + math.sqrt(1 - shared) * alone
+
         truth_N = (rng.random(images) < self.second_class).astype(np.int64)
         size = (len(self.accuracy), trials, images)
         margin_STN = (
             self.centers_once()[:, None, None]
             + np.array(self.shift)[truth_N]
-            + self.image * rng.standard_normal(images)
-            + self.own * rng.standard_normal((size[0], 1, images))
+            + self.image * hardness()
+            + self.own * hardness(size[0], 1)
             + self.trial * rng.standard_normal((*size[:2], 1))
             + self.both * rng.standard_normal(size)
         )
@@ -219,14 +237,19 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs="+", default=[2, 3, 5, 10])
     parser.add_argument("--images", type=int, nargs="+", default=[150, 600])
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--designs-only", action="store_true", help="simulate groups and re-splits, keep the rest")
     wanted = parser.parse_args()
-    written = {
+    from benchmarks import coverage_design  # it needs this module's population
+
+    kept = json.loads(wanted.out.read_text()) if wanted.designs_only else {}
+    written = kept or {
         "command": "python -m benchmarks.coverage",
         "experiments": wanted.experiments,
         "margin": MARGIN,
         "populations": {name: asdict(population) for name, population in POPULATIONS.items()},
         "cases": list(cases(wanted)),
     }
+    written["designs"] = list(coverage_design.cases(wanted.experiments))
     wanted.out.write_text(json.dumps(written, indent=1) + "\n")
 
 

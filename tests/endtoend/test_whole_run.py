@@ -18,7 +18,7 @@ COLUMNS = {
     "cost": "strategy trial total_parameters trainable_parameters epochs views seconds feature_seconds feature_mb "
     "seconds_per_epoch images_per_second peak_memory_mb device device_name precision threads devices parallel_trials",
     "comparison": "strategy metric mean low high sd trials test_images selection low_images high_images standing "
-    "behind_at_most corrected decides margin",
+    "behind_at_most corrected decides margin groups splits splitting",
     "differences": "strategy versus metric difference low high low_images high_images trials test_images p_exact "
     "trial_sd image_sd both_sd target images_needed trials_needed images_for_power trials_for_power",
 }

@@ -3,7 +3,8 @@ import math
 import pandas as pd
 import pytest
 
-from transferlab.reporting.verdict import gap_between, told_apart, verdict
+from transferlab.reporting.gaps import gap_between, told_apart
+from transferlab.reporting.verdict import verdict
 
 
 def tables(rows: dict[str, tuple], seconds: dict[str, float], gaps: list[tuple] = (), trials=3, metric="accuracy"):
@@ -15,7 +16,7 @@ def tables(rows: dict[str, tuple], seconds: dict[str, float], gaps: list[tuple] 
         {"strategy": s, "metric": metric, "mean": mean, "low": mean - 0.01, "high": mean + 0.01, "sd": 0.0,
          "trials": trials, "test_images": 400, "selection": "last", "low_images": mean - 0.03,
          "high_images": mean + 0.03, "standing": standing, "behind_at_most": behind, "corrected": math.nan,
-         "decides": True, "margin": math.nan}
+         "decides": True, "margin": math.nan, "groups": 0, "splits": 1, "splitting": "one split"}
         for s, (mean, standing, behind) in rows.items()
     )  # fmt: skip
     keys = ["strategy", "versus", "difference", "low_images", "high_images"]

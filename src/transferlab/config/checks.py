@@ -12,7 +12,7 @@ from transferlab.config.messages import KeyProblem
 from transferlab.config.schema import RESERVED, Dataset, Experiment
 from transferlab.core.data.listing.label_table import LabelTable
 from transferlab.core.data.sources import FolderSource
-from transferlab.core.data.split.names import gives_validation, splits_by_name
+from transferlab.core.data.split.names import TEST, VALIDATION, gives_validation, splits_by_name
 from transferlab.core.validation import FieldProblems, Problem
 
 # More than any experiment needs, little enough that a slip of the keyboard stops the run and not the machine.
@@ -74,6 +74,7 @@ def _scales_out_of_range(rows: list[Any], field: str) -> Iterator[Problem]:
 def conflicts(experiment: Experiment) -> Iterator[Problem]:
     """Yield what is wrong between blocks that are each right."""
     can_validate = _can_validate(experiment.dataset)
+    yield from _uneven_splits(experiment)
     for name, strategy in experiment.strategies.items():
         yield from _bad_names(name, strategy.stages)
         if strategy.decides and experiment.training.test_curve:
@@ -100,6 +101,19 @@ def conflicts(experiment: Experiment) -> Iterator[Problem]:
             yield from _no_share(f"report.published.{number}.value", row.value)
     for number, line in enumerate(experiment.report.reference_lines):
         yield from _no_share(f"report.reference_lines.{number}.value", line.value)
+
+
+def _uneven_splits(experiment: Experiment) -> Iterator[Problem]:
+    """Yield a number of trials that does not use each re-split, or fold, equally often."""
+    split, trials = experiment.dataset.split, experiment.training.trials
+    if trials % split.count:
+        asked = f"folds: {split.folds}, repeats: {split.repeats}" if split.folds else f"resplits: {split.resplits}"
+        yield Problem(
+            "training.trials",
+            trials,
+            f"but dataset.split ({asked}) makes {split.count} splits, and trial t takes split t: set it to "
+            f"{split.count} or a multiple, so that each is used equally often",
+        )
 
 
 def _bad_names(strategy: str, stages: Iterable[str]) -> Iterator[Problem]:
@@ -130,7 +144,8 @@ def _can_validate(dataset: Dataset) -> bool:
         return dataset.layout.split is not None
     if isinstance(dataset.source, FolderSource) and Path(dataset.source.path).expanduser().is_dir():
         parts = splits_by_name(folder.name for folder in Path(dataset.source.path).expanduser().iterdir())
-        return gives_validation(parts.values())
+        # Folds of data that bring their test part hold out validation images.
+        return gives_validation(parts.values()) or bool(dataset.split.folds and {TEST, VALIDATION} & {*parts.values()})
     return True
 
 

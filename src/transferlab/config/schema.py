@@ -105,7 +105,8 @@ class Report(Strict):
     title: str
     description: str = ""
     metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "auroc", "log_loss"] = "accuracy"
-    """The metric that decides between strategies."""
+    """The metric that decides between strategies. Within one, `select: best` and plateau schedules go by validation
+    accuracy."""
     margin: Annotated[float, Field(gt=0, le=1)] | None = None
     """How far behind the best a strategy may be and still be good enough: 0.01 is one point of accuracy. The
     recommended strategy is then the cheapest that is surely within it."""

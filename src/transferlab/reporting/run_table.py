@@ -7,8 +7,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from transferlab.reporting.gaps import gap_between
 from transferlab.reporting.recommendation import deciding, seconds_alone
-from transferlab.reporting.verdict import Verdict, gap_between, verdict
+from transferlab.reporting.verdict import Verdict, verdict
 from transferlab.reporting.wording import NOTHING, capital, compact, count, duration, interval, number, title
 
 

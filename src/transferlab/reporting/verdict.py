@@ -8,23 +8,21 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from transferlab.reporting.evidence import alone, explained, has_own_test_images, over
+from transferlab.reporting.gaps import gap_between, pair_of
 from transferlab.reporting.recommendation import Recommendation, deciding, recommend, seconds_of
 from transferlab.reporting.wording import (
     about,
     amount,
     capital,
     count,
-    difference,
     duration,
     enumerate_words,
     interval,
     number,
-    signed_interval,
     times,
     title,
 )
-
-FEWEST_TRIALS = 3
 
 
 @dataclass(frozen=True)
@@ -48,44 +46,6 @@ class Verdict:
     rivals: tuple[str, ...]
     cheapest: str | None
     recommended: str | None
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A paired difference, `strategy - versus`, with its 95% interval over trials and test images."""
-
-    strategy: str
-    versus: str
-    value: float
-    low: float
-    high: float
-    metric: str = "accuracy"
-
-    def __str__(self) -> str:
-        """Write the difference and its interval."""
-        bounds = signed_interval(self.low, self.high, self.metric)
-        return f"{difference(self.value, self.metric)} {bounds or '(no interval)'}"
-
-
-def told_apart(low: float, high: float, trials: int) -> bool:
-    """Say whether the interval of a difference excludes 0; fewer than three trials tell nothing apart, nor does NaN."""
-    return trials >= FEWEST_TRIALS and (low > 0 or high < 0)
-
-
-def gap_between(differences: pd.DataFrame, strategy: str, versus: str, metric: str = "accuracy") -> Gap:
-    """Return the difference `strategy - versus`, from either direction of the table; NaN when it has neither."""
-    found = _pair(differences, strategy, versus, metric)
-    if found is None:
-        return Gap(strategy, versus, math.nan, math.nan, math.nan, metric)
-    sign = 1 if found["strategy"] == strategy else -1
-    low, high = sorted((sign * found["low_images"], sign * found["high_images"]))
-    return Gap(strategy, versus, sign * found["difference"], low, high, metric)
-
-
-def _pair(differences: pd.DataFrame, one: str, other: str, metric: str) -> pd.Series | None:
-    rows = differences[differences["metric"] == metric]
-    is_pair = rows["strategy"].isin([one, other]) & rows["versus"].isin([one, other])
-    return rows[is_pair].iloc[0] if is_pair.any() else None
 
 
 def verdict(comparison: pd.DataFrame, differences: pd.DataFrame, cost: pd.DataFrame) -> Verdict:
@@ -115,6 +75,7 @@ def verdict(comparison: pd.DataFrame, differences: pd.DataFrame, cost: pd.DataFr
         *_distances(ranked, differences, leader, rivals),
         *(_how_good(ranked, name) for name in dict.fromkeys((choice.strategy, leader))),
         *_luck(ranked, leader),
+        *explained(ranked.loc[leader]),
         *_clearer(differences, ranked, leader, choice.strategy, rivals),
         *_costs(seconds, choice.strategy),
         *_not_ranked(rows),
@@ -165,7 +126,7 @@ def _distances(ranked: pd.DataFrame, differences: pd.DataFrame, leader: str, riv
         said.append(f"Surely behind it: {enumerate_words(behind)}.")
     if said:
         said.append(
-            "Intervals (95%) are paired, over trials and test images; the order is sure for all pairs together."
+            f"Intervals (95%) are paired, over {over(ranked.loc[leader])}; the order is sure for all pairs together."
         )
     return said
 
@@ -173,15 +134,16 @@ def _distances(ranked: pd.DataFrame, differences: pd.DataFrame, leader: str, riv
 def _how_good(rows: pd.DataFrame, name: str) -> str:
     row = rows.loc[name]
     metric = str(row["metric"])
-    alone = interval(row["low"], row["high"], metric)
+    over_trials = "" if has_own_test_images(row) else interval(row["low"], row["high"], metric)
     return (
-        f"{_level(name, row)}: the mean and its 95% interval over {count(row['trials'], 'trial')} and test images"
-        f"{f' (over trials alone {alone})' if alone else ''}, selection: {row['selection']}."
+        f"{_level(name, row)}: the mean and its 95% interval over {over(row)}"
+        f"{f' (over trials alone {over_trials})' if over_trials else ''}, selection: {row['selection']}."
     )
 
 
 def _level(name: str, row: pd.Series) -> str:
-    metric, images = str(row["metric"]), count(row["test_images"], "test image")
+    noun = "different test image" if has_own_test_images(row) else "test image"
+    metric, images = str(row["metric"]), count(row["test_images"], noun)
     value = f"{number(row['mean'], metric)} {interval(row['low_images'], row['high_images'], metric)}".rstrip()
     gets = f"{value} of {images} right" if metric == "accuracy" else f"{title(metric)} {value} on {images}"
     return f"{capital(title(name))} gets {gets}"
@@ -200,13 +162,17 @@ def _clearer(
 ) -> list[str]:
     """Say what would make the least clear of the comparisons that matter clearer: seeds, test images, or both."""
     versus = chosen if chosen != leader else rivals[0] if rivals else None
-    row = None if versus is None else _pair(differences, leader, versus, str(ranked["metric"].iloc[0]))
+    row = None if versus is None else pair_of(differences, leader, versus, str(ranked["metric"].iloc[0]))
     if row is None or not row["high_images"] - row["low_images"] > 2 * row["target"]:
         return []
     images, trials = row["images_needed"], row["trials_needed"]
     target = amount(row["target"], str(row["metric"]))
     pair = f"{title(leader)} and {title(str(versus))}"
     known = f"To know the difference between {pair} to within {target}"
+    if math.isnan(images):  # trials have test images of their own
+        if math.isinf(trials):
+            return [f"{known}, no number of further splits of these images is enough; it takes more images."]
+        return [f"{known}, it takes about {about(trials)} splits."]
     if math.isinf(images) and math.isinf(trials):
         return [f"{known}, more trials alone are not enough, nor more test images alone: it takes both."]
     if math.isinf(trials):
@@ -247,24 +213,27 @@ def _not_ranked(rows: pd.DataFrame) -> list[str]:
     few = [title(str(name)) for name in rows.index[rows["standing"] == "not ranked"]]
     if not few:
         return []
-    verb = "has fewer than three trials and is" if len(few) == 1 else "have fewer than three trials each and are"
+    trials = "three trials" if rows["splitting"].eq("one split").all() else "three splits"
+    verb = f"has fewer than {trials} and is" if len(few) == 1 else f"have fewer than {trials} each and are"
     return [f"{capital(enumerate_words(few))} {verb} not ranked: one trial never ranks anything, nor do two."]
 
 
 def _unranked(rows: pd.DataFrame, seconds: pd.Series) -> Verdict:
     """State what was measured and rank nothing: one strategy only, or too few with three trials or more."""
-    alone = len(rows) == 1
+    is_alone = len(rows) == 1
     headline = (
         f"Only {title(str(rows.index[0]))} was run, so there is nothing to compare."
-        if alone
+        if is_alone
         else "No strategy can be called the best: one trial never ranks anything, nor do two."
     )
     measured = [_measured(str(name), row, seconds.loc[str(name)]) for name, row in rows.iterrows()]
-    cure = [] if alone else ["Run at least three trials of each strategy, better five, to compare them."]
-    return Verdict(headline, (*measured, *cure), None, False, (), _cheapest(seconds, list(rows.index)), None)
+    what = "trials" if rows["splitting"].eq("one split").all() else "splits"
+    cure = [] if is_alone else [f"Run at least three {what} of each strategy, better five, to compare them."]
+    sentences = (*measured, *explained(rows.iloc[0]), *cure)
+    return Verdict(headline, sentences, None, False, (), _cheapest(seconds, list(rows.index)), None)
 
 
 def _measured(name: str, row: pd.Series, seconds: float) -> str:
-    of_what = f"{count(row['trials'], 'trial')}, selection: {row['selection']}"
+    of_what = f"{alone(row)}, selection: {row['selection']}"
     takes = f", {duration(seconds)} for one trial, alone" if pd.notna(seconds) else ""
     return f"{_level(name, row)} ({of_what}){takes}."

@@ -6,8 +6,9 @@ import pytest
 from scipy import stats
 
 from transferlab.core.evaluation import comparison
-from transferlab.core.evaluation.comparison import Design, DifferentImagesError
 from transferlab.core.evaluation.contributions import Outcomes
+from transferlab.core.evaluation.design import Design
+from transferlab.core.evaluation.pairing import DifferentImagesError
 
 RNG = np.random.default_rng(0)
 

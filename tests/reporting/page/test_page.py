@@ -86,7 +86,7 @@ def test_a_clear_answer_needs_no_more_trials(make_example):
     clear = make_example(["a", "b"], {"scratch": 0.1, "fine_tuning": 0.99}, per_class=200)
     clear.facts["images"]["excluded"] = {"a": 1}
     text = Page(render(clear.facts, tables_of(clear), {})).text
-    assert "use fine tuning: clearly the best" in text.lower()
+    assert "Use fine tuning: clearly the best" in text
     assert "training.trials" not in text
     assert "dataset.duplicates=exclude" not in text
     assert "06_models/dogs/fine_tuning" in text
@@ -147,7 +147,8 @@ def test_every_number_says_what_it_is(page, example):
     assert f"{100 * row['mean']:.1f}%" in page.text
     assert f"[{100 * row['low']:.1f}, 100.0]" in page.text, "the interval's end of 100.3% is cut"
     for said in (
-        "mean [95% interval over trials]",
+        "mean [95% interval over trials and images]",
+        "trials alone [",
         "best validation accuracy",
         "95%, trials and images",
         "a tutorial",

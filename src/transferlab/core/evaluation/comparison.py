@@ -1,73 +1,43 @@
 """The tables `comparison` and `differences`: what each strategy gets, how sure that is, and which may be the best.
 
-Trial t of every strategy has the same seed, hence the same order of images and, where they augment alike, the same
-views; all strategies are tested on the same images. Differences are therefore paired, by trial and by image.
+Trial t of every strategy has the same seed and the same split, hence the same order of images and, where they augment
+alike, the same views; all strategies are tested on the same images. Differences are therefore paired, by trial and by
+image.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from transferlab.core.errors import MendableError
 from transferlab.core.evaluation import intervals
-from transferlab.core.evaluation.best_set import behind_the_best, one_sided
-from transferlab.core.evaluation.contributions import LOWER_IS_BETTER, METRICS, Outcomes
+from transferlab.core.evaluation.contributions import METRICS, Outcomes
+from transferlab.core.evaluation.design import BY_ACCURACY, Design
 from transferlab.core.evaluation.exact import sign_flip
-from transferlab.core.evaluation.optimism import optimism
-from transferlab.core.evaluation.variance import POWER, Budget, Spread, per_unit
+from transferlab.core.evaluation.pairing import Values, check_same_images, on_shared_trials
+from transferlab.core.evaluation.standings import NOT_RANKED, paired_spread, standings
+from transferlab.core.evaluation.variance import POWER, Budget, Spread, trials_needed_of_re_splits
 
-Floats = NDArray[np.float64]
-
-# Of fewer trials the variance between seeds is all but unknown: they are shown and not ranked.
-FEWEST_TRIALS = 3
 PAIRED_METRICS = ("accuracy", "log_loss")
 # The half-width, and the difference to detect, that numbers of images and trials needed are given for.
 TARGET = 0.01
-
-
-@dataclass(frozen=True)
-class Design:
-    """What decides, and how the trials were made.
-
-    Attributes:
-        metric: the metric that decides between strategies.
-        margin: how far behind the best a strategy may be and still count as good enough; None for no such margin.
-        groups: the group of each test image by path; None makes each image its own.
-        test_to_train: test images over training images where trials have random splits of their own, else 0.
-    """
-
-    metric: str = "accuracy"
-    margin: float | None = None
-    groups: pd.Series | None = None
-    test_to_train: float = 0.0
-
-    def units(self, outcomes: Outcomes, values_TN: Floats) -> Floats:
-        """Return the values (T, U) of images, or of groups of them."""
-        return per_unit(values_TN, None if self.groups is None else self.groups.loc[list(outcomes.paths)].to_numpy())
-
-
-BY_ACCURACY = Design()
-
-
-class DifferentImagesError(MendableError):
-    """Two strategies were tested on different images."""
 
 
 def compare(metrics: pd.DataFrame, outcomes: Sequence[Outcomes], design: Design = BY_ACCURACY) -> pd.DataFrame:
     """Return the table `comparison`: a row per strategy and metric.
 
     `mean, low, high, sd` are over trials: would other seeds give this, on these test images? `low_images, high_images`
-    is over trials and test images: would it hold on new photographs? `standing` is `may be best`, `behind` or `not
-    ranked`, and `behind_at_most` is how far the strategy may be behind the best; over all strategies these hold
-    together with a probability of 95%. `corrected` is the highest mean less what it owes to having been chosen.
+    is over trials and test images: would it hold on new photographs? Where trials have test images of their own, both
+    are corrected for the training images that they share. `test_images` counts different images, and `groups` what
+    they are in (0: each on its own). `splits` says on how many different splits the trials were made, and `splitting`
+    how. `standing` is `may be best`, `behind` or `not ranked`, and `behind_at_most` is how far the strategy may be
+    behind the best; over all strategies these hold together with a probability of 95%. `corrected` is the highest mean
+    less what it owes to having been chosen.
 
     Args:
         metrics: the table `metrics`, of one split.
@@ -77,93 +47,43 @@ def compare(metrics: pd.DataFrame, outcomes: Sequence[Outcomes], design: Design 
     Raises:
         DifferentImagesError: the strategies were tested on different images.
     """
-    _check_images(outcomes)
-    rows: list[dict[str, Any]] = []
+    check_same_images(outcomes)
     known = {each.strategy: each for each in outcomes}
-    standings = {metric: _standings(outcomes, metric, design) for metric in METRICS}
-    for (strategy, metric), group in metrics.groupby(["strategy", "metric"], sort=False):
-        values_T = group["value"].to_numpy(dtype=float)
-        low, high = intervals.over_trials(values_T)
-        own = known[str(strategy)]
-        low_images, high_images = math.nan, math.nan
-        if metric in METRICS:
-            values_TU = design.units(own, own.contributions(str(metric)))
-            low_images, high_images = intervals.of_metric(values_TU, len(own.paths), str(metric), design.test_to_train)
-        rows.append(
-            {
-                "strategy": strategy,
-                "metric": metric,
-                "mean": values_T.mean(),
-                "low": low,
-                "high": high,
-                "sd": values_T.std(ddof=1) if len(values_T) > 1 else math.nan,
-                "trials": len(values_T),
-                "test_images": len(own.paths),
-                "selection": group["selection"].iloc[0],
-                "low_images": low_images,
-                "high_images": high_images,
-                **standings.get(str(metric), {}).get(str(strategy), NOT_RANKED),
-                "decides": metric == design.metric,
-                "margin": math.nan if design.margin is None else design.margin,
-            }
-        )
+    measured = [metric for metric in METRICS if (metrics["metric"] == metric).any()]
+    standing = {metric: standings(outcomes, metric, design) for metric in measured}
+    rows = [
+        _level(group, known[str(strategy)], design)
+        | standing.get(str(metric), {}).get(str(strategy), NOT_RANKED)
+        | {"decides": metric == design.metric, "margin": math.nan if design.margin is None else design.margin}
+        for (strategy, metric), group in metrics.groupby(["strategy", "metric"], sort=False)
+    ]
     return pd.DataFrame(rows)
 
 
-def _check_images(outcomes: Sequence[Outcomes]) -> None:
-    for one, other in pairwise(outcomes):
-        if one.paths != other.paths:
-            names = f"{one.strategy} and {other.strategy}"
-            raise DifferentImagesError(
-                f"{names} were evaluated on different test images: run both again (--from-nodes=split_images)"
-            )
-
-
-NOT_RANKED = {"standing": "not ranked", "behind_at_most": math.nan, "corrected": math.nan}
-
-
-def _standings(outcomes: Sequence[Outcomes], metric: str, design: Design) -> dict[str, dict[str, Any]]:
-    """Return standing, distance behind the best and corrected mean of every strategy with enough trials."""
-    ranked = [each for each in outcomes if len(each.trials) >= FEWEST_TRIALS]
-    if len(ranked) < 2:
-        return {}
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-    values = [sign * each.contributions(metric) for each in ranked]
-    if any(np.isnan(value_TN).all() for value_TN in values):  # AUROC, where a class has no test image
-        return {}
-    gap_SS, half_SS = np.zeros((len(ranked),) * 2), np.full((len(ranked),) * 2, np.inf)
-    for i, j in combinations(range(len(ranked)), 2):
-        spread = _spread(ranked[i], ranked[j], values[i], values[j], metric, design)
-        half = intervals.half_width(spread, one_sided(len(ranked)), design.test_to_train)
-        if spread.trials >= FEWEST_TRIALS and math.isfinite(half):
-            gap_SS[i, j], gap_SS[j, i], half_SS[i, j], half_SS[j, i] = spread.mean, -spread.mean, half, half
-    may_be_best_S, behind_S = behind_the_best(gap_SS, half_SS)
-    mean_S = np.array([np.nanmean(value_TN) for value_TN in values])
-    leader = int(mean_S.argmax())
-    corrected = sign * (mean_S[leader] - _leaders_luck(ranked, values, design))
+def _level(rows: pd.DataFrame, own: Outcomes, design: Design) -> dict[str, Any]:
+    """Return what one strategy gets by one metric, from its rows of the table `metrics`."""
+    metric, values_T = str(rows["metric"].iloc[0]), rows["value"].to_numpy(dtype=float)
+    low, high = intervals.over_trials(design.over_splits(list(rows["trial"]), values_T), design.test_to_train)
+    low_images, high_images = math.nan, math.nan
+    if metric in METRICS:
+        values_TU = design.units(own.trials, own.paths, own.contributions(metric))
+        low_images, high_images = intervals.of_metric(values_TU, len(own.paths), metric, design.test_to_train)
     return {
-        each.strategy: {
-            "standing": "may be best" if may_be_best_S[place] else "behind",
-            "behind_at_most": behind_S[place],
-            "corrected": corrected if place == leader else math.nan,
-        }
-        for place, each in enumerate(ranked)
+        "strategy": own.strategy,
+        "metric": metric,
+        "mean": values_T.mean(),
+        "low": low,
+        "high": high,
+        "sd": values_T.std(ddof=1) if len(values_T) > 1 else math.nan,
+        "trials": len(values_T),
+        "test_images": len(own.paths),
+        "groups": design.count_groups(own.paths),
+        "splits": design.repetitions(own.trials) if design.splits > 1 else 1,
+        "splitting": design.splitting,
+        "selection": rows["selection"].iloc[0],
+        "low_images": low_images,
+        "high_images": high_images,
     }
-
-
-def _leaders_luck(ranked: Sequence[Outcomes], values: Sequence[Floats], design: Design) -> float:
-    """Return the optimism of the highest mean over the trials that all have; NaN where they share fewer than two."""
-    shared = sorted(set.intersection(*(set(each.trials) for each in ranked)))
-    if len(shared) < 2:
-        return math.nan
-    return optimism(
-        np.stack(
-            [
-                design.units(each, value_TN[[each.trials.index(trial) for trial in shared]])
-                for each, value_TN in zip(ranked, values, strict=True)
-            ]
-        )
-    )
 
 
 def differences(
@@ -178,6 +98,9 @@ def differences(
     probability of 80%; infinity where no number does. With groups, `images_` counts groups. `p_exact` is
     `exact.sign_flip`.
 
+    Where trials have test images of their own, both intervals are corrected for the training images that they share,
+    and only the variance between splits is known: `image_sd`, `both_sd` and the numbers of images are NaN.
+
     Args:
         outcomes: what each strategy said of the test images.
         design: what decides, and how the trials were made.
@@ -186,15 +109,13 @@ def differences(
     Raises:
         DifferentImagesError: the strategies were tested on different images.
     """
-    _check_images(outcomes)
-    rows = []
-    for one, other in combinations(outcomes, 2):
-        for metric in dict.fromkeys((*PAIRED_METRICS, design.metric)):
-            values = one.contributions(metric), other.contributions(metric)
-            rows.append(
-                {"strategy": one.strategy, "versus": other.strategy, "metric": metric}
-                | _difference(one, other, values, metric, design, target or design.margin or TARGET)
-            )
+    check_same_images(outcomes)
+    rows = [
+        {"strategy": one.strategy, "versus": other.strategy, "metric": metric}
+        | _difference(one, other, metric, design, target or design.margin or TARGET)
+        for one, other in combinations(outcomes, 2)
+        for metric in dict.fromkeys((*PAIRED_METRICS, design.metric))
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -205,28 +126,41 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def _difference(
-    one: Outcomes, other: Outcomes, values: tuple[Floats, Floats], metric: str, design: Design, target: float
-) -> dict[str, Any]:
-    left_TN, right_TN = _on_shared_trials(one, other, *values)
-    spread = _spread(one, other, *values, metric, design)
-    low, high = intervals.over_trials(np.nanmean(left_TN, axis=1) - np.nanmean(right_TN, axis=1))
+def _difference(one: Outcomes, other: Outcomes, metric: str, design: Design, target: float) -> dict[str, Any]:
+    both = Values.of(one, metric), Values.of(other, metric)
+    left, right = on_shared_trials(both)
+    if not left.paths:  # no trial in common, or a metric that none of them has
+        return {"trials": len(left.trials), "test_images": 0, "target": target}
+    spread = paired_spread(*both, metric, design)
+    over_trials_T = np.nanmean(left.values_TN, axis=1) - np.nanmean(right.values_TN, axis=1)
+    low, high = intervals.over_trials(design.over_splits(left.trials, over_trials_T), design.test_to_train)
     half = intervals.half_width(spread, test_to_train=design.test_to_train)
+    hits_TN, other_TN = np.nan_to_num(left.values_TN), np.nan_to_num(right.values_TN)
     row = {
         "difference": spread.mean,
         "low": low,
         "high": high,
         "low_images": spread.mean - half,
         "high_images": spread.mean + half,
-        "trials": spread.trials,
-        "test_images": len(one.paths),
-        "p_exact": sign_flip(np.nan_to_num(left_TN), np.nan_to_num(right_TN)) if metric == "accuracy" else math.nan,
+        "trials": len(left.trials),
+        "test_images": len(left.paths),
+        "p_exact": sign_flip(hits_TN, other_TN) if metric == "accuracy" else math.nan,
         "target": target,
     }
-    if spread.trials < 2 or spread.units < 2 or not math.isfinite(half):
-        return row
+    return row | (_needed(spread, design, target) if math.isfinite(half) else {})
+
+
+def _needed(spread: Spread, design: Design, target: float) -> dict[str, float]:
+    """Return where the uncertainty of a difference comes from, and what would make it small enough."""
+    if design.test_to_train:
+        sd = math.sqrt(spread.over_trials * spread.trials)
+        return {
+            "trial_sd": sd,
+            "trials_needed": trials_needed_of_re_splits(sd, design.test_to_train, target),
+            "trials_for_power": trials_needed_of_re_splits(sd, design.test_to_train, target, POWER),
+        }
     budget = Budget.of(spread)
-    return row | {
+    return {
         "trial_sd": math.sqrt(budget.trial),
         "image_sd": math.sqrt(budget.image),
         "both_sd": math.sqrt(budget.both),
@@ -235,20 +169,3 @@ def _difference(
         "images_for_power": budget.units_needed(target, POWER),
         "trials_for_power": budget.trials_needed(target, POWER),
     }
-
-
-def _spread(one: Outcomes, other: Outcomes, left_TN: Floats, right_TN: Floats, metric: str, design: Design) -> Spread:
-    """Return mean and variances of a paired difference over the trials that both have."""
-    left_TN, right_TN = _on_shared_trials(one, other, left_TN, right_TN)
-    if not len(left_TN):
-        return Spread(math.nan, math.nan, math.nan, 0.0, 0, left_TN.shape[1])
-    return Spread.of(design.units(one, left_TN - right_TN), intervals.PSEUDO[metric])
-
-
-def _on_shared_trials(one: Outcomes, other: Outcomes, left_TN: Floats, right_TN: Floats) -> tuple[Floats, Floats]:
-    """Return the rows of the trials that both have."""
-    shared = sorted(set(one.trials) & set(other.trials))
-    return (
-        left_TN[[one.trials.index(trial) for trial in shared]],
-        right_TN[[other.trials.index(trial) for trial in shared]],
-    )

@@ -52,9 +52,11 @@ class Outcomes:
         return cls(str(predictions["strategy"].iloc[0]), tuple(trials), tuple(paths), truth_N, p_TNK)
 
     def where(self, on_N: NDArray[np.bool_]) -> Outcomes:
-        """Return what was said about a part of the images."""
+        """Return what was said about a part of the images, by the trials that tested any of them."""
         paths = tuple(path for path, is_on in zip(self.paths, on_N, strict=True) if is_on)
-        return Outcomes(self.strategy, self.trials, paths, self.truth_N[on_N], self.p_TNK[:, on_N])
+        p_TNK = self.p_TNK[:, on_N]
+        kept = [row for row, p_NK in enumerate(p_TNK) if not np.isnan(p_NK).all()]
+        return Outcomes(self.strategy, tuple(self.trials[row] for row in kept), paths, self.truth_N[on_N], p_TNK[kept])
 
     def contributions(self, metric: str) -> Floats:
         """Return the contributions (T, N) to a metric of `METRICS`; NaN where a trial did not test an image."""

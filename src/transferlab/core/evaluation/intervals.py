@@ -32,11 +32,12 @@ PSEUDO = {
 }
 
 
-def over_trials(values_T: Floats) -> Interval:
-    """Return Student's t interval of a mean over T trials; NaN for one trial."""
+def over_trials(values_T: Floats, test_to_train: float = 0.0) -> Interval:
+    """Return Student's t interval of a mean over T trials; NaN for one trial. `test_to_train` as in `half_width`."""
     if len(values_T) < 2:
         return math.nan, math.nan
-    half = t_quantile(TWO_SIDED, len(values_T) - 1) * math.sqrt(values_T.var(ddof=1) / len(values_T))
+    variance = values_T.var(ddof=1) * (1 / len(values_T) + test_to_train)
+    half = t_quantile(TWO_SIDED, len(values_T) - 1) * math.sqrt(variance)
     return float(values_T.mean()) - half, float(values_T.mean()) + half
 
 
@@ -46,9 +47,11 @@ def half_width(spread: Spread, probability: float = TWO_SIDED, test_to_train: fl
     Args:
         spread: the mean's variances.
         probability: that of each side: 0.975 for a two-sided interval of 95%.
-        test_to_train: 0 when all trials share one split. Trials on random re-splits share training images, so that
-            their variance is too small by a factor that Nadeau and Bengio (2003, Machine Learning 52) correct with this
-            number: test images over training images of a split.
+        test_to_train: 0 when all trials share their test images. Trials on random re-splits share training images,
+            so that their variance is too small by a factor that Nadeau and Bengio (2003, Machine Learning 52) correct
+            with this number: test images over training images of a split. The same is used for folds, whose variance
+            has no unbiased estimate (Bengio and Grandvalet 2004, JMLR 5); for repeated ones Bouckaert and Frank (2004,
+            PAKDD) recommend it.
     """
     t_trials, t_units = (t_quantile(probability, n - 1) for n in (spread.trials, spread.units))
     alone = t_trials * math.sqrt(spread.over_trials * (1 + spread.trials * test_to_train))

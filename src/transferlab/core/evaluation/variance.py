@@ -139,6 +139,22 @@ class Budget:
         return _smallest(lambda trials: self.half_width(trials, self.units, power) <= target)
 
 
+def trials_needed_of_re_splits(sd: float, test_to_train: float, target: float, power: float | None = None) -> float:
+    """Return how many re-splits bring the half-width of the corrected interval to `target`; infinity if none do.
+
+    Args:
+        sd: standard deviation between re-splits.
+        test_to_train: as in `intervals.half_width`.
+        target: the half-width, or the difference to detect.
+        power: the probability to detect it; None for the half-width.
+    """
+
+    def half_width(trials: float) -> float:
+        return _standard_errors(trials - 1, power) * sd * math.sqrt(1 / trials + test_to_train)
+
+    return math.inf if half_width(MOST_TRIALS) > target else _smallest(lambda trials: half_width(trials) <= target)
+
+
 def split_training_sample(trial_T: Floats, split_T: NDArray[np.generic]) -> tuple[float, float]:
     """Split the variance between trials into seeds and training sample, where splits have several seeds.
 

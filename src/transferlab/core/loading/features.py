@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 import torchvision
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 import transferlab
 from transferlab.core.loading.feature_cache import FeatureCache, Stored
 from transferlab.core.loading.gpu_cache import GpuCache
-from transferlab.core.loading.images import Images
+from transferlab.core.loading.images import Images, Split
 from transferlab.core.models.backbones.registry import Model
 from transferlab.core.models.folding import folded
 from transferlab.core.models.forward import evaluation_batch
@@ -106,7 +107,8 @@ def on_features(
     at = cut(network, splits[0].batch(0, torch.arange(1)))
     if at is None:
         return None
-    count = sum(len(images.split) * (images.views or 0) for images in splits)
+    wholes = [_whole(images) for images in splits]
+    count = sum(len(images.split) * (images.views or 0) for images in wholes)
     config = feature_cache.config
     needed = config.bytes_of(count, at.shape)
     if needed > config.limit_gb * 1e9:
@@ -121,11 +123,38 @@ def on_features(
     device, prefix = splits[0].machine.device, FrozenPrefix(at, model.name, lambda done: tell(done, count))
     home = device if has_room(device, needed) else torch.device("cpu")
     sources = []
-    for images in splits:
-        views = [prefix.features(images, number, feature_cache) for number in range(images.views or 0)]
+    for images, whole in zip(splits, wholes, strict=True):
+        views = [prefix.features(whole, number, feature_cache) for number in range(images.views or 0)]
         seconds = sum(view.seconds for view in views)
-        sources.append(Features(tuple(view.features.to(home) for view in views), device, seconds))
+        own = slice(None) if whole is images else _places(images.split, whole.split)
+        sources.append(Features(tuple(view.features[own].to(home) for view in views), device, seconds))
     return OnFeatures(at.tail, sources)
+
+
+def _whole(images: Images) -> Images:
+    """Return the images of all splits, if trials have splits of their own: their features are computed once for all.
+
+    The draws of a view are then those of its row among all images, and batches hold other neighbours, so that the last
+    bits may differ from those of a split alone.
+    """
+    split = images.split
+    if split.pool is None:
+        return images
+    unlabelled = np.zeros(len(split.pool), dtype=np.int64)
+    return Images(
+        Split("all", split.store, split.pool, unlabelled),
+        images.view,
+        images.machine,
+        images.operations,
+        images.seed,
+        images.views,
+    )
+
+
+def _places(split: Split, whole: Split) -> Tensor:
+    """Return the places (N,) of a split's images among those of all splits."""
+    order_N = np.argsort(whole.rows, kind="stable")
+    return torch.from_numpy(order_N[np.searchsorted(whole.rows, split.rows, sorter=order_N)])
 
 
 class FrozenPrefix:

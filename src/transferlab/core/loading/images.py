@@ -33,12 +33,14 @@ class Split:
         store: holds all images, resized as the view asks.
         rows: the images' places in the store.
         labels: class numbers.
+        pool: where trials have splits of their own, the rows of all their images; None where there is one split.
     """
 
     name: str
     store: ImageStore
     rows: NDArray[np.int64]
     labels: NDArray[np.int64]
+    pool: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from transferlab.core.data.split import splits_of_trial
+from transferlab.core.data.split import split_columns, splits_of_trial
 from transferlab.core.data.store import ImageStore
 from transferlab.core.errors import MendableError
 from transferlab.core.loading.images import Split
@@ -34,9 +34,13 @@ def store_for(view: View, stores: Mapping[str, ImageStore]) -> ImageStore:
 def split_of(index: pd.DataFrame, store: ImageStore, name: str, trial: int) -> Split:
     """Return the images of a split, as a trial sees it, in the order of the index.
 
+    Where trials have splits of their own, the split also knows the images of all of them: what is computed for one
+    split can then serve the others.
+
     Raises:
         StoreError: the store was made by another run than the index, and lacks some.
     """
     of_split = (splits_of_trial(index, trial) == name).to_numpy()
-    rows = store.rows_of(index["pixel_sha256"])[of_split]
-    return Split(name, store, rows, index["label"].to_numpy()[of_split])
+    rows = store.rows_of(index["pixel_sha256"])
+    pool = rows if len(split_columns(index)) > 1 else None
+    return Split(name, store, rows[of_split], index["label"].to_numpy()[of_split], pool)

@@ -7,7 +7,7 @@ it. What may differ between the runs that share a state is listed in `MAY_DIFFER
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import torch
@@ -90,7 +90,10 @@ def sha256_of_checkpoint(checkpoint: Checkpoint) -> str:
 
 
 def _of_split(split: Split | None) -> str | None:
-    return sha256_of_json([split.name, split.fingerprint, split.labels.tolist()]) if split is not None else None
+    if split is None:
+        return None
+    pool = [] if split.pool is None else [replace(split, rows=split.pool).fingerprint]  # draws depend on it
+    return sha256_of_json([split.name, split.fingerprint, split.labels.tolist(), *pool])
 
 
 def _flat(key: str, value: Any) -> Iterator[tuple[str, Value]]:

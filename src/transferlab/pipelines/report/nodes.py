@@ -22,6 +22,7 @@ from transferlab.core.data.store import ImageStore, largest
 from transferlab.core.data.subsets import parts
 from transferlab.core.evaluation import comparison
 from transferlab.core.evaluation.contributions import Outcomes
+from transferlab.core.evaluation.design import Design
 from transferlab.core.loading.images import Images, Split
 from transferlab.core.loading.splits import store_for
 from transferlab.core.models import factory
@@ -46,19 +47,17 @@ def gather(*tables: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare(
-    metrics: pd.DataFrame, dataset: Dataset, report: Report, *predictions: pd.DataFrame
+    metrics: pd.DataFrame, index: pd.DataFrame, dataset: Dataset, report: Report, *predictions: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare strategies: means with intervals (of a subset, the accuracy), and paired differences."""
     logger.info("comparing strategies and drawing the report")
-    design = comparison.Design(report.metric, report.margin)
+    design = Design.of_index(index, report.metric, report.margin, is_folds=bool(dataset.split.folds))
     outcomes = [Outcomes.of(table) for table in predictions]
-    tables = []
-    for part, on_N in parts(list(outcomes[0].paths), dataset.subsets).items():
+    tables = [comparison.compare(metrics[metrics["split"] == "test"], outcomes, design)]
+    for part in parts(sorted({path for each in outcomes for path in each.paths}), dataset.subsets):
         rows = metrics[metrics["split"] == part]
-        if part == "test":
-            tables.append(comparison.compare(rows, outcomes, design))
-        else:
-            of_part = [each.where(on_N) for each in outcomes]
+        if part != "test":
+            of_part = [each.where(parts(list(each.paths), dataset.subsets)[part]) for each in outcomes]
             table = comparison.compare(rows[rows["metric"] == "accuracy"], of_part, design)
             tables.append(table.assign(metric=f"accuracy_{part.removeprefix('test/')}", decides=False))
     return pd.concat(tables, ignore_index=True), comparison.differences(outcomes, design)

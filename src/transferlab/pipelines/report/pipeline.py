@@ -36,7 +36,13 @@ def create_pipeline(strategies: list[str], trained: bool = True) -> Pipeline:
             ),
             _report_node(
                 nodes.compare,
-                ["metrics", "params:dataset", "params:report", *(f"{name}.predictions" for name in strategies)],
+                [
+                    "metrics",
+                    "index",
+                    "params:dataset",
+                    "params:report",
+                    *(f"{name}.predictions" for name in strategies),
+                ],
                 ["comparison", "differences"],
                 name="compare",
             ),

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from transferlab.reporting.figures import style
-from transferlab.reporting.verdict import told_apart
+from transferlab.reporting.gaps import told_apart
 from transferlab.reporting.wording import LOWER_IS_BETTER, MINUS, count, difference, signed_interval, title
 
 _FAR = 3  # times the usual half-width of an interval: a difference beyond it needs no close look

@@ -93,9 +93,15 @@ def _surer(verdict: Verdict, comparison: pd.DataFrame, environment: str) -> list
         return []
     more = max(_ENOUGH_TRIALS, 2 * trials)
     open_ones = [verdict.leader, *verdict.rivals] if verdict.leader else list(comparison["strategy"].unique())
+    apart = f"Tell {enumerate_words([title(name) for name in open_ones])} apart:"
+    run = f"{KEDRO} run --pipeline=transfer {environment} --params=training.trials={more}"
+    splitting = comparison["splitting"].iloc[0]
+    if splitting == "re-splits":
+        return [Step(f"{apart} train on {more} re-splits instead of {trials}.", f"{run},dataset.split.resplits={more}")]
+    if splitting != "one split":
+        return [Step(f"{apart} raise the number of splits (dataset.split), and training.trials with it.")]
     text = (
-        f"Tell {enumerate_words([title(name) for name in open_ones])} apart: train {more} trials instead of {trials}. "
-        "If the interval over trials alone is already much narrower than the one over trials and images, only more "
-        "test photographs help."
+        f"{apart} train {more} trials instead of {trials}. If the interval over trials alone is already much narrower "
+        "than the one over trials and images, only more test photographs help."
     )
-    return [Step(text, f"{KEDRO} run --pipeline=transfer {environment} --params=training.trials={more}")]
+    return [Step(text, run)]

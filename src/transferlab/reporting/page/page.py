@@ -81,6 +81,7 @@ def render(facts: Mapping[str, Any], tables: Tables, figures: Mapping[str, bytes
             differences=sections.differences(tables.differences),
             cost=sections.cost(tables.cost),
             images=sections.images(facts),
+            several_splits=bool((tables.comparison["splits"] > 1).any()),
             per_class=sections.per_class(tables.per_class, facts["classes"]),
             checkpoints=sections.checkpoints(tables.metrics),
             quarantine=tables.quarantine.sort_values("status", ascending=False, kind="stable"),

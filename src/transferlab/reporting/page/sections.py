@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from transferlab.reporting.evidence import has_own_test_images
+from transferlab.reporting.gaps import told_apart
 from transferlab.reporting.recommendation import seconds_alone
-from transferlab.reporting.verdict import told_apart
 from transferlab.reporting.wording import (
     METRIC_NAMES,
     NOTHING,
@@ -62,8 +63,7 @@ def comparison(table: pd.DataFrame, cost: pd.DataFrame) -> Grid:
         if (strategy, metric) not in by_metric.index:
             return Cell(NOTHING)
         row = by_metric.loc[(strategy, metric)]
-        bounds = interval(row["low"], row["high"], metric)
-        return Cell(number(row["mean"], metric), bounds or ("" if row["trials"] > 1 else "no interval"))
+        return Cell(number(row["mean"], metric), _intervals(row, metric))
 
     rows = (
         (
@@ -72,7 +72,7 @@ def comparison(table: pd.DataFrame, cost: pd.DataFrame) -> Grid:
                 *(cell(row["strategy"], metric) for metric in metrics),
                 _size(parameters.get(row["strategy"])),
                 Cell(str(row["trials"])),
-                Cell(count(row["test_images"])),
+                Cell(count(row["test_images"]), f"in {count(row['groups'], 'group')}" if row["groups"] else ""),
                 Cell(row["selection"], words=True),
             ],
         )
@@ -80,6 +80,15 @@ def comparison(table: pd.DataFrame, cost: pd.DataFrame) -> Grid:
     )
     heads = [_head(metric, table, first["test_images"].max()) for metric in metrics]
     return _grid([*heads, "Parameters", "Trials", "Test images", "Selection"], rows)
+
+
+def _intervals(row: pd.Series, metric: str) -> str:
+    """Write the interval over trials and images first; behind it, named, the one over trials alone."""
+    whole = interval(row["low_images"], row["high_images"], metric)
+    alone = interval(row["low"], row["high"], metric)
+    if has_own_test_images(row):
+        return whole or alone or "no interval"
+    return f"{whole} trials alone {alone}".strip() if alone else whole or "no interval"
 
 
 def _size(parameters: float | None) -> Cell:
@@ -113,7 +122,7 @@ def published(table: pd.DataFrame, facts: Mapping[str, Any]) -> Grid | None:
         here = [Cell(NOTHING), Cell(NOTHING)]
         if own is not None:
             here = [
-                Cell(number(own["mean"], key[1]), interval(own["low"], own["high"], key[1])),
+                Cell(number(own["mean"], key[1]), _intervals(own, key[1])),
                 Cell(own["selection"], words=True),
             ]
         said = [Cell(given["selection"] or NOTHING, words=True), Cell(given["source"], words=True)]

@@ -1,0 +1,58 @@
+"""What the intervals are over, in words: trials or re-splits, test images or groups of them."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from transferlab.reporting.wording import count
+
+_NOUNS = {"re-splits": "re-split", "folds": "fold"}
+_CORRECTED = (
+    "{made}: {splits}, with {images} in all. Their training images overlap, so the variance between them is corrected "
+    "for that (Nadeau and Bengio 2003)"
+)
+
+
+def over(row: pd.Series) -> str:
+    """Say what an interval over everything counts: `"3 trials and test images"`, `"5 folds"`."""
+    groups = f"{count(row['groups'], 'group')} of test images" if row["groups"] else "test images"
+    if has_own_test_images(row):
+        grouped = f" (test images in {count(row['groups'], 'group')})" if row["groups"] else ""
+        return f"{alone(row)}{grouped}"
+    return f"{alone(row)} and {groups}"
+
+
+def alone(row: pd.Series) -> str:
+    """Say what an interval over trials alone counts: `"3 trials"`, `"5 folds"`."""
+    return count(row["splits"], _NOUNS[row["splitting"]]) if has_own_test_images(row) else count(row["trials"], "trial")
+
+
+def has_own_test_images(row: pd.Series) -> bool:
+    """Say whether each trial was tested on images of its own."""
+    return row["splitting"] in _NOUNS
+
+
+def explained(row: pd.Series) -> list[str]:
+    """Explain groups, and splits that differ between trials; nothing where there are none."""
+    said = []
+    if row["groups"]:
+        groups = count(row["groups"], "group")
+        said.append(f"Test images are in {groups}, which stay on one side of every split; intervals are over groups.")
+    images, splits = count(row["test_images"], "different test image"), count(row["splits"], "split")
+    if row["splitting"] == "re-splits":
+        said.append(
+            f"{_CORRECTED.format(made='Trials have random splits of their own', splits=splits, images=images)}."
+        )
+    elif row["splitting"] == "folds":
+        made = "Each trial holds out another fold (cross-validation)"
+        said.append(
+            f"{_CORRECTED.format(made=made, splits=splits, images=images)}; no unbiased estimate of it exists "
+            "(Bengio and Grandvalet 2004)."
+        )
+    elif row["splitting"] != "one split":
+        said.append(
+            f"All trials have the test images that the data bring; {splits} divide the others into training and "
+            "validation images. These overlap, so the interval covers only part of what wholly different training "
+            "images would change."
+        )
+    return said
