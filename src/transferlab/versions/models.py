@@ -11,8 +11,8 @@ import pandas as pd
 
 from transferlab.console.commands import command
 from transferlab.core.errors import MendableError
-from transferlab.core.evaluation.comparison import BY_ACCURACY
 from transferlab.core.evaluation.contributions import Outcomes
+from transferlab.core.evaluation.design import BY_ACCURACY
 from transferlab.core.evaluation.intervals import of_metric
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.validation import did_you_mean
@@ -165,7 +165,7 @@ def _accuracy(versions: Versions, strategy: str, version: str, trials: tuple[int
         return None
     stored = dataset.read(dataset.path_of(measured.metrics))
     outcomes = Outcomes.of(stored[stored["trial"].isin(trials)])
-    values_TU = BY_ACCURACY.units(outcomes, outcomes.contributions("accuracy"))
+    values_TU = BY_ACCURACY.units(outcomes.trials, outcomes.paths, outcomes.contributions("accuracy"))
     low, high = of_metric(values_TU, len(outcomes.paths))
     return Accuracy(float(np.nanmean(values_TU)), low, high, len(trials), len(outcomes.paths))
 

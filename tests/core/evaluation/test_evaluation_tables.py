@@ -26,7 +26,6 @@ def evaluated(tmp_path_factory):
         "label": photographs.labels,
         "pixel_sha256": [file["pixel_sha256"] for file in photographs.store.header["files"]],
         "split": ["train"] * 6 + ["test"] * 6,
-        "pixel_sha256": photographs.store.header["pixel_sha256"],
     })  # fmt: skip
     spec = spec_of(PLAN, rows_of(index, photographs.store, "train", 0))
     trials = {number: train_trial(replace(spec, trial=number), folder, lambda _: None) for number in range(2)}
