@@ -12,6 +12,20 @@ def pytest_configure() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
+# Whole runs, real processes, networks of every family: minutes on two cores. `-m "not slow"` leaves them out.
+SLOW = ("endtoend", "experiments", "faults", "benchmarks", "core/launch", "core/models/backbones", "core/inference")
+SLOW_FILES = ("test_page_in_browser.py", "test_figures.py", "test_prefix.py", "test_features.py", "test_context.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark slow tests by their folder or file, so that none can be forgotten."""
+    tests = Path(__file__).parent
+    for item in items:
+        place = item.path.relative_to(tests).as_posix()
+        if place.startswith(SLOW) or item.path.name in SLOW_FILES:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with real photographs for tests: beside the project, or where TRANSFERLAB_TEST_DATA points."""
