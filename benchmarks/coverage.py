@@ -7,7 +7,8 @@ the set of strategies that may be best, the leader's corrected accuracy and a re
 truth.
 
 Writes `coverage.json`: for each population, number of trials and of test images, the share of intervals (95%) that
-cover the truth, old ones beside new ones; a share of 0.95 from 500 experiments has a standard error of 0.01.
+cover the truth, old ones beside new ones; a share of 0.95 from 500 experiments has a standard error of 0.01. Under
+`designs` are images in groups, and trials with splits of their own (see `coverage_design`).
 """
 
 from __future__ import annotations

@@ -52,7 +52,8 @@ def grouped(trials: int, images: int, experiments: int) -> Iterator[dict[str, An
                     found[f"{metric}: level{name}"].append(
                         _covers(intervals.of_metric(values_TU, images, metric), level)
                     )
-                    spread = Spread.of(design.units(range(trials), paths, left_TN - right_TN), intervals.PSEUDO[metric])
+                    apart_TU = design.units(range(trials), paths, left_TN - right_TN)
+                    spread = Spread.of(apart_TU, intervals.pseudo(metric, apart_TU.shape[1], images))
                     found[f"{metric}: difference{name}"].append(_covers(_around(spread, 0.0), apart))
         yield {"groups of": size, "trials": trials, "images": images, "figures": _means(found)}
 

@@ -8,7 +8,7 @@ import yaml
 from tiny_project import PARAMETERS, TinyProject
 
 STRATEGIES = ("scratch", "feature_extraction")
-CHANGES = {"training": {"trials": 3}, "dataset": {"split": {"resplits": 3, "groups": {"path": r"_(\d+)\.png$"}}}}
+CHANGES = {"training": {"trials": 3}, "dataset": {"split": {"resplits": 3, "groups": {"path": r"(\w\w)\.png$"}}}}
 
 
 @pytest.fixture(scope="module")

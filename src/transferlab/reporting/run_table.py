@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from transferlab.reporting.evidence import has_own_test_images
 from transferlab.reporting.gaps import gap_between
 from transferlab.reporting.recommendation import deciding, seconds_alone
 from transferlab.reporting.verdict import Verdict, verdict
@@ -37,10 +38,14 @@ def comparison_table(comparison: pd.DataFrame, differences: pd.DataFrame, cost: 
         cells = _cells(str(strategy), row, answer, differences, spent)
         table.add_row(*(Text(cell) for cell in cells), style="bold" if strategy == answer.recommended else None)
     rules = "; ".join(dict.fromkeys(rows["selection"]))
+    whole = "splits" if has_own_test_images(rows.iloc[0]) else "trials and test images"
+    alone = (
+        "splits, corrected for the training images they share" if whole == "splits" else "trials, on these test images"
+    )
     table.caption = Text(
-        f"{answer.headline}\n{capital(title(metric))}: mean over trials [95% interval over trials and test images], "
-        f"selection: {rules}. Trials alone: 95% t interval over trials, on these test images. Against the leader: "
-        "paired difference [95% interval over trials and test images]. One trial: its time alone, training and the "
+        f"{answer.headline}\n{capital(title(metric))}: mean over trials [95% interval over {whole}], "
+        f"selection: {rules}. Trials alone: 95% t interval over {alone}. Against the leader: "
+        f"paired difference [95% interval over {whole}]. One trial: its time alone, training and the "
         "features of layers that stay frozen."
     )
     return table

@@ -272,3 +272,31 @@ def test_last_block_and_head_on_features_train_as_the_whole_network(tmp_path, mo
     assert [row.loss for row in cached.history] == pytest.approx([row.loss for row in whole.history], abs=2e-4)
     assert cached.cost.feature_mb > 0
     assert whole.cost.feature_mb == 0
+
+
+# ---- trials with splits of their own ---------------------------------------------------------------------------------
+def test_re_splits_share_the_features_of_all_images(tmp_path):
+    everything = split_of(tmp_path / "store", 9)
+    parts = [everything.rows[:6], everything.rows[3:], everything.rows[[7, 0, 4]]]
+    found = []
+    for rows in parts:
+        own = dataclasses.replace(everything, rows=rows, labels=everything.labels[rows], pool=everything.rows)
+        found.append(on_features(normed_net(), Images(own, VIEW, machine()), tmp_path).sources[0].views[0])
+        alone = dataclasses.replace(own, pool=None)
+        computed = on_features(normed_net(), Images(alone, VIEW, machine()), tmp_path / "alone").sources[0].views[0]
+        assert torch.allclose(found[-1], computed, atol=1e-6)
+    assert torch.equal(found[0][3:], found[1][:3])
+    assert torch.equal(found[2], torch.stack([found[1][4], found[0][0], found[0][4]]))
+    assert len(list((tmp_path / "features").iterdir())) == 1
+
+
+def test_re_splits_draw_an_image_the_same_in_each(tmp_path):
+    everything = split_of(tmp_path / "store", 9)
+    views = []
+    for rows in (everything.rows[:6], everything.rows[3:]):
+        own = dataclasses.replace(everything, rows=rows, labels=everything.labels[rows], pool=everything.rows)
+        images = Images(own, VIEW, machine(), FLIP_AND_CROP, ("views", 0), 2)
+        views.append(on_features(normed_net(), images, tmp_path).sources[0].views)
+    for first, second in zip(*views, strict=True):
+        assert torch.equal(first[3:], second[:3])
+    assert len(list((tmp_path / "features").iterdir())) == 2

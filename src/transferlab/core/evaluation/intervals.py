@@ -32,6 +32,11 @@ PSEUDO = {
 }
 
 
+def pseudo(metric: str, units: int, images: int) -> float:
+    """Return the squares that a difference over units is widened by: `PSEUDO` images, in groups that disagree whole."""
+    return PSEUDO[metric] * units / images
+
+
 def over_trials(values_T: Floats, test_to_train: float = 0.0) -> Interval:
     """Return Student's t interval of a mean over T trials; NaN for one trial. `test_to_train` as in `half_width`."""
     if len(values_T) < 2:

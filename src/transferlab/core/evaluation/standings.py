@@ -60,7 +60,7 @@ def paired_spread(one: Values, other: Values, metric: str, design: Design) -> Sp
     if not left.paths:
         return Spread(math.nan, math.nan, math.nan, 0.0, 0, 0)
     values_TU = design.units(left.trials, left.paths, left.values_TN - right.values_TN)
-    return Spread.of(values_TU, intervals.PSEUDO[metric])
+    return Spread.of(values_TU, intervals.pseudo(metric, values_TU.shape[1], len(left.paths)))
 
 
 def _leaders_luck(values: Sequence[Values], design: Design) -> float:
