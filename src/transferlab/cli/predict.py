@@ -50,6 +50,7 @@ def _split(words: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
 def _predict(
     metadata: ProjectMetadata, sources: tuple[str, ...], wanted: str, env: str | None, how: tuple[Path, int, bool]
 ) -> None:
+    from transferlab.core.files.folders import sweep
     from transferlab.core.runtime.device import apply, resolve
     from transferlab.datasets.table import written_in_parts
     from transferlab.pipelines.predict.bulk import predict_all
@@ -63,6 +64,7 @@ def _predict(
     model = find_model(wanted, of_catalog(catalog), catalog.load("experiment"), ensemble)
     say(str(model))
     machine = apply(resolve(params["training"].compute))
+    sweep(out.absolute().parent)  # what a killed command has left
     with written_in_parts(out) as write:
         tally = predict_all(model.checkpoints, sources, machine, write, top_k, params["dataset"].workers)
     for line in tally.lines():

@@ -1,4 +1,4 @@
-"""The Kedro pipelines: `data`, `transfer` (a namespace per strategy) and `report`, each as thin nodes over the core.
+"""The Kedro pipelines: `data`, `transfer` (a namespace per strategy), `report` and `predict`: thin nodes over the core.
 
-Only the pipeline registry imports it.
+The pipeline registry imports it, and the command `predict`, which shares its work with the pipeline.
 """
