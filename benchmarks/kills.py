@@ -62,7 +62,7 @@ STAGES = {
 
 
 def split_of(folder: Path, name: str, count: int, seed: int) -> Split:
-    """A split of noise whose class shows in red or blue."""
+    """Make a split of noise whose class shows in red or blue."""
     rng = np.random.default_rng(seed)
     labels_N = np.arange(count) % 2
     images = rng.integers(0, 200, (count, 36, 36, 3), np.uint8)
@@ -77,7 +77,7 @@ def split_of(folder: Path, name: str, count: int, seed: int) -> Split:
 
 
 def spec_in(folder: Path) -> TrialSpec:
-    """The training that is killed."""
+    """Describe the training that is killed."""
     strategy = Strategy(
         model=Model(name="timm/test_resnet"), stages=STAGES, input=Input(size=32, resize=36), select="best"
     )
@@ -88,7 +88,7 @@ def spec_in(folder: Path) -> TrialSpec:
 
 
 def fingerprint(result: TrialResult) -> str:
-    """Of all bits of a result but the seconds."""
+    """Hash all bits of a result but the seconds."""
     history, steps = ([asdict(row) for row in rows] for rows in (result.history, result.steps))
     untimed = [{**row, "seconds": None} for row in history]
     text = json.dumps([untimed, steps, result.checkpoint.header.to_json()], sort_keys=True)
@@ -96,7 +96,7 @@ def fingerprint(result: TrialResult) -> str:
 
 
 def train(spec: TrialSpec, folder: Path) -> None:
-    """What a process does: train, or go on, and write the fingerprint of the result."""
+    """Train, or go on, and write the fingerprint of the result."""
     state.SECONDS_BETWEEN_STATES = 0.0
     result = train_trial(spec, folder / "features", lambda at: None, folder / "states")
     with whole_file(folder / "result") as file:

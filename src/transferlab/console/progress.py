@@ -51,7 +51,7 @@ def counting(what: str) -> Iterator[Counter]:
 
 @contextmanager
 def downloading() -> Iterator[Counter]:
-    """A bar for bytes that come; the total is 0 where it is not known."""
+    """Show a bar for bytes that come; the total is 0 where it is not known."""
     with _bars() as bars:
         task = bars.add_task("downloading", total=None, note="")
         yield lambda done, total: bars.update(task, completed=done, total=total or None, note=f"{done / 1e6:.0f} MB")
