@@ -141,7 +141,9 @@ def test_any_text_is_an_experiment_or_a_config_error(tmp_path, changes):
         assert isinstance(experiment, Experiment)
 
 
-@pytest.mark.parametrize("name", ["../outside", "/outside", ".", "..", "mine/", "a:b", "base", "local"])
+@pytest.mark.parametrize(
+    "name", ["../outside", "/outside", ".", "..", "mine/", "a:b", "base", "local", "downloads", "extracted"]
+)
 def test_an_environment_is_a_folder_of_conf_and_no_path(tmp_path, name):
     (tmp_path / "conf" / "mine").mkdir(parents=True)
     (tmp_path / "outside").mkdir()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transferlab.config.schema import Experiment
 
 NOT_EXPERIMENTS = ("base", "local")
+SHARED_DATA = ("downloads", "extracted")  # folders below data/01_raw
 _WILDCARDS = "[]{}*?"
 
 
@@ -113,6 +114,8 @@ def _check_environment(conf: Path, name: str) -> None:
     """
     if name in NOT_EXPERIMENTS:
         raise UserError(f"--env={name}: conf/{name} holds what experiments share and is none itself")
+    if name in SHARED_DATA:
+        raise UserError(f"--env={name}: data/01_raw/{name} is shared by all experiments; call the experiment otherwise")
     if Path(name).name != name or "\\" in name or ":" in name or name == "..":
         raise UserError(f"--env={name}: must be the name of a folder in conf, not a path")
     if conf.is_dir() and not (conf / name).is_dir():

@@ -20,7 +20,7 @@ from transferlab.reporting.wording import duration
 from transferlab.scaffold.findings import Findings, look
 from transferlab.scaffold.timing import Work, seconds
 
-RESERVED = frozenset({"base", "local"})
+RESERVED = frozenset({"base", "local", "downloads", "extracted"})
 # What the template trains: epochs of each strategy that trains whole networks, views of the images, trials.
 EPOCHS = {"scratch": 15, "feature_extraction": 20, "fine_tuning": 8, "staged_head": 10, "staged_tune": 5}
 VIEWS, TRIALS = 4, 3
@@ -88,7 +88,7 @@ def new_experiment(
 
 def _checked(name: str) -> str:
     if name in RESERVED:
-        raise UserError(f"--name: {name!r} is reserved, conf/{name} is for what all experiments share; choose another")
+        raise UserError(f"--name: {name!r} is reserved for what all experiments share; choose another")
     if not re.fullmatch(r"\w[\w-]*", name):
         raise UserError(f"--name: {name!r} cannot name an experiment; use letters, digits, _ and -")
     return name
