@@ -18,7 +18,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -174,7 +174,7 @@ def interrupted(bench: Bench, strategy: Strategy, count: int, compute: ours.Comp
 def difference(one: TrialResult, other: TrialResult) -> float:
     """Return the largest difference of two trials' losses, step by step."""
     pairs = zip(one.steps, other.steps, strict=True)
-    return max(abs(float(a["loss"]) - float(b["loss"])) for a, b in pairs)
+    return max(abs(a.loss - b.loss) for a, b in pairs)
 
 
 def same(one: TrialResult, other: TrialResult) -> bool:
@@ -195,7 +195,7 @@ def from_scratch(bench: Bench) -> dict[str, Any]:
     amounts = bench.amounts
     (trial,) = bench.train(scratch(amounts.epochs), amounts.images, bench.compute, report=look)
     reached = next((point["seconds"] for point in curve if point["accuracy"] >= 0.94), None)
-    return {"seconds to 94%": reached, "accuracy": ours.accuracy(trial), "curve": curve, "cost": trial.cost}
+    return {"seconds to 94%": reached, "accuracy": ours.accuracy(trial), "curve": curve, "cost": asdict(trial.cost)}
 
 
 def fine_tuning(bench: Bench) -> dict[str, Any]:
@@ -204,7 +204,7 @@ def fine_tuning(bench: Bench) -> dict[str, Any]:
     for name in bench.amounts.networks:
         strategy = large(name, bench, "all", epochs=3)
         (trial,) = bench.train(strategy, bench.amounts.large, bench.compute)
-        trained = [row["seconds"] for row in trial.history if row["split"] == "train"][1:]  # the first one warms up
+        trained = [row.seconds for row in trial.history if row.split == "train"][1:]  # the first one warms up
         of_ours = bench.amounts.large / min(trained)
         bare = bare_images_per_second(strategy, bench)
         found[name] = {"ours": of_ours, "bare loop": bare, "ratio": of_ours / bare}
@@ -255,7 +255,7 @@ def frozen_features(bench: Bench) -> dict[str, Any]:
         (trial,) = bench.train(strategy, bench.amounts.large, bench.compute)
         splits = bench.data.of(strategy)
         count = sum(min(len(splits[part]), bench.amounts.large) for part in ("train", "test"))
-        found[name] = count / trial.cost["feature_seconds"]
+        found[name] = count / trial.cost.feature_seconds
     return found
 
 
