@@ -159,7 +159,7 @@ WRONG = {
     "literal_typo": (("training.compute.device", "gpu"), 'training.compute.device: "gpu" - must be auto or cuda or'),
     "neither_auto_nor_a_boolean": (
         ("training.compute.compile", "yes"),
-        'compile: "yes" - must be auto or must be a valid',
+        'compile: "yes" - must be auto or a valid',
     ),
     "select_typo": (
         ("strategies.staged.select", "bset"),

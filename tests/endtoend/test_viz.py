@@ -39,7 +39,13 @@ def test_the_layers_follow_the_data(graph):
 
 
 def test_the_pipelines_can_be_chosen(graph):
-    assert {pipeline["id"] for pipeline in graph["pipelines"]} == {"__default__", "transfer", "data", "report"}
+    assert {pipeline["id"] for pipeline in graph["pipelines"]} == {
+        "__default__",
+        "transfer",
+        "data",
+        "report",
+        "predict",
+    }
 
 
 @pytest.mark.parametrize(
