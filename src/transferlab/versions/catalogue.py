@@ -51,7 +51,7 @@ def of_experiment(project: Path, env: str | None) -> Versions:
 
 def of_catalog(catalog: DataCatalog) -> Versions:
     """Return the versions of the experiment whose catalog this is."""
-    return Versions(catalog, pipelines["__default__"])
+    return Versions(catalog, pipelines["__default__"] + pipelines["predict"])
 
 
 class Versions:
