@@ -2,8 +2,10 @@
 
 import os
 
-# Read by OpenMP when torch loads. Threads that wait by spinning take the cores from those that work: two trainings on
-# two cores made each other five to ten times slower.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Read by OpenMP when torch loads. Threads that wait by spinning take the cores from those that work: two trainings beside
+# each other get a quarter of their speed. This many turns of GNU's OpenMP are as fast on an idle machine, and lose little
+# on a busy one; see docs/speed.md.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 __version__ = "0.1.0"

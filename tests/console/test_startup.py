@@ -4,22 +4,30 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 HEAVY = ("torch", "torchvision", "timm", "sklearn", "scipy", "matplotlib", "pandas", "numpy")
 IMPORTS = f"""
 import sys
 import transferlab.settings, transferlab.cli
 import os
 print(*[name for name in {HEAVY} if name in sys.modules])
-print(os.environ["OMP_WAIT_POLICY"])
+print(os.environ.get("GOMP_SPINCOUNT"))
 """
 
 
-def test_neither_settings_nor_commands_load_what_is_heavy():
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
-    done = subprocess.run([sys.executable, "-c", IMPORTS], env=environment, capture_output=True, text=True, check=True)
-    heavy, policy = done.stdout.split("\n")[:2]
+@pytest.mark.parametrize(
+    ("users", "expected"),
+    [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_neither_settings_nor_commands_load_what_is_heavy(users, expected):
+    ours = {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS], env=ours | users, capture_output=True, text=True, check=True
+    )  # fmt: skip
+    heavy, turns = done.stdout.split("\n")[:2]
     assert heavy == ""
-    assert policy == "passive", "threads that wait leave the cores to those that work"
+    assert turns == expected, "threads that wait leave the cores to those that work, unless the user says otherwise"
 
 
 def test_ctrl_c_while_importing_is_one_line():

@@ -25,7 +25,10 @@ class Inbox:
 
     def receive(self) -> Any:
         """Return the next message, as soon as there is one."""
-        return pickle.loads(self._received.get())  # noqa: S301 - of the process that started this one
+        while True:
+            # A signal that comes just before the wait begins does not end it, so no wait is for ever.
+            with suppress(queue.Empty):
+                return pickle.loads(self._received.get(timeout=1))  # noqa: S301 - of the process that started this one
 
     def _read(self) -> None:
         with suppress(EOFError, OSError):
