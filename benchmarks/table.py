@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import bound, experiment, growth, others, result, script, startup, time_to
+from benchmarks import bound, experiment, growth, others, result, script, startup, time_to, trial_axis, waiting
 
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
 BEGIN, END = "<!-- figures: python -m benchmarks.table -->", "<!-- end of figures -->"
@@ -18,6 +18,8 @@ TABLES = {
     "bound": bound.table,
     "bound_resnet18": bound.table,
     "growth": growth.table,
+    "trial_axis": trial_axis.table,
+    "waiting": waiting.table,
     "startup": startup.table,
     "experiment_hymenoptera": experiment.table,
     "experiment_cifar10_224": experiment.table,

@@ -2,9 +2,9 @@
 
 import os
 
-# Read by OpenMP when torch loads. Threads that wait by spinning take the cores from those that work: two trainings beside
-# each other get a quarter of their speed. This many turns of GNU's OpenMP are as fast on an idle machine, and lose little
-# on a busy one; see docs/speed.md.
+# GNU's OpenMP reads this when torch loads. Threads that wait by spinning take the cores from those that work: two
+# trainings beside each other then run at less than half their speed. With this many turns, a training alone on the
+# machine is as fast, and one beside others much faster: docs/speed.md.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 

@@ -6,10 +6,11 @@ from PIL import Image
 
 from transferlab.config.parse import read
 from transferlab.config.schema import Dataset
+from transferlab.core.data.decoding.batch import Decoding
 from transferlab.core.data.listing.table import Listed, as_listing
 from transferlab.core.data.split import SplitError, split_columns, splits_of_trial
 from transferlab.core.data.store import Resize
-from transferlab.core.data.store_builder import Decoding, build
+from transferlab.core.data.store_builder import build
 from transferlab.pipelines.data import nodes
 
 PER_CLASS = {"train": 6, "validation": 4, "test": 4}

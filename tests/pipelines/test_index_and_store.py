@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from transferlab.core.data.decoding.batch import Decoding
 from transferlab.core.data.listing.layout import ClassFolders, list_images
 from transferlab.core.data.split import SplitConfig, assign
 from transferlab.core.data.store import Resize, StoreError, largest
-from transferlab.core.data.store_builder import Decoding, build
+from transferlab.core.data.store_builder import build
 from transferlab.core.loading.splits import split_of
 from transferlab.pipelines.data.nodes import measure
 

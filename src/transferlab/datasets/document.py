@@ -115,7 +115,7 @@ class FigureDataset(WholeFile["Figure", bytes]):
 
     def write(self, data: Figure, file: BinaryIO) -> None:
         """Draw it."""
-        data.savefig(file, format="png", dpi=150)
+        data.savefig(file, format="png")
 
     def read(self, path: Path) -> bytes:
         """Read the PNG."""

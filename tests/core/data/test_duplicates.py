@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from transferlab.core.data.decoding.batch import Decoding
 from transferlab.core.data.duplicates import (
     COLUMNS,
     _nearest,
@@ -15,7 +16,7 @@ from transferlab.core.data.duplicates import (
 )
 from transferlab.core.data.listing.table import Listed, as_listing
 from transferlab.core.data.store import Resize
-from transferlab.core.data.store_builder import Decoding, build
+from transferlab.core.data.store_builder import build
 
 RNG = np.random.default_rng(0)
 

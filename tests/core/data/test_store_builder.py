@@ -8,14 +8,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from transferlab.core.data import store_builder
+from transferlab.core.data import earlier_build, store_builder
 from transferlab.core.data.decoding import batch
+from transferlab.core.data.decoding.batch import Decoding
 from transferlab.core.data.decoding.decode import decode
 from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.data.listing.layout import ClassFolders, list_images
 from transferlab.core.data.listing.table import Listed, as_listing
 from transferlab.core.data.store import Resize
-from transferlab.core.data.store_builder import BuildError, Decoding, build
+from transferlab.core.data.store_builder import BuildError, build
 
 HERE = Decoding(workers=0)
 RNG = np.random.default_rng(0)
@@ -133,7 +134,8 @@ def test_another_order_decodes_nothing_and_another_size_or_decoder_everything(ro
     assert np.array_equal(stores["full"][0], decode(root / "c.png"))
     build(root, listing_of(root, ["c.png", "b.png"]), [Resize(), Resize(size=4)], tmp_path / "out", decoding=HERE)
     assert names == ["c.png", "b.png"]
-    monkeypatch.setattr(store_builder, "DECODER", "another version")
+    for module in (earlier_build, store_builder):
+        monkeypatch.setattr(module, "DECODER", "another version")
     build(root, listing_of(root, ["c.png", "b.png"]), [Resize()], tmp_path / "out", decoding=HERE)
     assert names == ["c.png", "b.png"] * 2
 

@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from transferlab.core.data.decoding.batch import Decoding
 from transferlab.core.data.duplicates import duplicates
 from transferlab.core.data.listing.layout import ClassFolders, list_images
 from transferlab.core.data.split import SplitConfig, assign
 from transferlab.core.data.statistics import class_counts
 from transferlab.core.data.store import Resize
-from transferlab.core.data.store_builder import Decoding, build
+from transferlab.core.data.store_builder import build
 from transferlab.reporting.figures.cost import accuracy_against_cost
 from transferlab.reporting.figures.samples import labelled_batch
 from transferlab.reporting.page.page import Tables, render

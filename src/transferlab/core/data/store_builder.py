@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pandas as pd
 
-from transferlab.core.data.decoding.batch import Decoded, Outcome, Span, decode_all, spans
-from transferlab.core.data.decoding.decode import DECODER, MAX_PIXELS, Rules
-from transferlab.core.data.decoding.levels import Levels, Percentiles, Range, as_percentiles, settled
-from transferlab.core.data.decoding.pool import Failed
+from transferlab.core.data.decoding.batch import Decoded, Decoding, Outcome, Span, decode_all, spans
+from transferlab.core.data.decoding.decode import DECODER, Rules
+from transferlab.core.data.decoding.levels import Levels, Percentiles, as_percentiles, settled
+from transferlab.core.data.earlier_build import EarlierBuild, Record
 from transferlab.core.data.listing.table import as_left_out
-from transferlab.core.data.store import ImageStore, Resize, StoreError, StoreWriter
+from transferlab.core.data.store import ImageStore, Resize, StoreWriter
 from transferlab.core.errors import MendableError
 from transferlab.core.files.folders import whole_folder
 from transferlab.core.files.hashing import sha256_of
@@ -37,24 +35,8 @@ class BuildError(MendableError):
     """No store can be built: the message says why."""
 
 
-Record = dict[str, Any]  # path, file_sha256, reason (None when accepted), width, height, pixel_sha256
 Built = tuple[dict[str, ImageStore], pd.DataFrame, pd.DataFrame]
 FEW_LEVELS = 32  # of 256: below, an 8-bit image shows steps
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decoding:
-    """How images are decoded.
-
-    Attributes:
-        workers: processes; by default one per CPU; 0 decodes in this process.
-        range: of grey values of more than 8 bits, what is black and what is white.
-        max_pixels: an image with more is refused.
-    """
-
-    workers: int | None = None
-    range: Range = "dataset"
-    max_pixels: int = MAX_PIXELS
 
 
 def build(
@@ -93,7 +75,7 @@ def build(
     paths = [str(path) for path in listing["path"]]
     files = [root / path for path in paths]
     hashes = _file_hashes(files, max(workers, 1))
-    before = _Before(folder, resizes, decoding)
+    before = EarlierBuild(folder, resizes, decoding)
     if before.is_of(paths, hashes):
         stores, records = before.stores, before.records
     else:
@@ -105,18 +87,11 @@ def build(
         rules = Rules(max_pixels=decoding.max_pixels, levels=levels)
         decoded = decode_all(new, resizes, workers, rules)
         outcomes = (before.outcome(path, sha256) or next(decoded) for path, sha256 in zip(paths, hashes, strict=True))
-        about = {**_settings(decoding), "levels": asdict(levels) if levels else None}
+        about = {**decoding.settings(), "levels": asdict(levels) if levels else None}
         with closing(decoded):
             stores, records = _write(folder, resizes, about, paths, _reported(outcomes, len(paths), report))
         _remove_replaced(stores)
     return {store.resize.key: store for store in stores}, *_tables(listing, records)
-
-
-def _settings(decoding: Decoding) -> dict[str, Any]:
-    """Return what of the settings decides which pixels a store holds, as its header has it."""
-    chosen = decoding.range
-    said = asdict(chosen) if isinstance(chosen, Percentiles) else list(chosen) if isinstance(chosen, tuple) else chosen
-    return {"range": said, "max_pixels": decoding.max_pixels}
 
 
 def _levels(files: Sequence[Path], decoding: Decoding, workers: int) -> Levels | None:
@@ -145,62 +120,6 @@ def _tell_levels(found: Sequence[Span], black: float, white: float) -> None:
         logger.warning("%s; dataset.range can be narrower, or `file`: each image its own", told)
     else:
         logger.info("%s (dataset.range)", told)
-
-
-class _Before:
-    """What an earlier build left: nothing, unless it left a store for every resize, all of the same files."""
-
-    def __init__(self, folder: Path, resizes: Sequence[Resize], decoding: Decoding) -> None:
-        found = [_latest(folder, resize) for resize in resizes]
-        stores = [store for store in found if store is not None and _is_as(store, decoding)]
-        same = len({json.dumps(store.header["files"]) for store in stores}) == 1
-        self.stores = stores if same and len(stores) == len(resizes) else []
-        self.records: list[Record] = self.stores[0].header["files"] if self.stores else []
-        self._at = {(record["path"], record["file_sha256"]): i for i, record in enumerate(self.records)}
-        accepted = [record["reason"] is None for record in self.records]
-        self._rows = [sum_before - 1 for sum_before in accumulate(accepted)]
-
-    def is_of(self, paths: Sequence[str], hashes: Sequence[str | None]) -> bool:
-        """Tell whether building these very files again would give these very stores."""
-        files = [(record["path"], record["file_sha256"]) for record in self.records]
-        return bool(self.records) and None not in hashes and files == list(zip(paths, hashes, strict=True))
-
-    def keep_only(self, levels: Levels | None) -> None:
-        """Forget everything unless it was decoded at these levels."""
-        if self.stores and self.stores[0].levels != levels:
-            self._at = {}
-
-    def outcome(self, path: str, file_sha256: str | None) -> Outcome | None:
-        """Return what came of this content at this path, if it was there."""
-        at = self._at.get((path, file_sha256)) if file_sha256 else None
-        if at is None:
-            return None
-        record = self.records[at]
-        if record["reason"] is not None:
-            return Failed(record["reason"], file_sha256)
-        images_HWC = tuple(store[self._rows[at]] for store in self.stores)
-        return Decoded(record["file_sha256"], record["pixel_sha256"], record["width"], record["height"], images_HWC)
-
-
-def _latest(folder: Path, resize: Resize) -> ImageStore | None:
-    """Return the latest store of a resize; remove a damaged one, so that one of the same content can take its place."""
-    headers = sorted(folder.glob(f"{resize.key}-*/header.json"), key=lambda file: file.stat().st_mtime_ns)
-    if not headers:
-        return None
-    store = ImageStore(headers[-1].parent)
-    try:
-        store.verify()
-    except StoreError as error:
-        logger.warning("%s: removed, the images are decoded again", error)
-        shutil.rmtree(store.folder)
-        return None
-    return store
-
-
-def _is_as(store: ImageStore, decoding: Decoding) -> bool:
-    """Tell whether a store was decoded by the same decoder with the same settings."""
-    settings = _settings(decoding)
-    return store.header["decoder"] == DECODER and {key: store.decoding.get(key) for key in settings} == settings
 
 
 def _write(

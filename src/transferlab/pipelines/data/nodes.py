@@ -13,13 +13,14 @@ from transferlab.config.schema import Dataset
 from transferlab.console import progress
 from transferlab.core.data import sources, subsets
 from transferlab.core.data.archives.extract import extract
+from transferlab.core.data.decoding.batch import Decoding
 from transferlab.core.data.download import Downloads
 from transferlab.core.data.duplicates import across_splits, contradictory, duplicates, repeating_classes
 from transferlab.core.data.listing.layout import list_images as list_files
 from transferlab.core.data.split import EXCLUDED, assign, exclude, limited, split_columns
 from transferlab.core.data.statistics import channel_statistics, class_counts
 from transferlab.core.data.store import ImageStore, largest
-from transferlab.core.data.store_builder import Decoding, build
+from transferlab.core.data.store_builder import build
 from transferlab.core.models import factory
 from transferlab.core.strategies.strategy import Strategy
 

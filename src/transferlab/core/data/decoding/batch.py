@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from transferlab.core.data.decoding import pool
-from transferlab.core.data.decoding.decode import DEFAULT, Rules, UnusableImageError, decode_rgb, span_of
+from transferlab.core.data.decoding.decode import DEFAULT, MAX_PIXELS, Rules, UnusableImageError, decode_rgb, span_of
+from transferlab.core.data.decoding.levels import Percentiles, Range
 from transferlab.core.data.decoding.png import SIGNATURE, bit_depth
 from transferlab.core.data.decoding.pool import Failed
 
@@ -21,6 +23,29 @@ SUFFIXES_OF_DEEP = {".png", ".tif", ".tiff", ".pgm", ".pnm", ".jp2"}  # in which
 
 Resizing = Callable[[Image.Image], Image.Image]
 Span = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How images are decoded.
+
+    Attributes:
+        workers: processes; by default one per CPU; 0 decodes in this process.
+        range: of grey values of more than 8 bits, what is black and what is white.
+        max_pixels: an image with more is refused.
+    """
+
+    workers: int | None = None
+    range: Range = "dataset"
+    max_pixels: int = MAX_PIXELS
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides which pixels a store holds, as its header has it."""
+        chosen = self.range
+        said = (
+            asdict(chosen) if isinstance(chosen, Percentiles) else list(chosen) if isinstance(chosen, tuple) else chosen
+        )
+        return {"range": said, "max_pixels": self.max_pixels}
 
 
 @dataclass(frozen=True)
