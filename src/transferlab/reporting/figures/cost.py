@@ -11,7 +11,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullLocator
-from scipy.optimize import isotonic_regression
 
 from transferlab.reporting.figures import style
 from transferlab.reporting.recommendation import seconds_alone
@@ -159,6 +158,8 @@ def spread(wanted: npt.NDArray[np.float64], gap: float) -> npt.NDArray[np.float6
     Returns:
         Sorted places of shape (N,): the least-squares nearest ones, by bounded isotonic regression of wanted - i * gap.
     """
+    from scipy.optimize import isotonic_regression  # takes a second to load, which a run need not wait for
+
     gap = min(gap, 1 / max(len(wanted) - 1, 1))
     steps = gap * np.arange(len(wanted))
     places: npt.NDArray[np.float64] = np.clip(isotonic_regression(wanted - steps).x, 0, max(0, 1 - steps[-1])) + steps
