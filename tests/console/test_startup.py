@@ -76,6 +76,14 @@ def test_neither_a_sound_configuration_nor_a_mistake_loads_what_is_heavy(experim
     assert heavy == "loaded:"
 
 
+def test_a_run_trains_before_it_loads_what_measures_and_draws():
+    pipelines = ", ".join(
+        f"transferlab.pipelines.{name}.pipeline" for name in ("data", "transfer", "report", "predict")
+    )
+    (line,) = output(["-c", f"import sys, {pipelines}\n{LOADED}"])
+    assert not {"sklearn", "scipy", "matplotlib", "onnx"} & {*line.split()}
+
+
 def test_processes_that_decode_images_load_nothing_else_that_is_heavy(tmp_path):
     (tmp_path / "decodes.py").write_text(DECODES)
     (tmp_path / "photo.ppm").write_bytes(b"P6 1 1 255\n123")

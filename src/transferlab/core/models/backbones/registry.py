@@ -8,6 +8,7 @@ when the number of classes does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from types import ModuleType
 
 import torch
@@ -111,6 +112,7 @@ def skeleton(name: str, classes: int, size: int) -> nn.Module:
         return build(name, classes, size).to("meta")
 
 
+@cache
 def heads(name: str, size: int) -> tuple[str, ...]:
     """Name the modules that make the logits: those whose parameters change shape with the number of classes.
 
