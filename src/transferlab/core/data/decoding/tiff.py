@@ -12,7 +12,6 @@ from io import BytesIO
 from pathlib import PurePath
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from transferlab.core.data.decoding.deep import ORIENTATION, WHITE_IS_ZERO, Deep
@@ -20,6 +19,7 @@ from transferlab.core.data.decoding.errors import UnusableImageError
 from transferlab.core.data.decoding.formats import RAW_SUFFIXES, TIFF_STARTS
 
 MOST_CHANNELS = 1024
+MOST_CHANNELS_OF_LARGEST = 4  # of an image with as many pixels as are allowed
 _RGB = 2  # TIFF 6.0, section 6: photometric interpretation
 
 
@@ -34,7 +34,7 @@ def reader() -> str:
 
 
 def read(data: bytes, channels: tuple[int, ...] | None, max_pixels: int) -> Deep | None:
-    """Return the values (H, W) or (H, W, 3) of one image; None where the extra `tiff` is not installed.
+    """Return the values (H, W) or (H, W, 3) of one image; None without the extra `tiff`, or where it finds no image.
 
     Args:
         data: the file.
@@ -49,21 +49,24 @@ def read(data: bytes, channels: tuple[int, ...] | None, max_pixels: int) -> Deep
     import tifffile  # an extra
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file stands in its reason
-    with tifffile.TiffFile(BytesIO(data)) as file:
+    try:
+        file = tifffile.TiffFile(BytesIO(data))
         page, series = file.pages.first, file.series[0]
-        _check_size(series.shape, series.axes, max_pixels)
-        for part in (part for part in series.pages if part is not None):
-            places = zip(part.dataoffsets, part.databytecounts, strict=True)
-            if max((offset + count for offset, count in places), default=0) > len(data):
-                raise UnusableImageError("It cannot be decoded: it is truncated.")
-        tags = {code: tag.value for code in (ORIENTATION,) if (tag := page.tags.get(code))}
-        values_HWC = _channels_last(series.asarray(), series.axes)
-        chosen = _chosen(channels, values_HWC.shape[2], int(page.photometric))
-        values = values_HWC[:, :, [number - 1 for number in chosen]]
-        highest = None if values.dtype.kind == "f" else int(np.iinfo(values.dtype).max)
-        if int(page.photometric) == WHITE_IS_ZERO and highest is not None:
-            values = (highest - values).astype(values.dtype)
-    return Deep(values[:, :, 0] if len(chosen) == 1 else values, highest, orientation=tags.get(ORIENTATION, 1))
+    except Exception:  # KeyError, struct.error and more: it has no directory that could be read
+        return None
+    _check_size(series.shape, series.axes, max_pixels)
+    for part in (part for part in series.pages if part is not None):
+        places = zip(part.dataoffsets, part.databytecounts, strict=True)
+        if max((offset + count for offset, count in places), default=0) > len(data):
+            raise UnusableImageError("It cannot be decoded: it is truncated.")
+    values_HWC = _channels_last(series.asarray(), series.axes)
+    chosen = _chosen(channels, values_HWC.shape[2], int(page.photometric))
+    values = values_HWC[:, :, [number - 1 for number in chosen]]
+    highest = 2**page.bitspersample - 1 if values.dtype.kind == "u" else None
+    if int(page.photometric) == WHITE_IS_ZERO and highest is not None:
+        values = (highest - values).astype(values.dtype)
+    orientation = page.tags.valueof(ORIENTATION, default=1)
+    return Deep(values[:, :, 0] if len(chosen) == 1 else values, highest, orientation=orientation)
 
 
 def _check_size(shape: tuple[int, ...], axes: str, max_pixels: int) -> None:
@@ -78,8 +81,11 @@ def _check_size(shape: tuple[int, ...], axes: str, max_pixels: int) -> None:
     several = [axis for axis in axes if axis in "SCIQ"]
     if other or len(several) > 1 or not {"Y", "X"} <= set(axes):
         raise UnusableImageError(f"It is a stack (axes {axes}, sizes {shape}), not one image.")
-    if several and size[several[0]] > MOST_CHANNELS:
-        raise UnusableImageError(f"It has {size[several[0]]} channels; at most {MOST_CHANNELS} can be read.")
+    channels = size[several[0]] if several else 1
+    if channels > MOST_CHANNELS or pixels * channels > MOST_CHANNELS_OF_LARGEST * max_pixels:
+        raise UnusableImageError(
+            f"It has {channels} channels of {pixels:,} pixels, which may be meant to fill the memory."
+        )
 
 
 def _channels_last(values: NDArray[Any], axes: str) -> NDArray[Any]:
