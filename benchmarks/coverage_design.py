@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.coverage import Population
-from transferlab.core.data.split import SplitConfig, SplitPlan
+from transferlab.core.data.split.config import SplitConfig
+from transferlab.core.data.split.plan import SplitPlan
 from transferlab.core.evaluation import intervals
 from transferlab.core.evaluation.contributions import METRICS
 from transferlab.core.evaluation.design import Design

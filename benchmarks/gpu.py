@@ -37,9 +37,8 @@ from transferlab.core.strategies.optimizers import SGD
 from transferlab.core.strategies.schedules import OneCycle
 from transferlab.core.strategies.strategy import Stage, Strategy
 from transferlab.core.training.spec import TrialResult, TrialSpec
-from transferlab.core.transforms.erase import Cutout
-from transferlab.core.transforms.geometry import RandomCrop, RandomFlip
-from transferlab.core.transforms.view import Input
+from transferlab.core.transforms.input import Input
+from transferlab.core.transforms.operations import Cutout, RandomCrop, RandomFlip
 
 SMALL, LARGE = Input(size=32, resize=32), Input(size=224, resize=224)
 AUGMENTATION = (RandomCrop(padding=4, padding_mode="reflect"), RandomFlip(), Cutout(size=8))

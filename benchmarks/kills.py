@@ -28,16 +28,16 @@ from transferlab.core.files.atomic import whole_file
 from transferlab.core.files.hashing import digest
 from transferlab.core.loading.images import Split
 from transferlab.core.models import factory
-from transferlab.core.models.backbones.registry import Model
-from transferlab.core.runtime.device import Compute
+from transferlab.core.models.backbones.model import Model
+from transferlab.core.runtime.compute import Compute
 from transferlab.core.strategies.optimizers import SGD, Adam
 from transferlab.core.strategies.schedules import OneCycle, Plateau
 from transferlab.core.strategies.strategy import Stage, Strategy
 from transferlab.core.training import state
 from transferlab.core.training.spec import TrialResult, TrialSpec
 from transferlab.core.training.trial import train_trial
-from transferlab.core.transforms.geometry import RandomFlip, RandomResizedCrop
-from transferlab.core.transforms.view import Input
+from transferlab.core.transforms.input import Input
+from transferlab.core.transforms.operations import RandomFlip, RandomResizedCrop
 
 RESULT = Path(__file__).parent / "results" / "kills.json"
 AUGMENTATION = (RandomResizedCrop(), RandomFlip())

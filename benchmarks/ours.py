@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from transferlab.core.data.archives.extract import extract
-from transferlab.core.data.listing.layout import ClassFolders, list_images
-from transferlab.core.data.split import SplitConfig, assign
+from transferlab.core.data.listing.config import ClassFolders
+from transferlab.core.data.listing.layout import list_images
+from transferlab.core.data.split.config import SplitConfig
+from transferlab.core.data.split.index import assign
 from transferlab.core.data.statistics import channel_statistics
 from transferlab.core.data.store import largest
 from transferlab.core.data.store_builder import build
@@ -25,10 +27,11 @@ from transferlab.core.launch.trials import train_trials
 from transferlab.core.loading.images import Split
 from transferlab.core.models import factory, freezing
 from transferlab.core.models.backbones import registry
-from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.backbones.model import Model
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.models.forward import evaluation_batch
-from transferlab.core.runtime.device import Compute, Machine, apply, resolve
+from transferlab.core.runtime.compute import Compute
+from transferlab.core.runtime.device import Machine, apply, resolve
 from transferlab.core.runtime.progress import Progress
 from transferlab.core.runtime.seeding import derive
 from transferlab.core.strategies.strategy import Strategy

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.backbones.model import Model
 from transferlab.core.strategies.optimizers import SGD, Adam
 from transferlab.core.strategies.schedules import OneCycle
 from transferlab.core.strategies.strategy import Stage, Strategy
-from transferlab.core.transforms.geometry import RandomFlip, RandomResizedCrop
-from transferlab.core.transforms.view import Input
+from transferlab.core.transforms.input import Input
+from transferlab.core.transforms.operations import RandomFlip, RandomResizedCrop
 
 EPOCHS, TRIALS, BATCH_SIZE = 20, 10, 4  # of the published experiment
 PUBLISHED_ACCURACY = 0.927  # of its fine-tuning: 0.9274, mean of ten runs, last epoch

@@ -16,9 +16,10 @@ from PIL import Image
 from benchmarks.faults.row import FILE_ALONE, NOTHING, STOPPED, UNNOTICED, crashed, is_told, said
 from transferlab.core.data.decoding.batch import Decoding, pixel_sha256
 from transferlab.core.data.duplicates import across_splits, duplicates
-from transferlab.core.data.listing.label_table import LabelTable
-from transferlab.core.data.listing.layout import ClassFolders, list_images
-from transferlab.core.data.split import SplitConfig, assign, exclude, limited
+from transferlab.core.data.listing.config import ClassFolders, LabelTable
+from transferlab.core.data.listing.layout import list_images
+from transferlab.core.data.split.config import SplitConfig
+from transferlab.core.data.split.index import assign, exclude, limited
 from transferlab.core.data.store import ImageStore, Resize
 from transferlab.core.data.store_builder import Report, build
 from transferlab.core.transforms.pixels import HostImages

@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks.faults.attempt import Attempt, attempt, good_images, photo
 from benchmarks.faults.row import NOTHING, Row, row
-from transferlab.core.data.listing.label_table import LabelTable
+from transferlab.core.data.listing.config import LabelTable
 
 Spoil = Callable[[Path, np.random.Generator], object]
 TABLE = LabelTable(file="labels.csv", label="class")

@@ -8,7 +8,7 @@ from transferlab.config.errors import ConfigError
 from transferlab.config.parse import check_networks, read, read_experiment
 from transferlab.config.schema import Dataset, Training
 from transferlab.core.models.freezing import rows
-from transferlab.core.runtime.device import Compute
+from transferlab.core.runtime.compute import Compute
 from transferlab.core.strategies.optimizers import SGD, Adam
 from transferlab.core.strategies.schedules import OneCycle
 from transferlab.core.strategies.strategy import Strategy
@@ -165,18 +165,6 @@ WRONG = {
         ("strategies.staged.select", "bset"),
         'strategies.staged.select: "bset" - must be last or best; did you mean "best"',
     ),
-    "no_such_network": (
-        ("strategies.scratch.model.name", "torchvision/resnet81"),
-        'strategies.scratch.model.name: "torchvision/resnet81" - is no torchvision model; did you mean "resnet18"',
-    ),
-    "no_such_family": (
-        ("strategies.scratch.model.name", "resnet18"),
-        'strategies.scratch.model.name: "resnet18" - must be one of torchvision/<name>',
-    ),
-    "no_such_weights": (
-        ("strategies.scratch.model", {"name": "torchvision/resnet18", "weights": "IMAGENET1K_V3"}),
-        'strategies.scratch.model.weights: "IMAGENET1K_V3" - is none of torchvision/resnet18\'s weights',
-    ),
     "no_shorthand": (
         (f"{HEAD}.trainable", "heads"),
         f'{HEAD}.trainable: "heads" - must be head, all, or a list of [pattern, scale] rows',
@@ -200,10 +188,27 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
+# Of networks, what only the libraries that have them can tell.
+UNKNOWN = {
+    "no_such_network": (
+        ("strategies.scratch.model.name", "torchvision/resnet81"),
+        'strategies.scratch.model.name: "torchvision/resnet81" - is no torchvision model; did you mean "resnet18"',
+    ),
+    "no_such_family": (
+        ("strategies.scratch.model.name", "resnet18"),
+        'strategies.scratch.model.name: "resnet18" - must be one of torchvision/<name>',
+    ),
+    "no_such_weights": (
+        ("strategies.scratch.model", {"name": "torchvision/resnet18", "weights": "IMAGENET1K_V3"}),
+        'strategies.scratch.model.weights: "IMAGENET1K_V3" - is none of torchvision/resnet18\'s weights',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG | UNKNOWN)
 def test_a_mistake_is_told_by_key_value_and_cure(name):
-    change, line = WRONG[name]
-    text = message(changed(change))
+    change, line = (WRONG | UNKNOWN)[name]
+    text = message(changed(change), deep=name in UNKNOWN)
     head, *lines = text.splitlines()
     assert head == "conf/mine/parameters.yml: one problem"
     assert len(lines) == 1

@@ -9,10 +9,10 @@ from transferlab.config.loader import ExperimentConfigLoader
 from transferlab.config.parse import check_networks
 from transferlab.core.data.sources import ArchiveSource, TorchvisionSource
 from transferlab.core.models import factory
-from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.backbones.model import Model
 from transferlab.core.strategies import schedules
 from transferlab.core.strategies import summary as summary_module
-from transferlab.core.transforms import geometry
+from transferlab.core.transforms import operations
 
 pytestmark = pytest.mark.filterwarnings("ignore:register_new_resolver")
 
@@ -72,7 +72,7 @@ def test_hymenoptera(load):
         stage = only_stage(strategy)
         assert (stage.epochs, stage.batch_size, stage.schedule.name) == (20, 4, "constant")
         assert (stage.optimizer.name, stage.optimizer.lr, stage.optimizer.momentum) == ("sgd", 1e-4, 0.9)
-        assert stage.augmentation == (geometry.RandomResizedCrop(), geometry.RandomFlip())
+        assert stage.augmentation == (operations.RandomResizedCrop(), operations.RandomFlip())
         assert strategy.select == "last"
 
 
@@ -90,8 +90,8 @@ def test_imagewoof(load):
         assert (stage.clip.by, stage.clip.at, stage.batch_size) == ("value", 0.1, 64)
         assert stage.schedule == schedules.OneCycle(warm_up=0.3)
         assert stage.augmentation == (
-            geometry.RandomCrop(padding=4, padding_mode="reflect"),
-            geometry.RandomFlip(),
+            operations.RandomCrop(padding=4, padding_mode="reflect"),
+            operations.RandomFlip(),
         )
     assert (random_init.input.size, random_init.input.held_out) == (160, "squash")
 
@@ -133,6 +133,6 @@ def test_cifar10_scratch(load):
     published, ours = (only_stage(experiment.strategies[name]) for name in ("scratch", "scratch_one_cycle"))
     assert (published.optimizer.name, published.optimizer.lr) == ("adam", 0.01)
     assert (published.batch_size, published.epochs) == (128, 50)
-    assert published.augmentation == (geometry.RandomCrop(padding=4), geometry.RandomFlip())
+    assert published.augmentation == (operations.RandomCrop(padding=4), operations.RandomFlip())
     assert ours.epochs <= 30
     assert {line.label: line.value for line in experiment.report.reference_lines}["DPN92"] == 0.9516

@@ -21,7 +21,7 @@ from transferlab.core.strategies.schedules import OneCycle, Plateau
 from transferlab.core.training import engine, state
 from transferlab.core.training.state import StateError, StateFile, finished_epochs
 from transferlab.core.training.trial import train_trial
-from transferlab.core.transforms.geometry import RandomFlip, RandomResizedCrop
+from transferlab.core.transforms.operations import RandomFlip, RandomResizedCrop
 
 AUGMENTATION = (RandomResizedCrop(), RandomFlip())
 STAGED = {

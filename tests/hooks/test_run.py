@@ -13,7 +13,7 @@ from kedro.pipeline import node, pipeline
 
 from transferlab.console.commands import command
 from transferlab.console.errors import Interrupted, Terminated, UserError
-from transferlab.core.data.split import SplitError
+from transferlab.core.data.split.config import SplitError
 from transferlab.core.launch.channel import RankError
 from transferlab.core.models.checkpoint import CheckpointError
 from transferlab.core.runtime import interrupt

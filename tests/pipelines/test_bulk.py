@@ -9,8 +9,8 @@ from tiny import STATISTICS, machine, photographs
 from transferlab.core.evaluation.metrics import scores
 from transferlab.core.inference.predict import predict_files, table
 from transferlab.core.models import factory
-from transferlab.core.models.backbones.registry import Model
-from transferlab.core.transforms.view import Input
+from transferlab.core.models.backbones.model import Model
+from transferlab.core.transforms.input import Input
 from transferlab.datasets.table import TableDataset, written_in_parts
 from transferlab.pipelines.predict import bulk, nodes
 

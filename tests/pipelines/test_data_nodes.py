@@ -8,7 +8,8 @@ from transferlab.config.parse import read
 from transferlab.config.schema import Dataset
 from transferlab.core.data.decoding.batch import Decoding
 from transferlab.core.data.listing.table import Listed, as_listing
-from transferlab.core.data.split import SplitError, split_columns, splits_of_trial
+from transferlab.core.data.split.config import SplitError
+from transferlab.core.data.split.index import split_columns, splits_of_trial
 from transferlab.core.data.store import Resize
 from transferlab.core.data.store_builder import build
 from transferlab.pipelines.data import nodes

@@ -5,8 +5,10 @@ import pytest
 from PIL import Image
 
 from transferlab.core.data.decoding.batch import Decoding
-from transferlab.core.data.listing.layout import ClassFolders, list_images
-from transferlab.core.data.split import SplitConfig, assign
+from transferlab.core.data.listing.config import ClassFolders
+from transferlab.core.data.listing.layout import list_images
+from transferlab.core.data.split.config import SplitConfig
+from transferlab.core.data.split.index import assign
 from transferlab.core.data.store import Resize, StoreError, largest
 from transferlab.core.data.store_builder import build
 from transferlab.core.loading.splits import split_of

@@ -10,8 +10,8 @@ from transferlab import settings
 from transferlab.config.loader import ExperimentConfigLoader
 from transferlab.config.parse import check_networks
 from transferlab.console.errors import UserError
-from transferlab.core.data.listing.layout import LayoutError
-from transferlab.core.data.split import SplitError
+from transferlab.core.data.listing.table import LayoutError
+from transferlab.core.data.split.config import SplitError
 from transferlab.scaffold import new_experiment as module
 from transferlab.scaffold.new_experiment import new_experiment
 

@@ -11,15 +11,17 @@ from torch import nn
 from transferlab.core.data.store import ImageStore, Resize, StoreWriter
 from transferlab.core.loading.images import Split
 from transferlab.core.models import factory
-from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.backbones.model import Model
 from transferlab.core.models.checkpoint import CheckpointHeader
-from transferlab.core.runtime.device import Compute, apply, resolve
+from transferlab.core.runtime.compute import Compute
+from transferlab.core.runtime.device import apply, resolve
 from transferlab.core.runtime.seeding import derive
 from transferlab.core.strategies.optimizers import SGD
 from transferlab.core.strategies.strategy import Stage, Strategy
 from transferlab.core.training.spec import TrialSpec
-from transferlab.core.transforms.geometry import RandomFlip, RandomResizedCrop
-from transferlab.core.transforms.view import Input, View
+from transferlab.core.transforms.input import Input
+from transferlab.core.transforms.operations import RandomFlip, RandomResizedCrop
+from transferlab.core.transforms.view import View
 
 COMPUTE = Compute(device="cpu", threads=1)
 FLIP_AND_CROP = (RandomResizedCrop(scale=(0.4, 1.0)), RandomFlip())

@@ -10,8 +10,8 @@ from tiny import STATISTICS
 
 from transferlab.core.errors import MendableError
 from transferlab.core.models import factory
-from transferlab.core.models.backbones.registry import Model as Network
-from transferlab.core.transforms.view import Input
+from transferlab.core.models.backbones.model import Model as Network
+from transferlab.core.transforms.input import Input
 from transferlab.datasets.checkpoints import TrialsDataset
 from transferlab.datasets.table import TableDataset
 from transferlab.versions.catalogue import Versions

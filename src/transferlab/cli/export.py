@@ -74,7 +74,7 @@ def _test_files(catalog: DataCatalog, trial: int, is_own: bool) -> list[Path]:
     Raises:
         UserError: they are not there, or the checkpoint is a file, so that they may be another experiment's.
     """
-    from transferlab.core.data.split import splits_of_trial
+    from transferlab.core.data.split.index import splits_of_trial
 
     cure = "add --images=FOLDER with images to compare onnxruntime with torch on"
     if not is_own:

@@ -10,7 +10,8 @@ from typing import Any
 
 from transferlab.config.messages import KeyProblem
 from transferlab.config.schema import RESERVED, Dataset, Experiment
-from transferlab.core.data.listing.label_table import LabelTable
+from transferlab.config.tables import missing_columns
+from transferlab.core.data.listing.config import LabelTable
 from transferlab.core.data.sources import FolderSource
 from transferlab.core.data.split.names import TEST, VALIDATION, gives_validation, splits_by_name
 from transferlab.core.validation import FieldProblems, Problem
@@ -74,6 +75,7 @@ def _scales_out_of_range(rows: list[Any], field: str) -> Iterator[Problem]:
 def conflicts(experiment: Experiment) -> Iterator[Problem]:
     """Yield what is wrong between blocks that are each right."""
     can_validate = _can_validate(experiment.dataset)
+    yield from missing_columns(experiment.dataset)
     yield from _uneven_splits(experiment)
     for name, strategy in experiment.strategies.items():
         yield from _bad_names(name, strategy.stages)

@@ -9,11 +9,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from transferlab.core.data.decoding.decode import MAX_PIXELS
 from transferlab.core.data.decoding.levels import Percentiles
-from transferlab.core.data.listing.layout import ClassFolders, Layout
+from transferlab.core.data.listing.config import ClassFolders, Layout
 from transferlab.core.data.sources import Source
-from transferlab.core.data.split import SplitConfig
+from transferlab.core.data.split.config import SplitConfig
 from transferlab.core.loading.feature_cache import FeatureCacheConfig
-from transferlab.core.runtime.device import Compute
+from transferlab.core.runtime.compute import Compute
 from transferlab.core.strategies.strategy import Strategy
 
 
@@ -24,8 +24,8 @@ class Strict(BaseModel):
 
 
 def _listed(value: Any) -> Any:
-    """Take a single string for a list of one: what `--params=dataset.mirror=FOLDER` can give."""
-    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+    """Take a single value for a list of one: what `--params=dataset.mirror=FOLDER` can give."""
+    return (value,) if isinstance(value, str | int) else tuple(value) if isinstance(value, list) else value
 
 
 def _rising(values: tuple[float, float]) -> tuple[float, float]:
@@ -33,6 +33,13 @@ def _rising(values: tuple[float, float]) -> tuple[float, float]:
     if not -inf < values[0] < values[1] < inf:
         raise ValueError("must be two numbers, that of black below that of white")
     return values
+
+
+def _one_or_three(channels: tuple[int, ...]) -> tuple[int, ...]:
+    """Check that channels can be grey, or red, green and blue."""
+    if len(channels) not in (1, 3) or min(channels) < 1:
+        raise ValueError("must be one or three numbers of channels, counted from 1, such as [3, 2, 1]")
+    return channels
 
 
 _Values = Annotated[tuple[float, float], AfterValidator(_rising)]
@@ -53,11 +60,12 @@ class Dataset(Strict):
     """Parts of the test split that are also measured alone: a name and a pattern of paths, such as `*/ILSVRC2012_*`."""
     workers: Annotated[int, Field(ge=1)] | None = None
     """Processes that decode images; null is one per core."""
-    range: Literal["dataset", "file"] | Annotated[tuple[float, float], AfterValidator(_rising)] | Percentiles = (
-        "dataset"
-    )
+    range: Literal["dataset", "file"] | _Values | Percentiles = "dataset"
     """What is black and white of grey values of more than 8 bits: from the smallest to the largest value of the data
     set or of each file, two values, or percentiles (`{of: dataset, low: 0.1, high: 99.9}`)."""
+    channels: Annotated[tuple[int, ...], BeforeValidator(_listed), AfterValidator(_one_or_three)] | None = None
+    """Of TIFFs with several channels, the one that is grey or the three that are red, green and blue, counted from 1;
+    null where they have no more than three."""
     max_pixels: Annotated[int, Field(ge=1)] = MAX_PIXELS
     """An image with more pixels is quarantined, before memory is taken for it."""
     licence: str | None = None

@@ -90,9 +90,10 @@ class ProjectHooks:
         if isinstance(self._context, ExperimentContext):
             experiment = self._context.config_loader.experiment
             say(summary.beginning(self._run.env, experiment, catalog))
-            from transferlab.config.parse import check_networks  # it loads torch, which --help need not
+            if any(name.startswith("params:strategies") for name in pipeline.inputs()):
+                from transferlab.config.parse import check_networks  # it loads torch, which other nodes need not
 
-            check_networks(experiment, self._run.env)
+                check_networks(experiment, self._run.env)
         for name in sorted(pipeline.datasets()):
             if isinstance(dataset := catalog.get(name), WholeDataset):
                 dataset.sweep()

@@ -11,8 +11,9 @@ from statistics import median
 import pandas as pd
 from PIL import Image
 
+from transferlab.core.data.listing.config import ClassFolders, ImageFolder
 from transferlab.core.data.listing.image_folder import METADATA
-from transferlab.core.data.listing.layout import ClassFolders, ImageFolder, list_images
+from transferlab.core.data.listing.layout import list_images
 from transferlab.reporting.wording import count
 
 # Images that are opened; classes, and reasons for what is set aside, that are shown.

@@ -14,7 +14,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from transferlab.console.errors import UserError
-from transferlab.core.data.split import SplitConfig, assign
+from transferlab.core.data.split.config import SplitConfig
+from transferlab.core.data.split.index import assign
 from transferlab.core.files.atomic import whole_file
 from transferlab.reporting.wording import duration
 from transferlab.scaffold.findings import Findings, look

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transferlab.core.data.split import EXCLUDED, INDEX, SplitConfig, SplitError, assign, exclude, limited
+from transferlab.core.data.split.config import SplitConfig, SplitError
+from transferlab.core.data.split.index import EXCLUDED, INDEX, assign, exclude, limited
 from transferlab.core.validation import FieldProblems
 
 

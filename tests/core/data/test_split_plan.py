@@ -6,16 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transferlab.core.data.split import (
-    PathGroups,
-    SplitConfig,
-    SplitError,
-    SplitPlan,
-    assign,
-    exclude,
-    split_columns,
-    splits_of_trial,
-)
+from transferlab.core.data.split.config import PathGroups, SplitConfig, SplitError
+from transferlab.core.data.split.index import assign, exclude, split_columns, splits_of_trial
+from transferlab.core.data.split.plan import SplitPlan
 from transferlab.core.validation import FieldProblems
 
 

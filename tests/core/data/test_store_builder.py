@@ -13,7 +13,8 @@ from transferlab.core.data.decoding import batch
 from transferlab.core.data.decoding.batch import Decoding
 from transferlab.core.data.decoding.decode import decode
 from transferlab.core.data.decoding.levels import Levels
-from transferlab.core.data.listing.layout import ClassFolders, list_images
+from transferlab.core.data.listing.config import ClassFolders
+from transferlab.core.data.listing.layout import list_images
 from transferlab.core.data.listing.table import Listed, as_listing
 from transferlab.core.data.store import Resize
 from transferlab.core.data.store_builder import BuildError, build
@@ -246,7 +247,7 @@ def test_few_levels_of_grey_are_warned_of(tmp_path, caplog):
     listing = greys(tmp_path / "greys", (0, 65_535), (1_000, 1_500), (2_000, 2_400))
     build(tmp_path / "greys", listing, [Resize()], tmp_path / "out", HERE)
     (message,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
-    assert "3 images have grey of more than 8 bits: from 0 (black) to 65535 (white)" in message
+    assert "3 images have values of more than 8 bits: from 0 (black) to 65535 (white)" in message
     assert "at most 1 of the 256 levels" in message
     assert "dataset.range" in message
 
@@ -254,4 +255,5 @@ def test_few_levels_of_grey_are_warned_of(tmp_path, caplog):
 def test_images_of_8_bits_have_no_range(root, tmp_path):
     stores, _, _ = build(root, listing_of(root), [Resize()], tmp_path / "out", HERE)
     assert stores["full"].levels is None
-    assert stores["full"].decoding == {"range": "dataset", "max_pixels": 178_956_970, "levels": None}
+    settings = {"range": "dataset", "max_pixels": 178_956_970, "channels": None}
+    assert stores["full"].decoding == {**settings, "levels": None}

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from transferlab.core.data.split import SplitConfig, assign, splits_of_trial
+from transferlab.core.data.split.config import SplitConfig
+from transferlab.core.data.split.index import assign, splits_of_trial
 from transferlab.core.evaluation import comparison
 from transferlab.core.evaluation.contributions import Outcomes
 from transferlab.core.evaluation.design import FIXED_TEST, FOLDS, ONE_SPLIT, RE_SPLITS, Design

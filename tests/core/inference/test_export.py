@@ -12,8 +12,8 @@ from tiny import STATISTICS, machine, photographs, strategy
 from transferlab.core.inference import export, standalone
 from transferlab.core.inference.predict import predict
 from transferlab.core.models import factory
-from transferlab.core.models.backbones.registry import Model
-from transferlab.core.transforms.view import Input
+from transferlab.core.models.backbones.model import Model
+from transferlab.core.transforms.input import Input
 
 pytest.importorskip("onnx", reason="the extra `export` is not installed")
 pytest.importorskip("onnxscript", reason="the extra `export` is not installed")

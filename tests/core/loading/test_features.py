@@ -12,7 +12,7 @@ from transferlab.core.loading import features
 from transferlab.core.loading.feature_cache import FeatureCache, FeatureCacheConfig
 from transferlab.core.loading.images import Images
 from transferlab.core.models import forward, freezing
-from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.backbones.model import Model
 from transferlab.core.runtime.seeding import global_seed
 from transferlab.core.strategies import optimizers
 from transferlab.core.strategies.optimizers import SGD

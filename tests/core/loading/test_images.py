@@ -11,8 +11,7 @@ from transferlab.core.loading.features import Features, rendered
 from transferlab.core.loading.gpu_cache import GpuCache
 from transferlab.core.loading.images import Images, Split
 from transferlab.core.models import forward
-from transferlab.core.transforms.augment import ColorJitter
-from transferlab.core.transforms.geometry import RandomRotation
+from transferlab.core.transforms.operations import ColorJitter, RandomRotation
 
 CPU = torch.device("cpu")
 N = 7

@@ -15,7 +15,7 @@ from transferlab.core.strategies.optimizers import SGD
 from transferlab.core.training import engine
 from transferlab.core.training.learners import OneNetwork
 from transferlab.core.training.trial import train_trial
-from transferlab.core.transforms.augment import ColorJitter
+from transferlab.core.transforms.operations import ColorJitter
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ from tiny import STATISTICS, machine, same, stage, strategy
 
 from transferlab.core.models import factory
 from transferlab.core.models.backbones import registry
-from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.backbones.model import Model
 from transferlab.core.runtime.seeding import derive
 from transferlab.core.strategies import summary
 from transferlab.core.strategies.strategy import Strategy

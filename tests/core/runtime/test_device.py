@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from transferlab.core.runtime.device import Compute, DeviceError, apply, resolve
+from transferlab.core.runtime.compute import Compute
+from transferlab.core.runtime.device import DeviceError, apply, resolve
 from transferlab.core.runtime.memory import PeakMemory
 from transferlab.core.validation import FieldProblems
 

@@ -7,7 +7,8 @@ from torch import nn
 from torch.nn import functional
 
 from transferlab.core.runtime import precision
-from transferlab.core.runtime.device import Compute, resolve
+from transferlab.core.runtime.compute import Compute
+from transferlab.core.runtime.device import resolve
 
 CPU = torch.device("cpu")
 

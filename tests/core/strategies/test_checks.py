@@ -4,10 +4,10 @@ import pytest
 import torch
 from tiny import stage, strategy
 
-from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.backbones.model import Model
 from transferlab.core.strategies import checks
 from transferlab.core.strategies.strategy import Strategy
-from transferlab.core.transforms.view import Input
+from transferlab.core.transforms.input import Input
 from transferlab.core.validation import FieldProblems
 
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from transferlab.core.loading.features import Features
 from transferlab.core.models import forward, freezing
-from transferlab.core.runtime.device import Compute, resolve
+from transferlab.core.runtime.compute import Compute
+from transferlab.core.runtime.device import resolve
 from transferlab.core.strategies import optimizers
 from transferlab.core.strategies.optimizers import SGD, Clip
 from transferlab.core.strategies.schedules import OneCycle

@@ -13,9 +13,9 @@ from transferlab.core.models import factory
 from transferlab.core.strategies import optimizers
 from transferlab.core.strategies.optimizers import SGD, Adam
 from transferlab.core.training.trial import train_trial
-from transferlab.core.transforms import geometry
+from transferlab.core.transforms import operations
+from transferlab.core.transforms.input import Input
 from transferlab.core.transforms.pixels import HostImages
-from transferlab.core.transforms.view import Input
 from transferlab.core.validation import FieldProblems
 
 
@@ -39,7 +39,7 @@ def test_squashed_held_out_images_show_all_of_the_photograph():
     crop = seen(image_HWC)
     assert np.array_equal(crop, image_HWC[:, 8:40])
     # Only held-out images: training crops as the stage says.
-    corner = geometry.RandomCrop()
+    corner = operations.RandomCrop()
     assert np.array_equal(seen(image_HWC, (corner,), held_out="squash"), seen(image_HWC, (corner,)))
 
 

@@ -22,7 +22,7 @@ from transferlab.core.strategies.schedules import Plateau
 from transferlab.core.training import engine, state
 from transferlab.core.training.learners import OneNetwork
 from transferlab.core.training.trial import train_trial
-from transferlab.core.transforms.geometry import RandomFlip
+from transferlab.core.transforms.operations import RandomFlip
 
 TIMES = ("seconds", "seconds_per_epoch", "images_per_second", "peak_memory_mb")
 STAGED = {

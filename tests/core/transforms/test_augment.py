@@ -8,15 +8,14 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
 from transferlab.core.runtime.seeding import generator
-from transferlab.core.transforms import augment, resample
-from transferlab.core.transforms.augment import ColorJitter
-from transferlab.core.transforms.geometry import (
-    Geometry,
+from transferlab.core.transforms import augment, color, resample
+from transferlab.core.transforms.geometry import Geometry, crop_box, scale_shift
+from transferlab.core.transforms.operations import (
+    ColorJitter,
     RandomCrop,
     RandomFlip,
     RandomResizedCrop,
     RandomRotation,
-    scale_shift,
 )
 from transferlab.core.transforms.pixels import HostImages
 from transferlab.core.validation import FieldProblems
@@ -57,7 +56,7 @@ def rendered(operations, image_HWC, size, seed=0):
 @pytest.mark.parametrize("shape", [(40, 60), (61, 33)])
 def test_random_resized_crop_is_torchvisions_crop_and_resize(seed, shape):
     operation, image_HWC = RandomResizedCrop(), photograph(*shape)
-    box = operation.box(torch.tensor([shape]).float(), generator(seed))
+    box = crop_box(operation, torch.tensor([shape]).float(), generator(seed))
     top, left, height, width = (int(value) for value in box)
     ours, _ = rendered((operation,), image_HWC, 24, seed)
     inner = tv.resized_crop(as_tensor(image_HWC), top, left, height, width, [24, 24], antialias=False)
@@ -122,7 +121,9 @@ def test_geometry_composes_in_the_order_written():
 # ---- the same distribution as torchvision ----------------------------------------------------------------------------
 @pytest.mark.parametrize("shape", [(200, 300), (300, 120)])
 def test_crops_are_distributed_as_torchvisions(shape):
-    ours = torch.stack(RandomResizedCrop().box(torch.tensor([shape]).float().expand(N, 2), generator(1)), dim=1).numpy()
+    ours = torch.stack(
+        crop_box(RandomResizedCrop(), torch.tensor([shape]).float().expand(N, 2), generator(1)), dim=1
+    ).numpy()
     torch.manual_seed(1)
     transform, blank = v2.RandomResizedCrop(24), torch.empty(3, *shape)
     theirs = np.array([list(transform.make_params([blank]).values()) for _ in range(N)], dtype=float)
@@ -140,7 +141,7 @@ def test_crops_are_distributed_as_torchvisions(shape):
 @pytest.mark.parametrize(("shape", "centre"), [((10, 300), (0, 143, 10, 13)), ((300, 10), (143, 0, 13, 10))])
 def test_where_no_crop_fits_the_centre_is_taken(shape, centre):
     operation = RandomResizedCrop(scale=(1.0, 1.0))
-    box = operation.box(torch.tensor([shape]).float(), generator(0))
+    box = crop_box(operation, torch.tensor([shape]).float(), generator(0))
     assert tuple(int(value) for value in box) == centre
     assert tuple(v2.RandomResizedCrop(8, scale=(1, 1)).make_params([torch.empty(3, *shape)]).values()) == centre
 
@@ -168,7 +169,7 @@ def test_flips_come_with_their_probability(p):
 
 def test_jitter_factors_are_torchvisions():
     operation = ColorJitter(brightness=0.3, contrast=1.5, saturation=0.2, hue=0.1)
-    table_N8 = operation.table(N, generator(2)).numpy()
+    table_N8 = color.table(operation, N, generator(2)).numpy()
     torch.manual_seed(2)
     transform = v2.ColorJitter(0.3, 1.5, 0.2, 0.1)
     params = [transform.make_params([]) for _ in range(N)]
@@ -181,9 +182,9 @@ def test_jitter_factors_are_torchvisions():
 
 
 def test_parameters_are_independent_of_each_other():
-    box = torch.stack(RandomResizedCrop().box(torch.full((N, 2), 300.0), generator(3)))
+    box = torch.stack(crop_box(RandomResizedCrop(), torch.full((N, 2), 300.0), generator(3)))
     area, ratio = box[2] * box[3], box[3] / box[2]
-    table_N8 = ColorJitter(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.5).table(N, generator(3))
+    table_N8 = color.table(ColorJitter(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.5), N, generator(3))
     pairs = [(table_N8[:, i], table_N8[:, j]) for i in range(5) for j in range(i)] + [(area, ratio)]
     # The largest of eleven correlations of independent samples exceeds 4 / sqrt(N) once in a thousand seeds.
     assert max(abs(np.corrcoef(a, b)[0, 1]) for a, b in pairs) < 4 / math.sqrt(N)

@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from transferlab.core.runtime.seeding import generator
 from transferlab.core.transforms import color
-from transferlab.core.transforms.augment import ColorJitter
+from transferlab.core.transforms.operations import ColorJitter
 
 # torchvision's grey has 0.2989 for red, ours the standard's 0.299.
 GREY = 2e-4
@@ -54,7 +54,7 @@ def test_operations_are_applied_in_the_order_drawn(order):
 
 def test_every_image_of_a_batch_has_its_own_factors_and_order():
     jitter = ColorJitter(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.3)
-    table_B8 = jitter.table(9, generator(0))
+    table_B8 = color.table(jitter, 9, generator(0))
     x_B3HW = images(9)
     together = color.jitter(x_B3HW.clone(), table_B8)
     alone = torch.cat([color.jitter(x_B3HW[i : i + 1].clone(), table_B8[i : i + 1]) for i in range(9)])

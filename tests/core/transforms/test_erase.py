@@ -4,8 +4,9 @@ from scipy import stats
 from torchvision.transforms import RandomErasing as TorchvisionErasing
 
 from transferlab.core.transforms.augment import draw
-from transferlab.core.transforms.erase import Cutout, RandomErasing, erase
+from transferlab.core.transforms.erase import boxes, erase
 from transferlab.core.transforms.geometry import Geometry
+from transferlab.core.transforms.operations import Cutout, RandomErasing
 from transferlab.core.validation import FieldProblems
 
 SIZE, N = 32, 3000
@@ -21,8 +22,8 @@ def sides(box_N4):
 
 def test_exactly_the_box_takes_the_colour():
     x_B3SS = torch.rand(3, 3, 8, 8)
-    boxes = torch.tensor([[1.0, 2, 4, 7], [0, 0, 0, 0], [-3, 6, 2, 12]])
-    erased = erase(x_B3SS.clone(), boxes, (0.1, 0.2, 0.3))
+    box_B4 = torch.tensor([[1.0, 2, 4, 7], [0, 0, 0, 0], [-3, 6, 2, 12]])
+    erased = erase(x_B3SS.clone(), box_B4, (0.1, 0.2, 0.3))
     colour = torch.tensor([0.1, 0.2, 0.3])[:, None, None]
     expected = x_B3SS.clone()
     expected[0, :, 1:4, 2:7] = colour
@@ -31,7 +32,7 @@ def test_exactly_the_box_takes_the_colour():
 
 
 def test_cutout_is_a_square_centred_anywhere():
-    box_N4 = Cutout(size=8).boxes(N, SIZE, rng())
+    box_N4 = boxes(Cutout(size=8), N, SIZE, rng())
     height, width = sides(box_N4)
     assert (height == 8).all()
     assert (width == 8).all()
@@ -44,13 +45,13 @@ def test_cutout_is_a_square_centred_anywhere():
 
 @pytest.mark.parametrize("operation", [Cutout(size=4, p=0.3), RandomErasing(p=0.3)])
 def test_p_is_the_probability_and_nothing_else_is_touched(operation):
-    height, _ = sides(operation.boxes(N, SIZE, rng()))
+    height, _ = sides(boxes(operation, N, SIZE, rng()))
     assert stats.binomtest(int((height > 0).sum()), N, 0.3).pvalue > 0.001
-    assert (operation.boxes(N, SIZE, rng()) == operation.boxes(N, SIZE, rng())).all()
+    assert (boxes(operation, N, SIZE, rng()) == boxes(operation, N, SIZE, rng())).all()
 
 
 def test_random_erasing_agrees_in_distribution_with_torchvisions():
-    box_N4 = RandomErasing(p=1.0).boxes(N, SIZE, rng())
+    box_N4 = boxes(RandomErasing(p=1.0), N, SIZE, rng())
     torch.manual_seed(0)
     image = torch.zeros(3, SIZE, SIZE)
     theirs = torch.tensor([
@@ -65,7 +66,7 @@ def test_random_erasing_agrees_in_distribution_with_torchvisions():
 
 
 def test_what_never_fits_erases_nothing():
-    height, width = sides(RandomErasing(p=1.0, scale=(1.0, 1.0), ratio=(1.0, 1.0)).boxes(20, SIZE, rng()))
+    height, width = sides(boxes(RandomErasing(p=1.0, scale=(1.0, 1.0), ratio=(1.0, 1.0)), 20, SIZE, rng()))
     assert (height == 0).all()
     assert (width == 0).all()
 

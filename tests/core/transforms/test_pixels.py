@@ -13,9 +13,14 @@ from tiny import VIEW, store_of
 
 from transferlab.core.runtime.seeding import generator
 from transferlab.core.transforms import resample
-from transferlab.core.transforms.augment import ColorJitter
-from transferlab.core.transforms.erase import Cutout
-from transferlab.core.transforms.geometry import RandomCrop, RandomFlip, RandomResizedCrop, RandomRotation
+from transferlab.core.transforms.operations import (
+    ColorJitter,
+    Cutout,
+    RandomCrop,
+    RandomFlip,
+    RandomResizedCrop,
+    RandomRotation,
+)
 from transferlab.core.transforms.pixels import HostImages, ResidentImages
 
 CPU = torch.device("cpu")

@@ -10,10 +10,16 @@ from torchvision.transforms.v2 import functional as tv
 
 from transferlab.core.runtime.seeding import generator
 from transferlab.core.transforms import resample
-from transferlab.core.transforms.augment import ColorJitter
-from transferlab.core.transforms.geometry import RandomCrop, RandomFlip, RandomResizedCrop, RandomRotation
+from transferlab.core.transforms.input import Input, Preset
+from transferlab.core.transforms.operations import (
+    ColorJitter,
+    RandomCrop,
+    RandomFlip,
+    RandomResizedCrop,
+    RandomRotation,
+)
 from transferlab.core.transforms.pixels import HostImages
-from transferlab.core.transforms.view import Input, Preset, View, resized_shape, resolve
+from transferlab.core.transforms.view import View, resized_shape, resolve
 from transferlab.core.validation import FieldProblems
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from transferlab.core.data.split import EXCLUDED
+from transferlab.core.data.split.index import EXCLUDED
 from transferlab.core.data.store import ImageStore
 
 

@@ -99,9 +99,10 @@ def _levels(files: Sequence[Path], decoding: Decoding, workers: int) -> Levels |
     chosen = decoding.range
     whole = Percentiles() if isinstance(chosen, tuple) else as_percentiles(chosen)
     if whole.of == "file":
-        return settled(chosen)
-    found = spans(files, (whole.low, whole.high), workers, Rules(max_pixels=decoding.max_pixels))
-    levels = settled(chosen, found)
+        return settled(chosen, channels=decoding.channels)
+    rules = Rules(max_pixels=decoding.max_pixels, levels=Levels(channels=decoding.channels))
+    found = spans(files, (whole.low, whole.high), workers, rules)
+    levels = settled(chosen, found, decoding.channels)
     if found and levels and levels.low is not None and levels.high is not None:
         _tell_levels(found, levels.low, levels.high)
     return levels
@@ -113,7 +114,7 @@ def _tell_levels(found: Sequence[Span], black: float, white: float) -> None:
     used = [256 * max(0.0, min(high, white) - max(low, black)) / width for low, high in found]
     half = int(median(used))
     told = (
-        f"{len(found)} images have grey of more than 8 bits: from {black:g} (black) to {white:g} (white), "
+        f"{len(found)} images have values of more than 8 bits: from {black:g} (black) to {white:g} (white), "
         f"half of them use at most {half} of the 256 levels that are kept"
     )
     if half < FEW_LEVELS:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from transferlab.core.data.split import split_columns
+from transferlab.core.data.split.index import split_columns
 from transferlab.core.evaluation.variance import per_unit
 
 Floats = NDArray[np.float64]

@@ -1,4 +1,7 @@
-"""Metrics of one trial's predictions. Shapes: N images, K classes."""
+"""Metrics of one trial's predictions. Shapes: N images, K classes.
+
+scikit-learn takes more than a second to load, which a run need not wait for before it trains.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import (
-    confusion_matrix,
-    f1_score,
-    log_loss,
-    precision_recall_fscore_support,
-    recall_score,
-    roc_auc_score,
-)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -29,6 +24,8 @@ def scores(p_NK: Floats, truth_N: Ints) -> dict[str, float]:
     Balanced accuracy is the mean recall of the classes that have images. AUROC is that of the second class for two
     classes, else the mean over classes of one against the rest; NaN where a class has no image.
     """
+    from sklearn.metrics import f1_score, log_loss, recall_score
+
     labels = np.arange(p_NK.shape[1])
     prediction_N = p_NK.argmax(axis=1)
     return {
@@ -43,6 +40,8 @@ def scores(p_NK: Floats, truth_N: Ints) -> dict[str, float]:
 
 def auroc(p_NK: Floats, truth_N: Ints) -> float:
     """Return the area under the ROC curve; see `scores`."""
+    from sklearn.metrics import roc_auc_score
+
     if len(np.unique(truth_N)) < p_NK.shape[1]:
         return float("nan")
     if p_NK.shape[1] == 2:
@@ -61,6 +60,8 @@ def calibration_error(p_NK: Floats, truth_N: Ints, bins: int = CALIBRATION_BINS)
 
 def per_class(p_NK: Floats, truth_N: Ints, classes: Sequence[str]) -> pd.DataFrame:
     """Return precision, recall, F1 and support (images) of each class."""
+    from sklearn.metrics import precision_recall_fscore_support
+
     precision, recall, f1, support = precision_recall_fscore_support(
         truth_N, p_NK.argmax(axis=1), labels=np.arange(len(classes)), zero_division=0.0
     )
@@ -71,6 +72,8 @@ def per_class(p_NK: Floats, truth_N: Ints, classes: Sequence[str]) -> pd.DataFra
 
 def confusion(p_NK: Floats, truth_N: Ints, classes: Sequence[str]) -> pd.DataFrame:
     """Count (truth, prediction), a row for each pair of classes."""
+    from sklearn.metrics import confusion_matrix
+
     counts_KK = confusion_matrix(truth_N, p_NK.argmax(axis=1), labels=np.arange(len(classes)))
     pairs = [(t, p, int(counts_KK[i, j])) for i, t in enumerate(classes) for j, p in enumerate(classes)]
     return pd.DataFrame(pairs, columns=["truth", "prediction", "count"])

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from transferlab.core.data import subsets
-from transferlab.core.data.split import splits_of_trial
+from transferlab.core.data.split.index import splits_of_trial
 from transferlab.core.data.store import ImageStore
 from transferlab.core.evaluation import metrics, predictions
 from transferlab.core.loading.feature_cache import FeatureCache

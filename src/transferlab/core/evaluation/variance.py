@@ -16,7 +16,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 LEVEL = 0.95
@@ -183,6 +182,8 @@ def split_training_sample(trial_T: Floats, split_T: NDArray[np.generic]) -> tupl
 @cache
 def t_quantile(probability: float, freedom: float) -> float:
     """Return the quantile of Student's t; NaN for 0 degrees of freedom."""
+    from scipy import stats  # takes a second to load, which a run need not wait for before it trains
+
     return float(stats.t.ppf(probability, freedom) if math.isfinite(freedom) else stats.norm.ppf(probability))
 
 

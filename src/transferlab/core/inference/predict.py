@@ -17,7 +17,8 @@ from transferlab.core.data.decoding.decode import Rules, UnusableImageError
 from transferlab.core.inference.ensemble import Ensemble
 from transferlab.core.inference.sources import Item
 from transferlab.core.models.checkpoint import Checkpoint
-from transferlab.core.runtime.device import Compute, Machine, resolve
+from transferlab.core.runtime.compute import Compute
+from transferlab.core.runtime.device import Machine, resolve
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import torch
 from torch import distributed
 
 from transferlab.core.launch.channel import Failure, Post, log_with
-from transferlab.core.runtime.device import Compute, resolve
+from transferlab.core.runtime.compute import Compute
+from transferlab.core.runtime.device import resolve
 from transferlab.core.training.trial import train_trial
 
 # Ranks wait for rank 0 while it computes features, however long; the agent notices a rank that has died.

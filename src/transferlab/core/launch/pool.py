@@ -21,7 +21,8 @@ from typing import cast
 from transferlab.core.launch import pool_worker
 from transferlab.core.launch.channel import Failure, RankError, deaf_to_ctrl_c, how_ended, read, relay, send
 from transferlab.core.launch.launcher import Outcome
-from transferlab.core.runtime.device import Compute, resolve
+from transferlab.core.runtime.compute import Compute
+from transferlab.core.runtime.device import resolve
 from transferlab.core.runtime.memory import leave_memory_to_others
 from transferlab.core.runtime.progress import ProgressCallback
 from transferlab.core.training.engine import DivergedError

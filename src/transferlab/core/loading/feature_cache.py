@@ -22,22 +22,23 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
-from torch import Tensor
 
 from transferlab.core.files.atomic import whole_file
 from transferlab.core.files.hashing import sha256_of_json
 from transferlab.core.validation import check
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 logger = logging.getLogger(__name__)
 
-Batches = Callable[[], Iterator[Tensor]]
-_TYPES = {"float32": (torch.float32, "F32"), "bfloat16": (torch.bfloat16, "BF16"), "float16": (torch.float16, "F16")}
+Batches = Callable[[], "Iterator[Tensor]"]
+_TYPES = {"float32": ("F32", 4), "bfloat16": ("BF16", 2), "float16": ("F16", 2)}  # as safetensors calls them; bytes
 _HEADER_BYTES = 512  # without the key; digits of shapes and seconds need less
 _NO_DIGEST = 64 * "0"  # stands in the header while it is hashed with the rest
 
@@ -60,7 +61,7 @@ class FeatureCacheConfig:
 
     def bytes_of(self, count: int, shape: tuple[int, ...]) -> int:
         """Return the size of the features of `count` images, each of this shape."""
-        return count * math.prod(shape) * _TYPES[self.dtype][0].itemsize
+        return count * math.prod(shape) * _TYPES[self.dtype][1]
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class FeatureCache:
         while (stored := _opened(file)) is None:
             try:
                 with whole_file(file) as handle:
-                    _write(handle, make(), count, _TYPES[self.config.dtype], stated)
+                    _write(handle, make(), count, self.config.dtype, stated)
             except PermissionError:  # on Windows: another process has put the same there and mapped it
                 if not file.is_file():
                     raise
@@ -134,22 +135,24 @@ def _opened(file: Path) -> Stored | None:
         return None
 
 
-def _write(file: BinaryIO, batches: Iterator[Tensor], count: int, kind: tuple[torch.dtype, str], key: str) -> None:
+def _write(file: BinaryIO, batches: Iterator[Tensor], count: int, dtype: str, key: str) -> None:
     """Write batches as the tensor `features` of a safetensors file; its header is known, and written, at the end.
 
     The header's digest covers the rest of the file. Room is left for the header: the key, and what else it says.
     """
+    import torch  # config reads this module, and must not wait for it
+
     started, sha256, shape = time.perf_counter(), hashlib.sha256(), (count,)
     room = 8 * math.ceil((_HEADER_BYTES + len(json.dumps(key))) / 8)
     file.seek(room)
     for batch_BF in batches:
-        content = batch_BF.to(kind[0]).contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        content = batch_BF.to(getattr(torch, dtype)).contiguous().view(-1).view(torch.uint8).numpy().tobytes()
         shape = (count, *batch_BF.shape[1:])
         sha256.update(content)
         file.write(content)
     about = {
         "__metadata__": {"seconds": str(time.perf_counter() - started), "key": key, "sha256": _NO_DIGEST},
-        "features": {"dtype": kind[1], "shape": shape, "data_offsets": [0, file.tell() - room]},
+        "features": {"dtype": _TYPES[dtype][0], "shape": shape, "data_offsets": [0, file.tell() - room]},
     }
     header = (room - 8).to_bytes(8, "little") + json.dumps(about).encode().ljust(room - 8)
     sha256.update(header)

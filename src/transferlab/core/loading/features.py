@@ -17,7 +17,7 @@ import transferlab
 from transferlab.core.loading.feature_cache import FeatureCache, Stored
 from transferlab.core.loading.gpu_cache import GpuCache
 from transferlab.core.loading.images import Images, Split
-from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.backbones.model import Model
 from transferlab.core.models.folding import folded
 from transferlab.core.models.forward import evaluation_batch
 from transferlab.core.models.prefix import Cut, Tail, cut

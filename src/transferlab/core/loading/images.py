@@ -17,7 +17,8 @@ from transferlab.core.loading.gpu_cache import GpuCache
 from transferlab.core.models.forward import evaluation_batch
 from transferlab.core.runtime.device import Machine
 from transferlab.core.runtime.seeding import generator
-from transferlab.core.transforms.augment import Draws, Operation
+from transferlab.core.transforms.augment import Draws
+from transferlab.core.transforms.operations import Operation
 from transferlab.core.transforms.pixels import HostImages, Pixels, ResidentImages
 from transferlab.core.transforms.view import View
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from transferlab.core.data.split import split_columns, splits_of_trial
+from transferlab.core.data.split.index import split_columns, splits_of_trial
 from transferlab.core.data.store import ImageStore
 from transferlab.core.errors import MendableError
 from transferlab.core.loading.images import Split

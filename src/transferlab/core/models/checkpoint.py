@@ -19,10 +19,10 @@ from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.errors import MendableError
 from transferlab.core.files.hashing import digest
 from transferlab.core.files.typed_json import read_as
+from transferlab.core.transforms.input import LARGEST_SIZE
 from transferlab.core.transforms.view import View
 
 FORMAT = 1
-LARGEST_SIZE = 1 << 14  # px: no network sees larger images, and a header must not make us allocate for one
 _KEY, _SEAL = "transferlab", "sha256"
 REMEDY = "restore a copy of it, or run the node that makes it again"
 

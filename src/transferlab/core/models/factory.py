@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.models.backbones import registry
-from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.backbones.model import Model
 from transferlab.core.models.backbones.weights import plain
 from transferlab.core.models.checkpoint import Checkpoint, CheckpointHeader
 from transferlab.core.runtime.device import Machine
 from transferlab.core.runtime.seeding import global_seed
-from transferlab.core.transforms.view import Input, View, resolve
+from transferlab.core.transforms.input import Input
+from transferlab.core.transforms.view import View, resolve
 
 
 def view_of(model: Model, config: Input, statistics: dict[str, Any] | None) -> View:

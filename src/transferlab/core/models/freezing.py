@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import regex
-from torch import nn
 
 from transferlab.core.errors import MendableError
 from transferlab.core.validation import did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Rows = tuple[tuple[str, float | None], ...]
 Policy = str | Rows

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from transferlab.core.models import freezing
 from transferlab.core.models.backbones import registry, weights
-from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.backbones.model import Model
 from transferlab.core.models.backbones.weights import plain
 from transferlab.core.models.factory import view_of
 from transferlab.core.strategies.strategy import Strategy
@@ -29,6 +30,11 @@ def check(strategy: Strategy) -> None:
 
 
 def _problems(strategy: Strategy) -> Iterator[Problem]:
+    try:
+        registry.check(strategy.model)
+    except FieldProblems as error:
+        yield from (replace(problem, field=f"model.{problem.field}") for problem in error.problems)
+        return
     model, view = strategy.model, view_of(strategy.model, strategy.input, None)
     if view.resize < view.size:
         yield Problem("input.resize", view.resize, f"must be at least the network's input size, {view.size} px")

@@ -1,15 +1,16 @@
-"""Optimizers and gradient clipping, as typed config."""
+"""Optimizers and gradient clipping, as typed config, which must not wait for torch: the functions import it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from transferlab.core.validation import check
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,9 @@ class SGD:
 
     def build(self, groups: list[dict[str, Any]], fused: bool) -> torch.optim.Optimizer:
         """Build the torch optimizer over parameter groups."""
-        return torch.optim.SGD(
+        from torch import optim
+
+        return optim.SGD(
             groups,
             lr=self.lr,
             momentum=self.momentum,
@@ -66,7 +69,9 @@ class Adam:
 
     def build(self, groups: list[dict[str, Any]], fused: bool) -> torch.optim.Optimizer:
         """Build the torch optimizer over parameter groups."""
-        kind = torch.optim.Adam if self.name == "adam" else torch.optim.AdamW
+        from torch import optim
+
+        kind = optim.Adam if self.name == "adam" else optim.AdamW
         return kind(groups, lr=self.lr, betas=(self.momentum, self.beta2), weight_decay=self.weight_decay, fused=fused)
 
 
@@ -98,12 +103,14 @@ def build(
 
 def carry_over(before: torch.optim.Optimizer, after: torch.optim.Optimizer) -> None:
     """Give `after` the state (moments, step counts) that `before` gathered for the parameters that both have."""
+    from torch import zeros_like
+
     for group in after.param_groups:
         for parameter in group["params"]:
             if parameter in before.state:
                 after.state[parameter] = before.state[parameter]
             elif group.get("momentum"):  # torch's fused SGD takes a buffer for all parameters of a group or for none
-                after.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+                after.state[parameter]["momentum_buffer"] = zeros_like(parameter)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float, momentum: float | None) -> None:
@@ -131,7 +138,9 @@ class Clip:
 
     def apply(self, parameters: Iterable[nn.Parameter]) -> None:
         """Clip the gradients in place."""
+        from torch.nn import utils
+
         if self.by == "norm":
-            nn.utils.clip_grad_norm_(parameters, self.at)
+            utils.clip_grad_norm_(parameters, self.at)
         else:
-            nn.utils.clip_grad_value_(parameters, self.at)
+            utils.clip_grad_value_(parameters, self.at)

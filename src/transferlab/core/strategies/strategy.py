@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from transferlab.core.models import freezing
-from transferlab.core.models.backbones.registry import Model
-from transferlab.core.models.checkpoint import LARGEST_SIZE
+from transferlab.core.models.backbones.model import Model
 from transferlab.core.strategies.optimizers import Clip, Optimizer
 from transferlab.core.strategies.schedules import MOST_EPOCHS, Constant, Plateau, Schedule
-from transferlab.core.transforms.augment import Operation
-from transferlab.core.transforms.view import Input
+from transferlab.core.transforms.input import LARGEST_SIZE, Input
+from transferlab.core.transforms.operations import Operation
 from transferlab.core.validation import check
 
 MOST_IMAGES = 1_000_000

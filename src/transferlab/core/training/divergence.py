@@ -17,7 +17,8 @@ from transferlab.core.files.atomic import whole_file
 from transferlab.core.files.folders import sweep
 from transferlab.core.models import factory
 from transferlab.core.models.checkpoint import on_cpu
-from transferlab.core.runtime.device import Compute, resolve
+from transferlab.core.runtime.compute import Compute
+from transferlab.core.runtime.device import resolve
 from transferlab.core.training.engine import DivergedError
 from transferlab.core.training.history import Best, Record
 from transferlab.core.training.release import is_finite, released

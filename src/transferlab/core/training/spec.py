@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from transferlab.core.loading.feature_cache import FeatureCacheConfig
 from transferlab.core.loading.images import Split
 from transferlab.core.models.checkpoint import Checkpoint
-from transferlab.core.runtime.device import Compute
+from transferlab.core.runtime.compute import Compute
 from transferlab.core.runtime.seeding import derive
 from transferlab.core.strategies.strategy import Strategy
 from transferlab.core.training.history import CostRow, HistoryRow, StepRow

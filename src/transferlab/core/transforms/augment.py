@@ -20,11 +20,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from transferlab.core.transforms.color import ColorJitter
-from transferlab.core.transforms.erase import Cutout, RandomErasing
-from transferlab.core.transforms.geometry import GeometricOperation, Geometry, centre_crop
-
-Operation = GeometricOperation | ColorJitter | Cutout | RandomErasing
+from transferlab.core.transforms import color, erase
+from transferlab.core.transforms import geometry as geometric
+from transferlab.core.transforms.geometry import Geometry, centre_crop
+from transferlab.core.transforms.operations import ColorJitter, Cutout, Operation, RandomErasing
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,10 @@ def draw(operations: tuple[Operation, ...], geometry: Geometry, size: int, rng: 
     erased: list[Tensor] = []
     for operation in operations:
         if isinstance(operation, ColorJitter):
-            colour.append(operation.table(n, rng))
+            colour.append(color.table(operation, n, rng))
         elif isinstance(operation, Cutout | RandomErasing):
-            erased.append(operation.boxes(n, size, rng))
+            erased.append(erase.boxes(operation, n, size, rng))
         else:
-            operation.draw(geometry, size, rng)
+            geometric.draw(operation, geometry, size, rng)
     centre_crop(geometry, size)
     return Draws(geometry.map_N33[:, :2], geometry.reflect, tuple(colour), tuple(erased))

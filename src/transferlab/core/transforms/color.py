@@ -2,55 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from transferlab.core.runtime.device import upload
-from transferlab.core.validation import check
+from transferlab.core.transforms.operations import ColorJitter
 
 # ITU-R 601-2 luma, the weights PIL and torchvision use for grey.
 _LUMA = (0.299, 0.587, 0.114)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ColorJitter:
-    """Changes brightness, contrast, saturation and hue at random, in a random order: torchvision's `ColorJitter`.
-
-    Attributes:
-        brightness: factor drawn from [max(0, 1 - b), 1 + b]; contrast and saturation likewise.
-        contrast: see brightness; blends with the mean grey of the image.
-        saturation: see brightness; blends with the image in grey.
-        hue: shift drawn from [-h, h], in turns of the colour circle; at most 0.5.
-    """
-
-    name: Literal["color_jitter"] = "color_jitter"
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-
-    def __post_init__(self) -> None:
-        amounts = {"brightness": self.brightness, "contrast": self.contrast, "saturation": self.saturation}
-        check(
-            *((value >= 0, key, value, "must be at least 0") for key, value in amounts.items()),
-            (0 <= self.hue <= 0.5, "hue", self.hue, "must be between 0 and 0.5"),
-            (any(amounts.values()) or self.hue > 0, "brightness", 0.0, "and the others are all 0: changes nothing"),
-        )
-
-    def table(self, n: int, rng: torch.Generator) -> Tensor:
-        """Draw (brightness, contrast, saturation factors, hue shift, and the place of each in the order): (N, 8)."""
-        low = torch.tensor([max(0.0, 1 - a) for a in (self.brightness, self.contrast, self.saturation)] + [-self.hue])
-        high = torch.tensor([1 + a for a in (self.brightness, self.contrast, self.saturation)] + [self.hue])
-        factors_N4 = torch.lerp(low.expand(n, 4), high.expand(n, 4), torch.rand(n, 4, generator=rng))
-        order_N4 = torch.rand(n, 4, generator=rng).argsort(dim=1)
-        return torch.cat([factors_N4, order_N4.float()], dim=1)
+def table(operation: ColorJitter, n: int, rng: torch.Generator) -> Tensor:
+    """Draw (brightness, contrast, saturation factors, hue shift, and the place of each in the order): (N, 8)."""
+    amounts, hue = (operation.brightness, operation.contrast, operation.saturation), operation.hue
+    low = torch.tensor([max(0.0, 1 - a) for a in amounts] + [-hue])
+    high = torch.tensor([1 + a for a in amounts] + [hue])
+    factors_N4 = torch.lerp(low.expand(n, 4), high.expand(n, 4), torch.rand(n, 4, generator=rng))
+    order_N4 = torch.rand(n, 4, generator=rng).argsort(dim=1)
+    return torch.cat([factors_N4, order_N4.float()], dim=1)
 
 
 def jitter(x_B3HW: Tensor, table_B8: Tensor) -> Tensor:
-    """Apply a drawn table (see `ColorJitter.table`) to a float batch in [0, 1]: each image in its own order."""
+    """Apply a drawn table (see `table`) to a float batch in [0, 1]: each image in its own order."""
     factors_B4, order_B4 = table_B8[:, :4], table_B8[:, 4:].long()
     for place in range(4):
         for kind, adjust in enumerate((_brightness, _contrast, _saturation, _hue)):

@@ -17,7 +17,7 @@ from transferlab.core.data.decoding.batch import Decoding
 from transferlab.core.data.download import Downloads
 from transferlab.core.data.duplicates import across_splits, contradictory, duplicates, repeating_classes
 from transferlab.core.data.listing.layout import list_images as list_files
-from transferlab.core.data.split import EXCLUDED, assign, exclude, limited, split_columns
+from transferlab.core.data.split.index import EXCLUDED, assign, exclude, limited, split_columns
 from transferlab.core.data.statistics import channel_statistics, class_counts
 from transferlab.core.data.store import ImageStore, largest
 from transferlab.core.data.store_builder import build
@@ -59,7 +59,9 @@ def decode_images(
     image_folder: Path,
 ) -> tuple[dict[str, ImageStore], pd.DataFrame, pd.DataFrame]:
     """Decode every image once, resized as the strategies need it; what cannot be used goes to the quarantine."""
-    decoding = Decoding(workers=dataset.workers, range=dataset.range, max_pixels=dataset.max_pixels)
+    decoding = Decoding(
+        workers=dataset.workers, range=dataset.range, max_pixels=dataset.max_pixels, channels=dataset.channels
+    )
     resizes = [factory.view_of(each.model, each.input, None).stored_as for each in strategies.values()]
     with progress.counting("decoding images") as report:
         stores, accepted, quarantined = build(Path(extracted["path"]), listing, resizes, image_folder, decoding, report)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from transferlab.config.schema import Dataset, Predict, Training
 from transferlab.console.errors import UserError
@@ -18,6 +18,9 @@ from transferlab.pipelines.predict.bulk import predict_all
 from transferlab.reporting.figures import samples
 from transferlab.versions.catalogue import Versions
 from transferlab.versions.models import find_model
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
 SHOWN, SIZE = 48, 240  # photographs of a contact sheet, pixels of a short side

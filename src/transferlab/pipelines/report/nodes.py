@@ -8,13 +8,12 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 import yaml
-from matplotlib.figure import Figure
 
 from transferlab.config.schema import Dataset, Report, Training
 from transferlab.console.commands import command
@@ -33,6 +32,9 @@ from transferlab.datasets.parameters import UsedParameters
 from transferlab.reporting.figures import samples
 from transferlab.reporting.page.mistakes import mistakes as mistakes_of
 from transferlab.reporting.page.page import Tables, render
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
 Document = Mapping[str, Any]

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullLocator
-from scipy.optimize import isotonic_regression
 
 from transferlab.reporting.figures import style
 from transferlab.reporting.recommendation import seconds_alone
 from transferlab.reporting.wording import capital, count, duration, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _TIMES = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10_800, 36_000, 108_000, 360_000]  # s
 _TIME_STEPS = [
@@ -108,29 +108,33 @@ def _accuracy_axis(ax: Axes, points: pd.DataFrame, lines: Sequence[float]) -> bo
         ax.set_ylim(max(0, 100 - high - room), min(100.5, 100 - low + room))
         return False
 
+    from matplotlib import ticker
+
     def up(accuracy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return -np.log(np.maximum(100 - accuracy, smallest))
 
     ax.set_yscale("function", functions=(up, lambda height: 100 - np.exp(-height)))
     ax.set_ylim(100 - min(100, high * 1.12), 100 - max(smallest, low / 1.12))
     ticks = [error for error in _ERRORS if low / 1.12 <= error <= high * 1.12]
-    ax.yaxis.set_major_locator(FixedLocator([100 - error for error in ticks]))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda accuracy, _: f"{accuracy:g}"))
-    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_locator(ticker.FixedLocator([100 - error for error in ticks]))
+    ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda accuracy, _: f"{accuracy:g}"))
+    ax.yaxis.set_minor_locator(ticker.NullLocator())
     return True
 
 
 def _cost_axis(ax: Axes, least: float, most: float) -> None:
+    from matplotlib import ticker
+
     if least > 0 and most / least > 10:
         ax.set_xscale("log")
         ax.set_xlim(least / 1.6, most * 1.6)
-        ax.xaxis.set_major_locator(FixedLocator(_TIMES))
-        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_locator(ticker.FixedLocator(_TIMES))
+        ax.xaxis.set_minor_locator(ticker.NullLocator())
     else:
         ax.set_xlim(0, most * 1.15 or 1)
         step = next((step for step in _TIME_STEPS if most * 1.15 / step <= 5), _TIME_STEPS[-1])
-        ax.xaxis.set_major_locator(MultipleLocator(step))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: duration(seconds)))
+        ax.xaxis.set_major_locator(ticker.MultipleLocator(step))
+    ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda seconds, _: duration(seconds)))
     ax.set_xlabel("time of one trial, alone (mean over trials)")
 
 
@@ -159,6 +163,8 @@ def spread(wanted: npt.NDArray[np.float64], gap: float) -> npt.NDArray[np.float6
     Returns:
         Sorted places of shape (N,): the least-squares nearest ones, by bounded isotonic regression of wanted - i * gap.
     """
+    from scipy.optimize import isotonic_regression  # takes a second to load, which a run need not wait for
+
     gap = min(gap, 1 / max(len(wanted) - 1, 1))
     steps = gap * np.arange(len(wanted))
     places: npt.NDArray[np.float64] = np.clip(isotonic_regression(wanted - steps).x, 0, max(0, 1 - steps[-1])) + steps

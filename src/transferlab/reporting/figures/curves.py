@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator
 
 from transferlab.reporting.figures import style
 from transferlab.reporting.wording import count, enumerate_words, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _BAND = "Line: mean over the trials that reached the epoch; band: lowest to highest trial."
 _NAMES = {
@@ -100,8 +103,10 @@ def _band(ax: Axes, rows: pd.DataFrame, look: style.Look, name: str) -> None:
 
 
 def _error_axis(ax: Axes, rows: pd.DataFrame) -> None:
+    from matplotlib import ticker
+
     ax.set_xlabel("epoch (0: before any training)" if rows["epoch"].min() == 0 else "epoch")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     means = rows.groupby(["strategy", "split", "epoch"])["error"].mean()
     lowest = max(float(means.min()), 1.0)
     if float(means.max()) / lowest > _LOG_ABOVE:
@@ -115,11 +120,13 @@ def _error_axis(ax: Axes, rows: pd.DataFrame) -> None:
 
 def _log_above_one_percent(ax: Axes, lowest: float, highest: float) -> None:
     """Make the axis linear up to 1%, since an error can be 0, and logarithmic above: 40% and 3% are both readable."""
+    from matplotlib import ticker
+
     ax.set_yscale("symlog", linthresh=1)
     ticks = [t for t in (0, 0.5, 1, 2, 5, 10, 20, 50, 100) if 0.6 * lowest <= t <= 2 * highest or t == 0 >= lowest]
     ax.set_ylim(max(0.0, 0.8 * lowest if lowest > 1 else 0), min(108, 1.15 * highest))
     ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
-    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_minor_locator(ticker.NullLocator())
 
 
 def _mark_stages(ax: Axes, own: pd.DataFrame) -> None:

@@ -6,18 +6,19 @@ Shapes: T trials, K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
-from matplotlib.ticker import PercentFormatter
 
 from transferlab.reporting.figures import style
 from transferlab.reporting.wording import count, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 _SHARES_UP_TO = 25  # classes; in smaller cells no share can be read
 _WRAPPED_UP_TO = 14  # classes; in lower rows there is room for one line of a name
@@ -79,9 +80,11 @@ def _counts(own: pd.DataFrame, names: list[str]) -> npt.NDArray[np.int64]:
 
 
 def _draw_matrix(ax: Axes, share_TKK: npt.NDArray[np.float64], names: list[str]) -> None:
+    from matplotlib import colors
+
     many, numbered = len(names) > _SHARES_UP_TO, len(names) > _NAMES_BELOW_UP_TO
     # The square root keeps a confusion of 3% visible beside a diagonal of 90%.
-    drawn = ax.imshow(share_TKK.mean(axis=0), cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1), aspect="auto")
+    drawn = ax.imshow(share_TKK.mean(axis=0), cmap="Blues", norm=colors.PowerNorm(0.5, vmin=0, vmax=1), aspect="auto")
     ax.set(xlabel="predicted class", ylabel="true class")
     size = 8.5 if not many else max(5.0, 8.0 - len(names) / 30)
     shown = style.labels(names, 16 if many else 22)
@@ -111,8 +114,10 @@ def _draw_matrix(ax: Axes, share_TKK: npt.NDArray[np.float64], names: list[str])
 
 
 def _share_bar(ax: Axes, drawn: AxesImage) -> None:
+    from matplotlib import ticker
+
     bar = ax.figure.colorbar(
-        drawn, ax=ax, location="top", shrink=0.6, aspect=35, pad=0.02, format=PercentFormatter(1.0)
+        drawn, ax=ax, location="top", shrink=0.6, aspect=35, pad=0.02, format=ticker.PercentFormatter(1.0)
     )
     bar.set_ticks([0, 0.05, 0.2, 0.5, 1])
     bar.set_label("share of the true class", fontsize=8)
@@ -164,6 +169,8 @@ def reliability(predictions: pd.DataFrame, strategy: str, bins: int = 10) -> Fig
     Raises:
         ValueError: the table has no row of this strategy.
     """
+    from matplotlib import ticker
+
     own = predictions[predictions["strategy"] == strategy]
     if own.empty:
         raise ValueError(f"the predictions table has no row of strategy {strategy!r}: nothing to draw")
@@ -176,7 +183,7 @@ def reliability(predictions: pd.DataFrame, strategy: str, bins: int = 10) -> Fig
     _calibration(above, binned)
     below.hist(confidence, bins=np.linspace(0, 1, bins + 1), color=style.HELD_OUT, edgecolor="white")
     below.set(xlabel="confidence: probability of the predicted class", ylabel="predictions")
-    below.xaxis.set_major_formatter(PercentFormatter(1.0))
+    below.xaxis.set_major_formatter(ticker.PercentFormatter(1.0))
     images, trials = own["path"].nunique(), own["trial"].nunique()
     style.heading(
         figure,
@@ -188,6 +195,8 @@ def reliability(predictions: pd.DataFrame, strategy: str, bins: int = 10) -> Fig
 
 
 def _calibration(ax: Axes, binned: pd.DataFrame) -> None:
+    from matplotlib import ticker
+
     pooled = binned.groupby("bin").agg(confidence=("confidence", "mean"), right=("right", "mean"), n=("right", "size"))
     per_trial = binned.groupby(["bin", "trial"])["right"].mean().groupby("bin").agg(["min", "max"])
     ax.plot([0, 1], [0, 1], color=style.GREY, linewidth=1, linestyle=(0, (4, 3)))
@@ -196,5 +205,5 @@ def _calibration(ax: Axes, binned: pd.DataFrame) -> None:
     size = 12 + 130 * pooled["n"] / pooled["n"].sum()
     ax.scatter(pooled["confidence"], pooled["right"], s=size, color=style.HELD_OUT, zorder=3, clip_on=False)
     ax.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share that is right")
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
     style.light_grid(ax, "both")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from transferlab.reporting.figures import style
 from transferlab.reporting.gaps import told_apart
 from transferlab.reporting.wording import LOWER_IS_BETTER, MINUS, count, difference, signed_interval, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _FAR = 3  # times the usual half-width of an interval: a difference beyond it needs no close look
 _ROW_INCHES = 0.52

@@ -6,16 +6,18 @@ Shapes: H height, W width, C channels (1 or 3), V views of one photograph. All i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from transferlab.reporting.figures import style
 from transferlab.reporting.wording import count, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Image = npt.NDArray[np.uint8]
 RIGHT, WRONG = "#1a7f5a", "#c0392b"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from transferlab.reporting.figures import style
 from transferlab.reporting.wording import count, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _DECADES = 2  # an axis that spans more of them is logarithmic
 _CUT = 0.01  # of the values lie below a logarithmic axis: a schedule that ends near 0 would stretch it without end
@@ -96,6 +99,8 @@ def _losses(ax: Axes, own: pd.DataFrame, look: style.Look, name: str) -> None:
 
 
 def _value_axis(ax: Axes, values: np.ndarray) -> None:
+    from matplotlib import ticker
+
     positive = values[np.isfinite(values) & (values > 0)]
     lowest = float(np.quantile(positive, _CUT)) if positive.size else 0.0
     if positive.size and np.log10(positive.max() / lowest) > _DECADES:
@@ -103,7 +108,7 @@ def _value_axis(ax: Axes, values: np.ndarray) -> None:
         ax.set_ylim(0.8 * lowest, 1.6 * float(positive.max()))
     else:
         ax.set_ylim(bottom=0)
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     style.light_grid(ax)
 
 

@@ -10,11 +10,12 @@ import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
-from matplotlib import font_manager, rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 
 INK, GREY, HAIRLINE = "#1b1f24", "#6a737d", "#d6dade"
 HELD_OUT, TRAIN = "#0072b2", "#d55e00"
@@ -59,6 +60,8 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @functools.wraps(draw)
     def draw_styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        from matplotlib import rc_context
+
         with rc_context(rc=_settings()):
             figure = draw(*args, **kwargs)
             figure.draw_without_rendering()  # the first draw makes ticks, with the settings of its time
@@ -83,7 +86,9 @@ def _settings() -> Any:
 
 def new_figure(height: float, width: float = WIDTH_INCHES) -> Figure:
     """Return an empty figure of `width` x `height` inches that lays itself out."""
-    return Figure(figsize=(width, height), layout="constrained")
+    from matplotlib import figure
+
+    return figure.Figure(figsize=(width, height), layout="constrained")
 
 
 def heading(figure: Figure, text: str, note: str = "") -> None:
@@ -97,12 +102,16 @@ def heading(figure: Figure, text: str, note: str = "") -> None:
 @functools.cache
 def font_families() -> tuple[str, ...]:
     """List DejaVu Sans (it comes with matplotlib), then every installed font of a short list for other scripts."""
+    from matplotlib import font_manager
+
     installed = set(font_manager.get_font_names())
     return ("DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed))
 
 
 @functools.cache
 def _drawable() -> frozenset[int]:
+    from matplotlib import font_manager
+
     fonts = (font_manager.get_font(font_manager.findfont(name)) for name in font_families())
     return frozenset().union(*(font.get_charmap() for font in fonts))
 

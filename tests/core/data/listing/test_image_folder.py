@@ -2,7 +2,9 @@ import json
 
 import pytest
 
-from transferlab.core.data.listing.layout import ImageFolder, LayoutError, list_images
+from transferlab.core.data.listing.config import ImageFolder
+from transferlab.core.data.listing.layout import list_images
+from transferlab.core.data.listing.table import LayoutError
 
 
 def write(root, **files):

@@ -1,7 +1,10 @@
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
-from transferlab.core.data.listing.label_table import LabelTable, Threshold
-from transferlab.core.data.listing.layout import LayoutError, list_images
+from transferlab.core.data.listing.config import LabelTable, Threshold
+from transferlab.core.data.listing.layout import list_images
+from transferlab.core.data.listing.table import LayoutError
 from transferlab.core.validation import FieldProblems
 
 CELLS = {
@@ -157,3 +160,25 @@ def test_the_old_name_of_stratify_says_what_it_did():
 def test_a_separator_that_is_none_or_may_never_end_is_refused(separator):
     with pytest.raises(FieldProblems, match="separator: "):
         LabelTable(file="labels.csv", label="kind", separator=separator)
+
+
+def test_a_parquet_table_is_read_as_text(tmp_path):
+    table = pa.table({
+        "id": [7, 8, None], "kind": ["ant", None, "bee"], "score": [0.25, 1.0, 0.5], "photo": [b"x", b"y", b"z"],
+        "boxes": [[1], [2], [3]],
+    })  # fmt: skip
+    parquet.write_table(table, tmp_path / "labels.parquet")
+    for name in ("7.png", "8.png"):
+        (tmp_path / name).write_bytes(b"")
+    above = Threshold(column="score", threshold=0.5, below="low", above="high")
+    layout = LabelTable(file="labels.parquet", path="id", suffix=".png", label=above)
+    with pytest.raises(LayoutError, match="row without a path"):
+        list_images(tmp_path, layout)
+    parquet.write_table(table.slice(0, 2), tmp_path / "labels.parquet")
+    listing, _ = list_images(tmp_path, layout)
+    assert dict(zip(listing["path"], listing["class"], strict=True)) == {"7.png": "low", "8.png": "high"}
+    with pytest.raises(LayoutError, match="has no column 'photo'"):
+        list_images(tmp_path, LabelTable(file="labels.parquet", path="id", suffix=".png", label="photo"))
+    (tmp_path / "labels.parquet").write_bytes(b"text")
+    with pytest.raises(LayoutError, match="cannot be read as a Parquet table"):
+        list_images(tmp_path, layout)

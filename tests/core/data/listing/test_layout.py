@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import subprocess
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transferlab.core.data.listing.layout import ClassFolders, LayoutError, list_images
-from transferlab.core.data.split import PathGroups
+from transferlab.core.data.listing.config import ClassFolders
+from transferlab.core.data.listing.layout import list_images
+from transferlab.core.data.listing.table import LayoutError
+from transferlab.core.data.split.config import PathGroups
 
 
 def touch(root: Path, *paths: str) -> Path:
@@ -373,3 +376,26 @@ def test_groups_come_from_the_path_and_every_image_has_one(tmp_path):
     touch(tmp_path, "b/other.jpg")
     with pytest.raises(LayoutError, match="1 of 4 images have no group, the first is b/other"):
         list_images(tmp_path, ClassFolders(), groups)
+
+
+@contextmanager
+def folders_in_folders(root, depth):
+    """Give the innermost of folders in folders; pytest could not remove so many, so they go at the end."""
+    try:
+        here = os.open(root, os.O_RDONLY)
+        for _ in range(depth):
+            os.mkdir("d", dir_fd=here)
+            here, above = os.open("d", os.O_RDONLY, dir_fd=here), here
+            os.close(above)
+        yield here
+        os.close(here)
+    finally:
+        subprocess.run(["rm", "-rf", str(root / "d")], check=True)
+
+
+def test_no_depth_of_folders_is_too_much(tmp_path):
+    touch(tmp_path, "ant/1.jpg", "bee/2.jpg")
+    with folders_in_folders(tmp_path / "ant", 1500) as innermost:
+        os.close(os.open("3.jpg", os.O_CREAT, dir_fd=innermost))
+        listing, _ = list_images(tmp_path, ClassFolders())
+    assert sorted(len(path.split("/")) for path in listing["path"]) == [2, 2, 1502]

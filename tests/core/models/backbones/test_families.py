@@ -5,7 +5,7 @@ import torch
 
 from transferlab.core.models import factory, freezing
 from transferlab.core.models.backbones import registry
-from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.backbones.model import Model
 from transferlab.core.strategies import checks
 from transferlab.core.strategies.optimizers import SGD
 from transferlab.core.strategies.strategy import Stage, Strategy
@@ -78,7 +78,7 @@ def test_batch_norm_moves_at_one_pace(name):
 )
 def test_what_does_not_exist_is_refused_with_a_suggestion(wrong, field, message):
     with pytest.raises(FieldProblems) as caught:
-        Model(**wrong)
+        registry.check(Model(**wrong))
     assert [problem.field for problem in caught.value.problems] == [field]
     assert message in caught.value.problems[0].message
 

@@ -4,7 +4,7 @@ import torch
 from huggingface_hub import constants
 
 from transferlab.core.models.backbones import from_timm, registry
-from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.backbones.model import Model
 from transferlab.core.models.backbones.weights import WeightsError
 
 

@@ -6,7 +6,7 @@ import torch
 from torchvision import models
 
 from transferlab.core.models.backbones import from_torchvision, registry
-from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.backbones.model import Model
 from transferlab.core.models.backbones.weights import WeightsError
 
 

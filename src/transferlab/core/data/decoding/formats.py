@@ -24,7 +24,7 @@ RAW_SUFFIXES = frozenset(
 )
 FOREIGN_SUFFIXES = HEIF_SUFFIXES | JPEG_XL_SUFFIXES | RAW_SUFFIXES
 
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0, section 2; BigTIFF
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0, section 2; BigTIFF
 _BITS, _SAMPLES = 258, 277  # TIFF 6.0, section 8
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}  # ISO/IEC 23008-12, annex B
 _JPEG_XL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
@@ -57,7 +57,7 @@ def why_unknown(data: bytes, name: str) -> str:
         return "It is an AVIF photograph, which the installed Pillow cannot read: pip install --upgrade pillow."
     if suffix in RAW_SUFFIXES:
         return "It is a camera's raw photograph, which cannot be read here: develop it to PNG, TIFF or JPEG."
-    if data[:4] in _TIFF_STARTS:
+    if data[:4] in TIFF_STARTS:
         return _what_tiff(data)
     return "Its content is no image of a known format."
 
@@ -77,7 +77,8 @@ def _what_tiff(data: bytes) -> str:
         return "It is a TIFF whose directory cannot be read."
     return (
         f"It is a TIFF with {samples} sample{'' if samples == 1 else 's'} of {bits[0]} bits a pixel, of a kind that "
-        "Pillow does not read: save it as grey of 16 bits or 32-bit float, or as RGB of 8 bits."
+        "Pillow does not read: the extra 'tiff' may (pip install 'transferlab[tiff]'), or save it as grey of 16 bits "
+        "or 32-bit float, or as RGB of 8 bits."
     )
 
 

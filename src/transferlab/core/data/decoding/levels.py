@@ -1,4 +1,4 @@
-"""From pixel values of more than 8 bits to 8-bit grey: which value is black, and which is white.
+"""From pixel values of more than 8 bits to 8 bits: which value is black, and which is white.
 
 A file says how many bits its values have, not how many of them are used: a camera of 12 bits writes 0 to 4,095 in 16.
 Divided by 65,535 such an image is nearly black. All images of a data set share one range, so that brightness can be
@@ -51,16 +51,24 @@ class Levels:
         low: the value that becomes 0; None where each file has its own range.
         high: the value that becomes 255; None likewise.
         percentiles: of a file's own pixels, where each has its own range.
+        channels: of TIFFs that have several, the one that is grey, or the three that are red, green and blue, from 1.
     """
 
     low: float | None = None
     high: float | None = None
     percentiles: tuple[float, float] = (0.0, 100.0)
+    channels: tuple[int, ...] | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Levels:
         """Read what `dataclasses.asdict` has written."""
-        return cls(low=values["low"], high=values["high"], percentiles=tuple(values["percentiles"]))
+        channels = values.get("channels")
+        return cls(
+            low=values["low"],
+            high=values["high"],
+            percentiles=tuple(values["percentiles"]),
+            channels=tuple(channels) if channels else None,
+        )
 
     def to_8_bits(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
         """Scale values linearly, with rounding; what is outside of the range, or no number, becomes its nearer end."""
@@ -82,25 +90,29 @@ def span(pixels: NDArray[Any], percentiles: tuple[float, float]) -> tuple[float,
     return float(low), float(high)
 
 
-def settled(chosen: Range, spans: Iterable[tuple[float, float]] = ()) -> Levels | None:
+def settled(
+    chosen: Range, spans: Iterable[tuple[float, float]] = (), channels: tuple[int, ...] | None = None
+) -> Levels | None:
     """Return the levels of a data set.
 
     Args:
         chosen: what the user has said.
         spans: of each file that needs levels; not used unless the range is the data set's.
+        channels: of TIFFs that have several.
 
     Returns:
-        None where the range is the data set's and no file needs levels.
+        None where the range is the data set's, no file needs levels and no channels are chosen.
     """
     if isinstance(chosen, tuple):
-        return Levels(low=chosen[0], high=chosen[1])
+        return Levels(low=chosen[0], high=chosen[1], channels=channels)
     percentiles = as_percentiles(chosen)
     if percentiles.of == "file":
-        return Levels(percentiles=(percentiles.low, percentiles.high))
+        return Levels(percentiles=(percentiles.low, percentiles.high), channels=channels)
     lows_highs = list(spans)
     if not lows_highs:
-        return None
-    return Levels(low=min(low for low, _ in lows_highs), high=max(high for _, high in lows_highs))
+        return Levels(channels=channels) if channels else None
+    low, high = min(low for low, _ in lows_highs), max(high for _, high in lows_highs)
+    return Levels(low=low, high=high, channels=channels)
 
 
 def as_percentiles(chosen: Literal["dataset", "file"] | Percentiles) -> Percentiles:

@@ -7,40 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
+from transferlab.core.data.listing.config import ClassFolders
 from transferlab.core.data.listing.scan import Found, printable, why_litter
 from transferlab.core.data.listing.table import LayoutError, LeftOut, Listed
 from transferlab.core.data.split.names import TEST, TRAIN, VALIDATION, splits_by_name
-from transferlab.core.validation import check, did_you_mean
-
-Part = Literal["train", "validation", "test"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassFolders:
-    """`<class>/...`, or `train/<class>/...` beside `val` and `test` under their usual names; nested folders count too.
-
-    Attributes:
-        name: the kind of layout.
-        names: readable class names for folders named otherwise, such as `{"n02086240": "Shih-Tzu"}`.
-        splits: which folder holds which part, such as `{"Training": "train", "Testing": "test"}`, above the classes or
-            within each; `{}` where every folder is a class, whatever its name; null to go by the names.
-        ignore: patterns of files and folders that are no part of the data, such as `*_mask.png`.
-    """
-
-    name: Literal["class_folders"] = "class_folders"
-    names: Mapping[str, str] | None = None
-    splits: Mapping[str, Part] | None = None
-    ignore: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        given = list((self.names or {}).values())
-        check(
-            (len(set(given)) == len(given), "names", self.names, "must give every folder a name of its own"),
-            (not self.splits or TRAIN in self.splits.values(), "splits", self.splits, "must say which folder is train"),
-        )
+from transferlab.core.validation import did_you_mean
 
 
 @dataclass

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
+from transferlab.core.data.listing.config import ImageFolder
 from transferlab.core.data.listing.labelled import account
 from transferlab.core.data.listing.matching import Files, match
 from transferlab.core.data.listing.scan import Found
@@ -23,23 +23,6 @@ from transferlab.core.validation import did_you_mean
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 FILE_NAME = "file_name"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageFolder:
-    """`metadata.csv` or `metadata.jsonl` with `file_name` and a label, one for all images or one in each part's folder.
-
-    Attributes:
-        name: the kind of layout.
-        label: the column with the class.
-        stratify: a column to stratify splits by besides the class.
-        ignore: patterns of files and folders that are no part of the data, such as `*_mask.png`.
-    """
-
-    name: Literal["image_folder"] = "image_folder"
-    label: str = "label"
-    stratify: str | None = None
-    ignore: tuple[str, ...] = ()
 
 
 def metadata_files(found: Sequence[Found]) -> list[str]:

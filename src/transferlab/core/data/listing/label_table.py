@@ -5,108 +5,18 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 import pandas as pd
 
+from transferlab.core.data.listing.config import LabelTable, Threshold
+from transferlab.core.data.listing.header import PARQUET, cure_for, other_separator
 from transferlab.core.data.listing.labelled import account
 from transferlab.core.data.listing.matching import Files, match
 from transferlab.core.data.listing.scan import Found
 from transferlab.core.data.listing.table import LayoutError, LeftOut, Listed
 from transferlab.core.data.split.names import splits_by_name
-from transferlab.core.validation import check, did_you_mean, pattern_problem
-
-
-@dataclass(frozen=True, kw_only=True)
-class Threshold:
-    """Two classes from a number: `above` where it is at least the threshold, else `below`.
-
-    Attributes:
-        column: the column with the number.
-        threshold: the smallest number that belongs to `above`.
-        below: the class below the threshold.
-        above: the class from the threshold on.
-    """
-
-    column: str
-    threshold: float
-    below: str
-    above: str
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        check(
-            (self.below != self.above, "above", self.above, "must differ from below"),
-            (self.threshold == self.threshold, "threshold", self.threshold, "must be a number"),
-        )
-
-    def classes(self, values: pd.Series[str]) -> pd.Series[str]:
-        """Return the class of every value; empty where it is no number."""
-        numbers = pd.to_numeric(values, errors="coerce")
-        classes = numbers.ge(self.threshold).map({True: self.above, False: self.below})
-        return classes.where(numbers.notna(), "")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelTable:
-    r"""A text file with one row for each image.
-
-    Attributes:
-        name: the kind of layout.
-        file: the table, relative to the data's root.
-        separator: what separates columns, a regular expression when longer than one character, such as `\s+`.
-        columns: the names of the columns, for a file without a header.
-        path: the column with the image's path.
-        folder: what those paths are relative to, itself relative to the data's root; a list where the images are in
-            several folders.
-        suffix: what to append to those paths, such as `.jpg` where the column has bare ids.
-        label: the column with the class, or a threshold on a number.
-        stratify: a column to stratify splits by besides the class.
-        split: a column with train, validation or test, under their usual names.
-        ignore: patterns of files and folders that are no part of the data, such as `*_mask.png`.
-        group: what `stratify` was called; null.
-    """
-
-    name: Literal["label_table"] = "label_table"
-    file: str
-    separator: str = ","
-    columns: tuple[str, ...] | None = None
-    path: str = "path"
-    folder: str | tuple[str, ...] = "."
-    suffix: str = ""
-    label: str | Threshold
-    stratify: str | None = None
-    split: str | None = None
-    ignore: tuple[str, ...] = ()
-    group: str | None = None
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        separator = pattern_problem(self.separator) if len(self.separator) > 1 else ""
-        columns = self.columns or ()
-        below = "must be a relative path below the data's root"
-        check(
-            (_inside(self.file), "file", self.file, below),
-            (bool(self.folders) and all(map(_inside, self.folders)), "folder", self.folder, below),
-            (bool(self.separator), "separator", self.separator, "must not be empty"),
-            (not separator, "separator", self.separator, separator),
-            (len(set(columns)) == len(columns), "columns", self.columns, "must not repeat a name"),
-            (
-                self.group is None,
-                "group",
-                self.group,
-                "never kept groups together, it stratifies: rename it to `stratify`; to keep the images of a group on "
-                "one side of every split, name the column in dataset.split.groups",
-            ),
-        )
-
-    @property
-    def folders(self) -> tuple[str, ...]:
-        """The folders that paths may be relative to."""
-        return (self.folder,) if isinstance(self.folder, str) else self.folder
 
 
 def list_table(
@@ -135,7 +45,7 @@ def list_table(
     paths, near = match(wanted, Files(file.path for file in found), layout.file)
     table = pd.DataFrame({
         "path": paths,
-        "class": label.classes(values) if isinstance(label, Threshold) else values,
+        "class": _classes(label, values) if isinstance(label, Threshold) else values,
         "split": _splits(column(layout.split, "layout.split"), layout) if layout.split else "",
         "stratify": column(layout.stratify, "layout.stratify") if layout.stratify else "",
         "group": column(groups, "split.groups") if groups else "",
@@ -149,6 +59,8 @@ def _raw(file: Path, layout: LabelTable) -> pd.DataFrame:
     Raises:
         LayoutError: it is no such table; the message says what the parser found.
     """
+    if file.suffix.lower() == PARQUET:
+        return _parquet(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -163,30 +75,15 @@ def _raw(file: Path, layout: LabelTable) -> pd.DataFrame:
         is_wide = isinstance(error, pd.errors.ParserWarning)
         what = "its rows have more columns than there are names" if is_wide else str(error).strip()
         with file.open(encoding="utf-8-sig", errors="replace") as lines:
-            other = _other_separator(lines.readline(10_000).strip(), layout.separator)
+            other = other_separator(lines.readline(10_000).strip(), layout.separator)
         raise LayoutError(
             f"{file} cannot be read as a table: {what}; dataset.layout.separator is {layout.separator!r}{other}"
         ) from error
 
 
-def _other_separator(line: str, separator: str) -> str:
-    """Say that a line seems to be separated by something else than the layout says; empty where nothing tells."""
-    pattern = separator if len(separator) > 1 else re.escape(separator)
-    if not line or re.search(pattern, line):
-        return ""
-    counts = {mark: line.count(mark) for mark in (",", ";", "\t", "|", " ")}
-    most = max(counts, key=lambda mark: counts[mark])
-    if not counts[most]:
-        return ""
-    mark = r"\s+" if most == " " else most
-    return f"; its first line seems to be separated by {mark!r}: set dataset.layout.separator to it"
-
-
 def _column(raw: pd.DataFrame, layout: LabelTable, column: str, key: str) -> pd.Series[str]:
     if column not in raw.columns:
-        known = [str(name) for name in raw.columns]
-        other = _other_separator(known[0], layout.separator) if len(known) == 1 else ""
-        cure = other or did_you_mean(column, known) or f"; it has {known}"
+        cure = cure_for(column, [str(name) for name in raw.columns], layout.separator)
         raise LayoutError(f"dataset.{key}: {layout.file} has no column {column!r}{cure}")
     return raw[column].fillna("").str.strip()
 
@@ -217,3 +114,28 @@ def _splits(values: pd.Series[str], layout: LabelTable) -> pd.Series[str]:
 def _inside(path: str) -> bool:
     relative = PurePosixPath(path)
     return not relative.is_absolute() and ".." not in relative.parts
+
+
+def _classes(threshold: Threshold, values: pd.Series[str]) -> pd.Series[str]:
+    """Return the class of every value; empty where it is no number."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    classes = numbers.ge(threshold.threshold).map({True: threshold.above, False: threshold.below})
+    return classes.where(numbers.notna(), "")
+
+
+def _parquet(file: Path) -> pd.DataFrame:
+    """Return the columns of a Parquet table as text, but for those with images or lists.
+
+    Raises:
+        LayoutError: it is no such table.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        fields = [field for field in parquet.read_schema(file) if not pa.types.is_nested(field.type)]
+        names = [field.name for field in fields if not pa.types.is_binary(field.type)]
+        table = pd.read_parquet(file, columns=names, dtype_backend="numpy_nullable")
+    except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
+        raise LayoutError(f"{file} cannot be read as a Parquet table: {str(error).strip()}") from error
+    return table.astype("string").fillna("").astype("str")

@@ -7,17 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from transferlab.core.data.listing.class_folders import ClassFolders, list_folders, where_classes_may_be
-from transferlab.core.data.listing.image_folder import ImageFolder, list_image_folder, metadata_files
-from transferlab.core.data.listing.label_table import LabelTable, Threshold, list_table
+from transferlab.core.data.listing.class_folders import list_folders, where_classes_may_be
+from transferlab.core.data.listing.config import ImageFolder, LabelTable, Layout
+from transferlab.core.data.listing.image_folder import list_image_folder, metadata_files
+from transferlab.core.data.listing.label_table import list_table
 from transferlab.core.data.listing.scan import Found, walk
 from transferlab.core.data.listing.table import LayoutError, as_left_out, as_listing, check_listing
 from transferlab.core.data.split.config import PathGroups
 from transferlab.core.data.split.names import held_out_as_test
-
-__all__ = ["ClassFolders", "ImageFolder", "LabelTable", "Layout", "LayoutError", "Threshold", "list_images"]
-
-Layout = ClassFolders | LabelTable | ImageFolder
 
 
 def list_images(

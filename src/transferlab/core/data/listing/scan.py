@@ -127,7 +127,8 @@ class _Walk:
         try:
             if not entry.is_dir():
                 return Found(printable(path), reason) if reason else _file(entry, path)
-            real, is_link = os.path.realpath(entry.path), entry.is_symlink()
+            is_link = entry.is_symlink()
+            real = os.path.realpath(entry.path) if is_link else os.path.join(folder.above[-1], entry.name)  # noqa: PTH118
             if real in folder.above:
                 return Found(printable(path), "It is a link to a folder that it is in.")
             if is_link and folder.is_below_link and real in self.seen:

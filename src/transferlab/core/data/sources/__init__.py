@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from transferlab.core.data.download import Downloads, SourceError
+from transferlab.core.data.sources.address import AddressSource
 from transferlab.core.data.sources.archive import ArchiveSource
 from transferlab.core.data.sources.base import Acquired
 from transferlab.core.data.sources.folder import FolderSource
@@ -10,10 +11,11 @@ from transferlab.core.data.sources.package import PackageSource
 from transferlab.core.data.sources.torchvision_set import Copies, TorchvisionSource
 from transferlab.core.data.sources.urls import UrlSource
 
-Source = PackageSource | FolderSource | ArchiveSource | TorchvisionSource | UrlSource
+Source = PackageSource | FolderSource | ArchiveSource | TorchvisionSource | UrlSource | AddressSource
 
 __all__ = [
     "Acquired",
+    "AddressSource",
     "ArchiveSource",
     "Copies",
     "FolderSource",

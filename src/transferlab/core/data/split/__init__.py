@@ -4,29 +4,3 @@
 together and `index` writes them down. A `SplitPlan` is a pure function of images, config and the trial's number. The
 data pipeline, the listing (for `names`) and the experiment's schema (for `config`) import this package.
 """
-
-from transferlab.core.data.split.config import PathGroups, SplitConfig, SplitError
-from transferlab.core.data.split.index import (
-    EXCLUDED,
-    INDEX,
-    assign,
-    exclude,
-    limited,
-    split_columns,
-    splits_of_trial,
-)
-from transferlab.core.data.split.plan import SplitPlan
-
-__all__ = [
-    "EXCLUDED",
-    "INDEX",
-    "PathGroups",
-    "SplitConfig",
-    "SplitError",
-    "SplitPlan",
-    "assign",
-    "exclude",
-    "limited",
-    "split_columns",
-    "splits_of_trial",
-]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from transferlab.core.errors import MendableError
 from transferlab.core.validation import check, pattern_problem
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class SplitError(MendableError):
@@ -35,9 +37,12 @@ class PathGroups:
     def of(self, paths: pd.Series[str]) -> pd.Series[str]:
         """Return the group of every path; empty where the expression does not match."""
         pattern = re.compile(self.path)
-        found = [pattern.search(path) for path in paths]
-        groups = ["" if match is None else match[1 if pattern.groups else 0] or "" for match in found]
-        return pd.Series(groups, index=paths.index, dtype="str")
+
+        def group(path: str) -> str:
+            match = pattern.search(path)
+            return "" if match is None else match[1 if pattern.groups else 0] or ""
+
+        return paths.map(group).astype("str")
 
 
 @dataclass(frozen=True, kw_only=True)

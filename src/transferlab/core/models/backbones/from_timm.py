@@ -11,7 +11,7 @@ import timm
 from torch import Tensor, nn
 
 from transferlab.core.models.backbones.weights import offline
-from transferlab.core.transforms.view import Preset
+from transferlab.core.transforms.input import Preset
 from transferlab.core.validation import did_you_mean
 
 

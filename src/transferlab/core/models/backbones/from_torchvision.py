@@ -10,7 +10,7 @@ from torchvision import models
 from torchvision.transforms import InterpolationMode
 
 from transferlab.core.models.backbones.weights import offline
-from transferlab.core.transforms.view import Preset
+from transferlab.core.transforms.input import Preset
 from transferlab.core.validation import did_you_mean
 
 _INCEPTIONS = ("googlenet", "inception_v3")

@@ -8,16 +8,18 @@ when the number of classes does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 
+from transferlab.core import validation
 from transferlab.core.models.backbones import from_timm, from_torchvision, small
+from transferlab.core.models.backbones.model import Model
 from transferlab.core.models.backbones.weights import fit, is_file, read
-from transferlab.core.transforms.view import Preset
-from transferlab.core.validation import FieldProblems, Problem, check, did_you_mean
+from transferlab.core.transforms.input import Preset
+from transferlab.core.validation import FieldProblems, Problem, did_you_mean
 
 BATCH_NORM_MOMENTUM = 0.1
 FAMILIES: dict[str, ModuleType] = {"torchvision": from_torchvision, "timm": from_timm, "transferlab": small}
@@ -25,42 +27,34 @@ FAMILIES: dict[str, ModuleType] = {"torchvision": from_torchvision, "timm": from
 BUILD_ERRORS = (RuntimeError, AssertionError, ValueError, TypeError, AttributeError, KeyError, IndexError)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """A network and the weights it begins with.
+def check(model: Model) -> None:
+    """Look the network and its weights up in the installed libraries.
 
-    Attributes:
-        name: `torchvision/<name>`, `timm/<name>`, `transferlab/convnet`, `transferlab/small_resnet` or
-            `transferlab/resnet18_32px`.
-        weights: null trains from scratch. Else a member of the torchvision model's weights enum (`IMAGENET1K_V1`,
-            `DEFAULT`), a timm tag (`in1k`), a weights file (`.pth`, `.pt`, `.ckpt`, `.bin`, `.pth.tar`,
-            `.safetensors`), or `package://<package>/<file>` for a file that an installed Python package ships.
+    Raises:
+        FieldProblems: they are not there; names what is like them.
     """
-
-    name: str
-    weights: str | None = None
-
-    def __post_init__(self) -> None:
-        family, _, name = self.name.partition("/")
-        check(
-            (
-                bool(name) and family in FAMILIES,
-                "name",
-                self.name,
-                f"must be one of {', '.join(f + '/<name>' for f in FAMILIES)}" + self._suggestion(),
-            )
+    family, _, name = model.name.partition("/")
+    validation.check(
+        (
+            bool(name) and family in FAMILIES,
+            "name",
+            model.name,
+            f"must be one of {', '.join(f + '/<name>' for f in FAMILIES)}" + _homes_of(model.name),
         )
-        known = FAMILIES[family].names()
-        check((name in known, "name", self.name, f"is no {family} model" + did_you_mean(name, known)))
-        try:
-            preset(self)
-        except ValueError as error:
-            raise FieldProblems([Problem("weights", self.weights, str(error))]) from error
+    )
+    known = FAMILIES[family].names()
+    validation.check((name in known, "name", model.name, f"is no {family} model" + did_you_mean(name, known)))
+    try:
+        preset(model)
+    except ValueError as error:
+        raise FieldProblems([Problem("weights", model.weights, str(error))]) from error
 
-    def _suggestion(self) -> str:
-        bare = self.name.rpartition("/")[2]
-        homes = [f"{family}/{bare}" for family, module in FAMILIES.items() if bare in module.names()]
-        return f"; did you mean {' or '.join(map(repr, homes))}?" if homes else ""
+
+def _homes_of(name: str) -> str:
+    """Suggest the families that have a network of this name, whatever stands before it."""
+    bare = name.rpartition("/")[2]
+    homes = [f"{family}/{bare}" for family, module in FAMILIES.items() if bare in module.names()]
+    return f"; did you mean {' or '.join(map(repr, homes))}?" if homes else ""
 
 
 def family_of(name: str) -> tuple[ModuleType, str]:
@@ -118,6 +112,7 @@ def skeleton(name: str, classes: int, size: int) -> nn.Module:
         return build(name, classes, size).to("meta")
 
 
+@cache
 def heads(name: str, size: int) -> tuple[str, ...]:
     """Name the modules that make the logits: those whose parameters change shape with the number of classes.
 

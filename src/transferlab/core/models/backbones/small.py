@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 from torchvision.models.resnet import BasicBlock, conv1x1
 
-from transferlab.core.transforms.view import Preset
+from transferlab.core.transforms.input import Preset
 
 
 class ConvNet(nn.Module):
