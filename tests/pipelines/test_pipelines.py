@@ -169,7 +169,7 @@ def test_a_diverged_trial_leaves_the_others_no_state_and_its_last_good_weights(t
     unfinished.confirm()
     settings, held_out = read(Strategy, plan), splits["validation"]
     cache = FeatureCache(tmp_path, FeatureCacheConfig())
-    p_NK = predict_split(Checkpoint.read(kept), settings, held_out, machine(), cache)
+    p_NK = predict_split(Checkpoint.read(kept), settings, held_out, machine(), cache).p_NK
     assert np.isfinite(p_NK).all()
     checkpoints, _, _, cost, _ = train(1e-3, 2)
     assert list(checkpoints) == list(cost["trial"]) == [0, 1]

@@ -13,6 +13,7 @@ ABOUT = {
     "seed": 7,
     "selection": "best validation accuracy",
     "epoch": 4,
+    "library": "onnx",
     "opset": 20,
     "classes": ["`ants`", "bees\n# a heading"],
     "input_is": "RGB",

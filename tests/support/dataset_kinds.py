@@ -12,6 +12,7 @@ from tiny import header
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.datasets.checkpoints import CheckpointDataset, TrialsDataset
 from transferlab.datasets.document import FigureDataset, JSONDataset, PageDataset
+from transferlab.datasets.references import ReferencesDataset
 from transferlab.datasets.table import TableDataset
 
 OLD, NEW, OTHER = "2026-01-01T00.00.00.000Z", "2026-01-02T00.00.00.000Z", "2026-01-03T00.00.00.000Z"
@@ -45,5 +46,6 @@ KINDS = {
     "figure": (FigureDataset, "figure.png", figure()),
     "page": (PageDataset, "report.html", "<p>"),
     "checkpoint": (CheckpointDataset, "initial.safetensors", checkpoint()),
+    "references": (ReferencesDataset, "references.safetensors", {}),
     "trials": (TrialsDataset, "checkpoints", {0: checkpoint()}),
 }

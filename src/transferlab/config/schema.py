@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from transferlab.core.calibration.conformal import LEVEL, Method
 from transferlab.core.data.decoding.decode import MAX_PIXELS
 from transferlab.core.data.decoding.levels import Percentiles
 from transferlab.core.data.listing.config import ClassFolders, Layout
@@ -131,6 +132,10 @@ class Predict(Strict):
     """`recommended`, a strategy, `<strategy>@<version>`, either with `/trial_1`, or a checkpoint file."""
     top_k: Annotated[int, Field(ge=1)] = 3
     """How many classes to name for each image."""
+    level: Annotated[float, Field(gt=0, lt=1)] = LEVEL
+    """The probability with which a prediction set holds the true class; the report measures it on the test images."""
+    sets: Method = "lac"
+    """How prediction sets are made: `lac` gives the smallest on average, `raps` larger ones for difficult images."""
 
 
 class Experiment(Strict):

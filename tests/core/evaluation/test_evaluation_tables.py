@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from tiny import machine, spec_of, split_of, stage, strategy
 
-from transferlab.core.evaluation.tables import Evaluation, evaluate_trials
+from transferlab.core.evaluation.tables import evaluate_trials
+from transferlab.core.evaluation.tested import Evaluation
 from transferlab.core.loading.feature_cache import FeatureCache, FeatureCacheConfig
 from transferlab.core.loading.splits import NoStoreError
 from transferlab.core.loading.splits import split_of as rows_of
@@ -26,6 +27,7 @@ def evaluated(tmp_path_factory):
         "label": photographs.labels,
         "pixel_sha256": [file["pixel_sha256"] for file in photographs.store.header["files"]],
         "split": ["train"] * 6 + ["test"] * 6,
+        "group": "",
     })  # fmt: skip
     spec = spec_of(PLAN, rows_of(index, photographs.store, "train", 0))
     trials = {number: train_trial(replace(spec, trial=number), folder, lambda _: None) for number in range(2)}
@@ -47,7 +49,7 @@ def evaluated(tmp_path_factory):
 def test_every_table_has_every_trial_and_says_where_it_comes_from(evaluated):
     evaluation, checkpoints = evaluated
     tables = evaluate_trials(checkpoints, evaluation)
-    for table in tables:
+    for table in tables[:4]:
         assert set(table["trial"]) == {0, 1}
         assert set(table["strategy"]) == {"tiny"}
     for table in (tables.metrics, tables.per_class, tables.confusion):
@@ -71,3 +73,30 @@ def test_images_that_were_decoded_for_another_size_are_told(evaluated):
     evaluation, checkpoints = evaluated
     with pytest.raises(NoStoreError, match=r"no images are stored as .*kedro run --pipeline=data"):
         evaluate_trials(checkpoints, replace(evaluation, stores={}))
+
+
+def test_without_validation_images_nothing_is_calibrated(evaluated):
+    evaluation, checkpoints = evaluated
+    tables = evaluate_trials(checkpoints, evaluation)
+    assert tables.coverage.empty
+    assert tables.references == {}
+
+
+def test_the_ensemble_and_its_sets_are_measured_beside_the_single_trials(evaluated):
+    evaluation, checkpoints = evaluated
+    index = evaluation.index.assign(split=["train"] * 4 + ["validation"] * 2 + ["test"] * 6)
+    tables = evaluate_trials(checkpoints, replace(evaluation, index=index))
+    mean = tables.predictions.groupby("path", sort=False)[["p_red", "p_blue"]].mean()
+    truth = tables.predictions.groupby("path", sort=False)["truth"].first()
+    row = tables.together.set_index("metric").loc["accuracy"]
+    assert row["value"] == (mean.idxmax(axis=1).str.removeprefix("p_") == truth).mean()
+    single = tables.metrics.query("metric == 'accuracy' and split == 'test'")["value"].mean()
+    assert row["single"] == pytest.approx(single)
+    assert row["difference_low"] <= row["value"] - single <= row["difference_high"]
+    assert set(tables.references) == {0, 1}
+    assert len(tables.references[0].training.paths) == 4
+    assert list(tables.coverage["members"].unique()) == [1, 2]
+    of_all = tables.coverage[tables.coverage["class"] == ""]
+    assert list(of_all["trial"].isna()) == [False] * 4 + [True] * 2
+    assert (of_all["coverage"] == 1).all(), "two validation images exclude no class at 90%"
+    assert (of_all["set_size"] == 2).all()

@@ -36,7 +36,7 @@ PLANS = {
 def test_probabilities_are_the_softmax_of_the_network_in_eval(splits, tmp_path, name, cached):
     plan, (train, test) = PLANS[name], splits
     checkpoint = train_trial(spec_of(plan, train), tmp_path / "training", lambda _: None).checkpoint
-    p_NK = predictions.predict_split(checkpoint, plan, test, machine(), cache_in(tmp_path / "test"))
+    p_NK = predictions.predict_split(checkpoint, plan, test, machine(), cache_in(tmp_path / "test")).p_NK
     net = factory.load(checkpoint, machine()).eval()
     with torch.no_grad():
         x = Images(test, checkpoint.header.view, machine()).batch(0, torch.arange(7))

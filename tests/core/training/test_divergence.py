@@ -56,7 +56,7 @@ def test_the_last_saved_epoch_is_kept_in_place_of_the_state_and_predicts(splits,
     header = calm.checkpoint.header
     assert kept.header == replace(header, selection=divergence.SELECTION, recipe=PLAN.to_json())
     cache = FeatureCache(tmp_path, FeatureCacheConfig())
-    assert predict_split(kept, PLAN, splits[1], machine(), cache).sum(axis=1) == pytest.approx(1.0)
+    assert predict_split(kept, PLAN, splits[1], machine(), cache).p_NK.sum(axis=1) == pytest.approx(1.0)
 
 
 def test_the_others_go_on_as_they_are_and_what_is_kept_stays(splits, tmp_path, states, monkeypatch, caplog):

@@ -23,6 +23,8 @@ def tables_of(example) -> Tables:
         example.summaries,
         example.duplicates,
         example.mistakes,
+        example.together,
+        example.coverage,
     )
 
 

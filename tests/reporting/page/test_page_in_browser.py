@@ -38,7 +38,7 @@ QUIET = (
 def page(example, tmp_path_factory) -> Path:
     tables = Tables(
         example.comparison, example.differences, example.cost, example.metrics, example.per_class, example.quarantine,
-        example.summaries, example.duplicates, example.mistakes,
+        example.summaries, example.duplicates, example.mistakes, example.together, example.coverage,
     )  # fmt: skip
     figure = io.BytesIO()
     accuracy_against_cost(example.comparison, example.cost).savefig(figure, format="png")
@@ -129,7 +129,8 @@ def hostile(make_example, tmp_path_factory) -> str:
     example = make_example(sorted(CLASSES), {"scratch": 0.6, "fine_tuning": 0.9}, per_class=4)
     tables = Tables(
         example.comparison, example.differences, example.cost, example.metrics, example.per_class,
-        pd.concat([quarantine, left_out]), example.summaries, pairs, example.mistakes,
+        pd.concat([quarantine, left_out]), example.summaries, pairs, example.mistakes, example.together,
+        example.coverage,
     )  # fmt: skip
     figure = io.BytesIO()
     shown = index.iloc[:12]

@@ -1,11 +1,16 @@
-"""Predictions of trained trials on a split: the one time that test images are seen."""
+"""Predictions of trained trials on a split: the one time that test images are seen.
+
+Shapes: N images, K classes, F features.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from transferlab.core.loading import features
@@ -17,14 +22,26 @@ from transferlab.core.runtime.device import Machine
 from transferlab.core.strategies.strategy import Strategy
 
 
+class Predicted(NamedTuple):
+    """What a trial makes of the images of a split.
+
+    Attributes:
+        p_NK: class probabilities.
+        features_NF: what the head is given.
+    """
+
+    p_NK: NDArray[np.float64]
+    features_NF: NDArray[np.float32]
+
+
 def predict_split(
     checkpoint: Checkpoint,
     strategy: Strategy,
     split: Split,
     machine: Machine,
     feature_cache: FeatureCache,
-) -> NDArray[np.float64]:
-    """Return the class probabilities (N, K) of a trial for the images of a split.
+) -> Predicted:
+    """Return the class probabilities and the features of a trial for the images of a split.
 
     A prefix that no stage of the strategy trained is the same in all trials: its features are computed once and kept in
     `feature_cache`.
@@ -34,12 +51,10 @@ def predict_split(
     policies = [stage.trainable for stage in strategy.stages.values()]
     is_trained = freezing.freeze_untrained(model, policies, checkpoint.header.head)
     kept = features.on_features(model, [images], strategy.model, feature_cache) if is_trained else None
-    if kept is None:
-        logits_NK = forward.logits(model, images.in_order(), machine)
-    else:
-        logits_NK = forward.logits(kept.tail, kept.sources[0].in_order(), machine)
-    probabilities: NDArray[np.float64] = logits_NK.cpu().double().softmax(dim=1).numpy()
-    return probabilities
+    network, source = (kept.tail, kept.sources[0]) if kept else (model, images)
+    with forward.head_inputs(model, checkpoint.header.head) as gathered:
+        logits_NK = forward.logits(network, source.in_order(), machine)
+    return Predicted(logits_NK.cpu().double().softmax(dim=1).numpy(), torch.cat(gathered).numpy())
 
 
 def table(

@@ -2,54 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from transferlab.core.calibration.reference import Reference, can_be_together
 from transferlab.core.data import subsets
-from transferlab.core.data.split.index import splits_of_trial
-from transferlab.core.data.store import ImageStore
-from transferlab.core.evaluation import metrics, predictions
-from transferlab.core.loading.feature_cache import FeatureCache
-from transferlab.core.loading.splits import split_of, store_for
+from transferlab.core.evaluation import metrics, predictions, soup, together
+from transferlab.core.evaluation.coverage import COLUMNS as COVERAGE
+from transferlab.core.evaluation.coverage import coverage
+from transferlab.core.evaluation.design import Design
+from transferlab.core.evaluation.tested import Evaluation, Tested, run_tests
 from transferlab.core.models.checkpoint import Checkpoint
-from transferlab.core.models.forward import EVALUATION_BATCH
-from transferlab.core.runtime.device import Machine
-from transferlab.core.runtime.memory import memory_explained
-from transferlab.core.strategies.strategy import Strategy
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """How the trials of a strategy are tested.
-
-    Attributes:
-        name: of the strategy.
-        strategy: which of its layers no stage has trained decides what is shared by the trials.
-        index: all images, with class, label and split.
-        stores: the image stores by the key of their resize.
-        subsets: parts of the test split that are also measured alone, as patterns of paths by name.
-        machine: where to compute.
-        feature_cache: keeps the features of frozen layers.
-        experiment: its name, a column of the tables.
-        run_id: of the run that evaluates, a column of the tables.
-        checkpoint_version: of the checkpoints, a column of the tables.
-    """
-
-    name: str
-    strategy: Strategy
-    index: pd.DataFrame
-    stores: Mapping[str, ImageStore]
-    subsets: Mapping[str, str]
-    machine: Machine
-    feature_cache: FeatureCache
-    experiment: str
-    run_id: str
-    checkpoint_version: str | None
 
 
 class EvaluationTables(NamedTuple):
@@ -60,12 +27,19 @@ class EvaluationTables(NamedTuple):
         metrics: a row per metric, of the test split and of each of its subsets.
         per_class: a row per class.
         confusion: a row per pair of true and predicted class that occurs.
+        coverage: of each trial, and of all averaged, how often prediction sets hold the truth; no row where there is
+            no validation split. Of several trials that are averaged, `trial` is missing.
+        together: what several trials get together, a row per metric.
+        references: by trial, what later predictions are calibrated on; none where there is no validation split.
     """
 
     predictions: pd.DataFrame
     metrics: pd.DataFrame
     per_class: pd.DataFrame
     confusion: pd.DataFrame
+    coverage: pd.DataFrame
+    together: pd.DataFrame
+    references: dict[int, Reference]
 
 
 def evaluate_trials(checkpoints: Mapping[int, Checkpoint], evaluation: Evaluation) -> EvaluationTables:
@@ -75,31 +49,41 @@ def evaluate_trials(checkpoints: Mapping[int, Checkpoint], evaluation: Evaluatio
         DeviceMemoryError: the device has too little memory.
         NoStoreError: the images were decoded for other parameters.
     """
-    of_trials = [_evaluate(number, checkpoint, evaluation) for number, checkpoint in checkpoints.items()]
-    return EvaluationTables(*(pd.concat(tables, ignore_index=True) for tables in zip(*of_trials, strict=True)))
+    trials = [run_tests(number, checkpoint, evaluation) for number, checkpoint in checkpoints.items()]
+    of_trials = zip(*(_tables(one, evaluation) for one in trials), strict=True)
+    predicted, measured, per_class, confusion = (pd.concat(tables, ignore_index=True) for tables in of_trials)
+    return EvaluationTables(
+        predicted,
+        measured,
+        per_class,
+        confusion,
+        coverage=_coverage(trials, evaluation),
+        together=_together(checkpoints, trials, evaluation),
+        references={one.trial: one.reference for one in trials if one.reference},
+    )
 
 
-def _evaluate(trial: int, checkpoint: Checkpoint, how: Evaluation) -> EvaluationTables:
-    classes = checkpoint.header.classes
-    split = split_of(how.index, store_for(checkpoint.header.view, how.stores), "test", trial)
-    smaller = how.machine.smaller_micro_batch(EVALUATION_BATCH)
-    with memory_explained(f"strategies.{how.name}: evaluation of trial {trial + 1}", smaller):
-        p_NK = predictions.predict_split(checkpoint, how.strategy, split, how.machine, how.feature_cache)
-    paths = list(how.index.loc[splits_of_trial(how.index, trial) == "test", "path"])
-    of_test: dict[str, Any] = {
+def _shared(trial: Tested, how: Evaluation) -> dict[str, Any]:
+    """Return the columns that say where rows come from."""
+    return {
         "experiment": how.experiment,
         "strategy": how.name,
-        "trial": trial,
+        "trial": trial.trial,
         "split": "test",
-        "selection": checkpoint.header.selection,
+        "selection": trial.selection,
         "run_id": how.run_id,
         "checkpoint_version": how.checkpoint_version,
     }
-    confusion = metrics.confusion(p_NK, split.labels, classes)
-    return EvaluationTables(
-        predictions.table(p_NK, how.name, trial, paths, split.labels, classes),
-        _measured(p_NK, split.labels, subsets.parts(paths, how.subsets), of_test),
-        metrics.per_class(p_NK, split.labels, classes).assign(**of_test),
+
+
+def _tables(one: Tested, how: Evaluation) -> tuple[pd.DataFrame, ...]:
+    """Return predictions, metrics, per_class and confusion of one trial."""
+    of_test = _shared(one, how)
+    confusion = metrics.confusion(one.p_NK, one.truth_N, one.classes)
+    return (
+        predictions.table(one.p_NK, how.name, one.trial, one.paths, one.truth_N, one.classes),
+        _measured(one.p_NK, one.truth_N, subsets.parts(one.paths, how.subsets), of_test),
+        metrics.per_class(one.p_NK, one.truth_N, one.classes).assign(**of_test),
         confusion[confusion["count"] > 0].assign(**of_test),  # of 500 classes, 250,000 pairs
     )
 
@@ -117,3 +101,34 @@ def _measured(
         for metric, value in metrics.scores(p_NK[on_N], truth_N[on_N]).items()
     ]
     return pd.DataFrame(rows)
+
+
+def _coverage(trials: Sequence[Tested], how: Evaluation) -> pd.DataFrame:
+    """Tabulate the prediction sets of every trial and, where they share validation and test images, of their mean."""
+    predictors = [[one] for one in trials if one.reference]
+    if together.can_be_averaged(trials) and len(predictors) == len(trials):
+        predictors.append(list(trials))
+    tables = [pd.DataFrame(columns=["strategy", "trial", "members", *COVERAGE])]
+    for members in predictors:
+        references = [one.reference for one in members if one.reference]
+        distances = [one.distance_N for one in members if one.distance_N is not None]
+        if can_be_together(references):
+            first = members[0]
+            table = coverage(references, together.mean_of(members), distances, first.truth_N, first.classes, how.level)
+            trial = first.trial if len(members) == 1 else None
+            tables.append(table.assign(**{**_shared(first, how), "trial": trial}, members=len(members)))
+    return pd.concat(tables[1:] or tables, ignore_index=True).astype({"trial": "Int64"})
+
+
+def _together(checkpoints: Mapping[int, Checkpoint], trials: Sequence[Tested], how: Evaluation) -> pd.DataFrame:
+    """Tabulate what the trials get together; no row where there is one, or they tested different images."""
+    if not together.can_be_averaged(trials):
+        return pd.DataFrame(columns=["strategy", *together.COLUMNS])
+    design = Design.of_index(how.index, "accuracy", None)
+    tables = [together.measured(together.ENSEMBLE, len(trials), together.mean_of(trials), trials, design)]
+    if soup.can_be_cooked(trials, how):
+        checkpoint, members = soup.cook(checkpoints, trials, how)
+        split = how.split(checkpoint, "test", trials[0].trial)
+        p_NK, _ = predictions.predict_split(checkpoint, how.strategy, split, how.machine, how.feature_cache)
+        tables.append(together.measured(together.SOUP, len(members), p_NK, trials, design))
+    return pd.concat(tables, ignore_index=True).assign(**_shared(trials[0], how)).drop(columns="trial")

@@ -122,6 +122,8 @@ def _misfit(checkpoint: Checkpoint, wanted: Mapping[str, Tensor]) -> str:
     for name, tensor in wanted.items():
         if tensor.shape != found[name].shape:
             return f"it is not {what}: '{name}' has shape {tuple(found[name].shape)}, not {tuple(tensor.shape)}"
+    if not header.head:
+        return "its header names no head"
     if strangers := sorted({*header.pretrained} - wanted.keys()):
         return f"its header names tensors that it has not: {', '.join(strangers[:3])}"
     modules = {name.rpartition(".")[0] for name in wanted}

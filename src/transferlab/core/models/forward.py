@@ -1,13 +1,14 @@
 """Forward passes without gradients.
 
-Shapes: B images of a batch, N of a split, K classes.
+Shapes: B images of a batch, N of a split, K classes, F features.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -41,3 +42,22 @@ def logits(network: nn.Module, inputs: Iterator[Tensor], machine: Machine) -> Te
             with torch.inference_mode(), used.autocast():
                 done.append(network(part).float())
     return torch.cat(done)
+
+
+@contextmanager
+def head_inputs(network: nn.Module, head: Sequence[str]) -> Iterator[list[Tensor]]:
+    """Gather what the head is given while open: the features (B, F) of each pass, float32, on the CPU.
+
+    Of several modules that make logits the last counts: the ones before are auxiliary. Maps are averaged over space.
+    """
+    gathered: list[Tensor] = []
+
+    def gather(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        x = inputs[0].detach().float()
+        gathered.append((x.flatten(2).mean(dim=2) if x.ndim > 2 else x).cpu())
+
+    handle = network.get_submodule(head[-1]).register_forward_pre_hook(gather)
+    try:
+        yield gathered
+    finally:
+        handle.remove()

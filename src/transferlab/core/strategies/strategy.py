@@ -97,12 +97,15 @@ class Strategy:
         input: what the network sees; null fields follow the weights.
         select: `last` keeps the weights of the last epoch, `best` those of the highest validation accuracy (the first
             of equals).
+        head: `own` draws the head of each trial anew; with `shared` all trials begin alike and differ in the order and
+            the augmentation of images only, so that their weights can be averaged (a soup, which evaluation tries).
     """
 
     model: Model
     stages: dict[str, Stage]
     input: Input = field(default_factory=Input)
     select: Literal["last", "best"] = "last"
+    head: Literal["own", "shared"] = "own"
 
     def __post_init__(self) -> None:
         check(

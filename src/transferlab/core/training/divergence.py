@@ -50,7 +50,7 @@ def keep_saved(spec: TrialSpec, states: Path, error: DivergedError) -> DivergedE
     file = states / f"trial_{spec.trial}.pt"
     if state := read(file):
         # A network on the CPU begins with the same bits as on any device.
-        beginning = on_cpu(factory.fresh(spec.initial, spec.trial_seed, resolve(Compute(device="cpu"))))
+        beginning = on_cpu(factory.fresh(spec.initial, spec.initial_seed, resolve(Compute(device="cpu"))))
         told = keep(spec, states, error, Record.unpack(state["records"][0]), {**beginning, **state["weights"]})
     else:
         told = keep(spec, states, error, Record(spec.name, spec.trial), {})

@@ -46,6 +46,11 @@ class TrialSpec:
             raise ValueError(f"strategies.{self.name} decides by validation figures and was given {seen}")
 
     @property
+    def initial_seed(self) -> int:
+        """Seed of what is drawn before training: the trial's own, or that of trial 0 where all begin alike."""
+        return derive(self.seed, "trial", 0) if self.strategy.head == "shared" else self.trial_seed
+
+    @property
     def trial_seed(self) -> int:
         """Seed of everything that differs between trials; the same for all strategies, so that trials are paired."""
         return derive(self.seed, "trial", self.trial)

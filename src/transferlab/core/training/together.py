@@ -53,7 +53,7 @@ def train(
     first = specs[0]
     ((name, stage),) = first.strategy.stages.items()
     machine, head = apply(resolve(first.compute)), first.initial.header.head
-    network = factory.fresh(first.initial, first.trial_seed, machine)
+    network = factory.fresh(first.initial, first.initial_seed, machine)
     names = [name for name, _ in network.named_parameters()]
     if machine.dtype == torch.float16 or not freezing.trains_head_alone(stage.trainable, names, head):
         return None  # a scaled loss has one scale for all; and features would be computed in vain
@@ -66,7 +66,7 @@ def train(
     own = [name for name, _ in found.running.in_training.named_parameters()]
     heads = [_take(network, own)]
     for spec in specs[1:]:
-        other = factory.fresh(spec.initial, spec.trial_seed, machine)
+        other = factory.fresh(spec.initial, spec.initial_seed, machine)
         if not _is_same_but(own, other, network):
             return None
         heads.append(_take(other, own))

@@ -41,7 +41,7 @@ def train_trial(spec: TrialSpec, folder: Path, report: ProgressCallback, states:
         StateError: `states` holds a state that is damaged or of another trial.
     """
     machine = apply(resolve(spec.compute))
-    network = distributed.synchronized(factory.fresh(spec.initial, spec.trial_seed, machine))
+    network = distributed.synchronized(factory.fresh(spec.initial, spec.initial_seed, machine))
     file = state_file(states, [spec], machine, network) if states else None
     learner = OneNetwork(network, on_cpu(network) if file else None)
     inputs = Inputs(spec, spec.initial.header.view, machine, folder, report)

@@ -185,6 +185,8 @@ def write_page(
     quarantine: pd.DataFrame,
     duplicates: pd.DataFrame,
     mistakes: pd.DataFrame,
+    together: pd.DataFrame,
+    coverage: pd.DataFrame,
     **named: Any,
 ) -> str:
     """Write the page.
@@ -201,10 +203,24 @@ def write_page(
         quarantine: images that were not used.
         duplicates: pairs of photographs that may be the same.
         mistakes: test images that are wrong most often.
+        together: what the trials of a strategy get together.
+        coverage: of prediction sets.
         named: the figures, and the summary and checkpoints of each strategy, by the names of their datasets.
     """
     summaries = {name: named[f"{name}.summary"] for name in strategies}
-    tables = Tables(comparison, differences, cost, metrics, per_class, quarantine, summaries, duplicates, mistakes)
+    tables = Tables(
+        comparison,
+        differences,
+        cost,
+        metrics,
+        per_class,
+        quarantine,
+        summaries,
+        duplicates,
+        mistakes,
+        together,
+        coverage,
+    )
     warnings = [
         *stale(metrics, {name: named[f"{name}.checkpoints"] for name in strategies}),
         *diverged(cost, facts["trials"]),

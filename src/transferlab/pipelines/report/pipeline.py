@@ -18,8 +18,9 @@ from transferlab.pipelines.report import nodes
 from transferlab.reporting.figures import cost, curves, evaluation, paired_differences, steps
 
 _report_node = partial(node, namespace="report")
-ON_PAGE = ("facts", "comparison", "differences", "cost", "metrics", "per_class", "quarantine", "duplicates", "mistakes")
-GATHERED = ("history", "steps", "cost", "metrics", "per_class", "confusion")
+ON_PAGE = ("facts", "comparison", "differences", "cost", "metrics", "per_class", "quarantine", "duplicates", "mistakes",
+           "together", "coverage")  # fmt: skip
+GATHERED = ("history", "steps", "cost", "metrics", "per_class", "confusion", "together", "coverage")
 
 
 def create_pipeline(strategies: list[str], trained: bool = True) -> Pipeline:

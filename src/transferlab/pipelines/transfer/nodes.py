@@ -9,11 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from transferlab.config.schema import Dataset, Training
+from transferlab.config.schema import Dataset, Predict, Training
 from transferlab.console import progress
 from transferlab.console.errors import UserError
 from transferlab.core.data.store import ImageStore
-from transferlab.core.evaluation import tables
+from transferlab.core.evaluation.tables import EvaluationTables, evaluate_trials
+from transferlab.core.evaluation.tested import Evaluation
 from transferlab.core.launch.trials import fingerprints, train_trials
 from transferlab.core.loading.feature_cache import FeatureCache
 from transferlab.core.loading.splits import split_of, store_for
@@ -110,15 +111,16 @@ def evaluate(
     strategy: Strategy,
     training: Training,
     dataset: Dataset,
+    predict: Predict,
     checkpoints: StoredTrials,
     index: pd.DataFrame,
     image_store: Stores,
     feature_cache: Path,
     experiment: str,
     run_id: str,
-) -> tables.EvaluationTables:
-    """Test every trial: predictions, metrics, per-class figures and confusion counts."""
-    evaluation = tables.Evaluation(
+) -> EvaluationTables:
+    """Test every trial: predictions, metrics and what else `EvaluationTables` says."""
+    evaluation = Evaluation(
         name=name,
         strategy=strategy,
         index=index,
@@ -129,5 +131,6 @@ def evaluate(
         experiment=experiment,
         run_id=run_id,
         checkpoint_version=checkpoints.version,
+        level=predict.level,
     )
-    return tables.evaluate_trials(checkpoints, evaluation)
+    return evaluate_trials(checkpoints, evaluation)

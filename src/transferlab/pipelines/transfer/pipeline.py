@@ -25,6 +25,7 @@ def one_strategy(name: str) -> Pipeline:
             "params:strategy": f"params:strategies.{name}",
             "params:training": "params:training",
             "params:dataset": "params:dataset",
+            "params:predict": "params:predict",
         },
         tags=["transfer", name],
     )
@@ -62,6 +63,7 @@ def _template(name: str) -> Pipeline:
                     "params:strategy",
                     "params:training",
                     "params:dataset",
+                    "params:predict",
                     "checkpoints",
                     "index",
                     "image_store",
@@ -69,7 +71,7 @@ def _template(name: str) -> Pipeline:
                     "experiment",
                     "run_id",
                 ],
-                ["predictions", "metrics", "per_class", "confusion"],
+                ["predictions", "metrics", "per_class", "confusion", "coverage", "together", "references"],
                 name="evaluate",
             ),
         ]

@@ -11,7 +11,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from transferlab.reporting import wording
-from transferlab.reporting.page import sections
+from transferlab.reporting.page import certainty, sections
 from transferlab.reporting.page.figure_index import KINDS, kind_of
 from transferlab.reporting.page.next_steps import next_steps
 from transferlab.reporting.verdict import verdict
@@ -35,6 +35,8 @@ class Tables:
         summaries: per strategy its layers and how many of their parameters each stage trains.
         duplicates: pairs that are, or may be, the same photograph; the page shows those across splits.
         mistakes: test images that any trial got wrong, the most often and most surely wrong first.
+        together: what the trials of each strategy get together; no row where there is one.
+        coverage: how often prediction sets hold the truth; no row where there is no validation split.
     """
 
     comparison: pd.DataFrame
@@ -46,6 +48,8 @@ class Tables:
     summaries: Mapping[str, pd.DataFrame]
     duplicates: pd.DataFrame
     mistakes: pd.DataFrame
+    together: pd.DataFrame
+    coverage: pd.DataFrame
 
 
 def render(facts: Mapping[str, Any], tables: Tables, figures: Mapping[str, bytes], warnings: Sequence[str] = ()) -> str:
@@ -71,7 +75,7 @@ def render(facts: Mapping[str, Any], tables: Tables, figures: Mapping[str, bytes
     answer = verdict(tables.comparison, tables.differences, tables.cost)
     duplicates = sections.across_splits(tables.duplicates)
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             facts=facts,
@@ -79,6 +83,10 @@ def render(facts: Mapping[str, Any], tables: Tables, figures: Mapping[str, bytes
             comparison=sections.comparison(tables.comparison, tables.cost),
             published=sections.published(tables.comparison, facts),
             differences=sections.differences(tables.differences),
+            together=certainty.together(tables.together),
+            coverage=certainty.coverage(tables.coverage),
+            coverage_per_class=certainty.coverage_per_class(tables.coverage, facts["classes"]),
+            level=tables.coverage["level"].max(),
             cost=sections.cost(tables.cost),
             images=sections.images(facts),
             several_splits=bool((tables.comparison["splits"] > 1).any()),
@@ -98,13 +106,14 @@ def render(facts: Mapping[str, Any], tables: Tables, figures: Mapping[str, bytes
     )
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return where the templates of pages are, with the filters that they use."""
     loader = PackageLoader("transferlab.reporting.page")
-    environment = Environment(
+    templates = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"title": wording.title, "capital": wording.capital, "count": wording.count}
-    return environment
+    templates.filters |= {"title": wording.title, "capital": wording.capital, "count": wording.count}
+    return templates
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,8 @@ class Grid:
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
 
 
-def _grid(columns: Iterable[str], rows: Iterable[tuple[str, Iterable[Cell]]]) -> Grid:
+def grid(columns: Iterable[str], rows: Iterable[tuple[str, Iterable[Cell]]]) -> Grid:
+    """Make a table of column names, and rows of a name and cells."""
     return Grid(tuple(columns), tuple((name, tuple(cells)) for name, cells in rows))
 
 
@@ -79,7 +80,7 @@ def comparison(table: pd.DataFrame, cost: pd.DataFrame) -> Grid:
         for row in first.to_dict("records")
     )
     heads = [_head(metric, table, first["test_images"].max()) for metric in metrics]
-    return _grid([*heads, "Parameters", "Trials", "Test images", "Selection"], rows)
+    return grid([*heads, "Parameters", "Trials", "Test images", "Selection"], rows)
 
 
 def _intervals(row: pd.Series, metric: str) -> str:
@@ -127,7 +128,7 @@ def published(table: pd.DataFrame, facts: Mapping[str, Any]) -> Grid | None:
             ]
         said = [Cell(given["selection"] or NOTHING, words=True), Cell(given["source"], words=True)]
         rows.append((capital(title(key[0])), [Cell(title(key[1])), Cell(number(given["value"], key[1])), *said, *here]))
-    return _grid(["Metric", "Published", "Their selection", "Source", "Ours", "Our selection"], rows)
+    return grid(["Metric", "Published", "Their selection", "Source", "Ours", "Our selection"], rows)
 
 
 def differences(table: pd.DataFrame) -> Grid:
@@ -148,7 +149,7 @@ def differences(table: pd.DataFrame) -> Grid:
         ]
         rows.append((f"{capital(title(row['strategy']))} against {title(row['versus'])}", cells))
     trials_and_images, trials = "95%, trials and images", "95%, trials alone"
-    return _grid(["Metric", "Difference", trials_and_images, trials, "Verdict", "Trials", "Test images"], rows)
+    return grid(["Metric", "Difference", trials_and_images, trials, "Verdict", "Trials", "Test images"], rows)
 
 
 def cost(table: pd.DataFrame) -> Grid:
@@ -169,7 +170,7 @@ def cost(table: pd.DataFrame) -> Grid:
             Cell(first["device_name"], _computed_on(first), words=True),
         ]
         rows.append((capital(title(str(name))), cells))
-    return _grid(_COST_COLUMNS, rows)
+    return grid(_COST_COLUMNS, rows)
 
 
 def _computed_on(trial: pd.Series) -> str:
@@ -208,7 +209,7 @@ def images(facts: Mapping[str, Any]) -> Grid:
 
     rows = [row(name, [of_class.get(name, 0) for of_class in splits.values()]) for name in facts["classes"]]
     total = row("All classes", [sum(of_class.values()) for of_class in splits.values()])
-    return _grid([*(capital(split) for split in splits), "All"], [total, *rows])
+    return grid([*(capital(split) for split in splits), "All"], [total, *rows])
 
 
 def per_class(table: pd.DataFrame, classes: Sequence[str]) -> Grid:
@@ -227,7 +228,7 @@ def per_class(table: pd.DataFrame, classes: Sequence[str]) -> Grid:
     rows = (
         (name, [Cell(count(support.get(name, 0))), *(cell(name, strategy) for strategy in names)]) for name in classes
     )
-    return _grid(["Test images", *(capital(title(name)) for name in names)], rows)
+    return grid(["Test images", *(capital(title(name)) for name in names)], rows)
 
 
 def mistakes(table: pd.DataFrame) -> Grid:
@@ -247,7 +248,7 @@ def mistakes(table: pd.DataFrame) -> Grid:
         for row in table.to_dict("records")
     )
     heads = ["Truth", "Called most often", "Wrong, of all trials", "Mean confidence when wrong"]
-    return _grid([*heads, *(capital(title(name)) for name in names)], rows)
+    return grid([*heads, *(capital(title(name)) for name in names)], rows)
 
 
 def checkpoints(metrics: pd.DataFrame) -> Grid:
@@ -257,7 +258,7 @@ def checkpoints(metrics: pd.DataFrame) -> Grid:
         (capital(title(row["strategy"])), [Cell(str(row[column])) for column in columns[1:]])
         for row in metrics[columns].drop_duplicates().to_dict("records")
     )
-    return _grid(["Split", "Selection", "Run", "Checkpoint version"], rows)
+    return grid(["Split", "Selection", "Run", "Checkpoint version"], rows)
 
 
 def summary(table: pd.DataFrame) -> Grid:
@@ -271,4 +272,4 @@ def summary(table: pd.DataFrame) -> Grid:
         (row["layer"], [Cell(row["type"]), Cell(str(row["shape"])), *(Cell(count(row[column])) for column in numbers)])
         for row in table.to_dict("records")
     )
-    return _grid(heads, [total, *layers])
+    return grid(heads, [total, *layers])

@@ -24,11 +24,11 @@ def names() -> list[str]:
 
 def build(name: str, classes: int, size: int) -> nn.Module:
     """Build the model without weights."""
-    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **_made_for(name, size))
+    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **made_for(name, size))
     return network
 
 
-def _made_for(name: str, size: int) -> dict[str, Any]:
+def made_for(name: str, size: int) -> dict[str, Any]:
     """Return the arguments that make a network with fixed position embeddings or windows for images of `size` px."""
     config = timm.get_pretrained_cfg(name)
     return {"img_size": size} if config is not None and config.fixed_input_size else {}
@@ -71,7 +71,7 @@ def tensors(name: str, weights: str, size: int) -> dict[str, Tensor]:
     config = timm.get_pretrained_cfg(f"{name}.{weights}", allow_unregistered=False)
     where = config and (config.hf_hub_id or config.url)
     with offline(f"timm/{name}.{weights}", str(where)):
-        network = timm.create_model(f"{name}.{weights}", pretrained=True, **_made_for(name, size))
+        network = timm.create_model(f"{name}.{weights}", pretrained=True, **made_for(name, size))
     loaded: dict[str, Tensor] = network.state_dict()
     return loaded
 

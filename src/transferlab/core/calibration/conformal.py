@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Method = Literal["lac", "raps"]
 
+LEVEL = 0.9
 # RAPS: what each class beyond the first costs (Angelopoulos et al. 2021 use 0.01 beyond the fifth, of 1,000 classes).
 PENALTY, FREE = 0.01, 1
 
@@ -37,7 +39,7 @@ class PredictionSets:
             few for the level, so that every class is.
     """
 
-    method: Literal["lac", "raps"]
+    method: Method
     level: float
     threshold: float
 
@@ -49,9 +51,7 @@ class PredictionSets:
         return is_in_NK
 
 
-def calibrate(
-    p_NK: Floats, truth_N: Ints, level: float = 0.9, method: Literal["lac", "raps"] = "lac"
-) -> PredictionSets:
+def calibrate(p_NK: Floats, truth_N: Ints, level: float = LEVEL, method: Method = "lac") -> PredictionSets:
     """Calibrate prediction sets on held-out images.
 
     Args:

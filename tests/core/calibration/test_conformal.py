@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from transferlab.core.inference.conformal import calibrate, realised_coverage_sd
+from transferlab.core.calibration.conformal import calibrate, realised_coverage_sd
 
 
 def said(rng, images, classes=4):

@@ -1,0 +1,161 @@
+"""What a trial makes of held-out and training images: prediction sets and `unfamiliar` are calibrated on it.
+
+It is stored beside the checkpoints, so that whoever predicts needs no image of the data set.
+
+Shapes: N validation images, K classes, M training images, F features.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from sklearn.neighbors import NearestNeighbors
+
+from transferlab.core.calibration import familiarity
+from transferlab.core.calibration.conformal import LEVEL, Method, PredictionSets, calibrate
+from transferlab.core.calibration.familiarity import Familiarity
+from transferlab.core.files.hashing import digest, sha256_of_json
+
+FORMAT = 1
+_KEY, _SEAL = "transferlab", "sha256"
+_ARRAYS = ("p_NK", "truth_N", "features_MF", "labels_M", "distance_N")
+
+
+class Training(NamedTuple):
+    """A sample of the training images.
+
+    Attributes:
+        features_MF: what the head is given.
+        labels_M: their labels.
+        paths: their files, relative to the folder of the images.
+    """
+
+    features_MF: NDArray[np.floating]
+    labels_M: NDArray[np.int64]
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What one trial made of the validation images and of a sample of its training images.
+
+    Attributes:
+        images: digest of the validation images: trials that share them can be calibrated together.
+        p_NK: probabilities of the validation images.
+        truth_N: their labels.
+        training: training images; their features on the unit sphere in float16, which is exact enough for distances.
+        distance_N: of the validation images to the training images.
+    """
+
+    images: str
+    p_NK: NDArray[np.float64]
+    truth_N: NDArray[np.int64]
+    training: Training
+    distance_N: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        images: str,
+        p_NK: NDArray[np.float64],
+        truth_N: NDArray[np.int64],
+        features_NF: NDArray[np.float32],
+        training: Training,
+    ) -> Reference:
+        """Measure how far the validation images are from the training images; arguments as the attributes."""
+        sphere_MF = familiarity.on_sphere(training.features_MF).astype(np.float16)
+        distance_N = familiarity.distance(familiarity.neighbors_among(sphere_MF), features_NF)
+        return cls(images, p_NK, truth_N, training._replace(features_MF=sphere_MF), distance_N)
+
+    @cached_property
+    def neighbors(self) -> NearestNeighbors:
+        """The index of the training images."""
+        return familiarity.neighbors_among(self.training.features_MF)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The prediction sets and the familiarity of a predictor: of one trial, or of several that are averaged.
+
+    Attributes:
+        sets: says which classes an image may have.
+        familiarity: says which images are unfamiliar.
+        images: how many validation images they were calibrated on.
+    """
+
+    sets: PredictionSets
+    familiarity: Familiarity
+    images: int
+
+    @classmethod
+    def of(cls, references: Sequence[Reference], level: float = LEVEL, method: Method = "lac") -> Calibrated:
+        """Calibrate the mean of the trials' probabilities, and of their distances.
+
+        Raises:
+            ValueError: there is no trial, or they do not share their validation images (see `can_be_together`).
+        """
+        if not can_be_together(references):
+            raise ValueError("trials without common validation images cannot be calibrated together")
+        p_NK = np.mean([one.p_NK for one in references], axis=0)
+        distance_N = np.mean([one.distance_N for one in references], axis=0)
+        familiar = Familiarity.of([one.neighbors for one in references], distance_N)
+        return cls(calibrate(p_NK, references[0].truth_N, level, method), familiar, len(p_NK))
+
+
+def can_be_together(references: Sequence[Reference]) -> bool:
+    """Return whether the trials share their validation images: those of one were else training images of another."""
+    return len({one.images for one in references}) == 1
+
+
+def to_bytes(references: Mapping[int, Reference]) -> bytes:
+    """Return the references of trials as the content of a safetensors file; there may be none."""
+    tensors = {
+        f"{trial}.{name}": torch.from_numpy(np.ascontiguousarray(array))
+        for trial, one in references.items()
+        for name, array in zip(_ARRAYS, _arrays(one), strict=True)
+    }
+    trials = {str(trial): {"images": one.images, "paths": one.training.paths} for trial, one in references.items()}
+    header = {"format": FORMAT, "trials": json.loads(json.dumps(trials))}
+    return save(tensors, metadata={_KEY: json.dumps({**header, _SEAL: _seal(header, tensors)}, sort_keys=True)})
+
+
+def from_file(path: str) -> dict[int, Reference]:
+    """Read the references of trials.
+
+    Raises:
+        ValueError: it is no such file, is damaged, or is of a later format.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        if header.pop(_SEAL) != _seal(header, tensors):
+            raise ValueError("its SHA-256 is another")
+        if header["format"] != FORMAT:
+            raise ValueError(f"its format is {header['format']}, and this version of transferlab reads {FORMAT}")
+        return {int(trial): _reference(trial, about, tensors) for trial, about in header["trials"].items()}
+    except (SafetensorError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"it does not hold what prediction sets are calibrated on ({error})") from error
+
+
+def _arrays(one: Reference) -> tuple[NDArray[Any], ...]:
+    return one.p_NK, one.truth_N, one.training.features_MF, one.training.labels_M, one.distance_N
+
+
+def _reference(trial: str, about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Reference:
+    p_NK, truth_N, features_MF, labels_M, distance_N = (tensors[f"{trial}.{name}"].numpy() for name in _ARRAYS)
+    training = Training(features_MF, labels_M, tuple(about["paths"]))
+    return Reference(about["images"], p_NK, truth_N, training, distance_N)
+
+
+def _seal(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
+    return sha256_of_json([header, digest(dict(sorted(tensors.items())))])

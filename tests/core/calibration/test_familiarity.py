@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from transferlab.core.calibration.familiarity import Familiarity, distance, neighbors_among
+
+
+def features(rng, images, direction):
+    return (5 * np.eye(8)[direction] + rng.normal(size=(images, 8))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def known():
+    rng = np.random.default_rng(0)
+    index = neighbors_among(features(rng, 400, 0))
+    return Familiarity.of([index], distance(index, features(rng, 400, 0))), index, rng
+
+
+def test_a_chosen_share_of_familiar_images_is_flagged_and_strangers_are(known):
+    familiarity, _, rng = known
+    assert (familiarity.relative_distance([features(rng, 2_000, 0)]) > 1).mean() == pytest.approx(0.05, abs=0.03)
+    assert (familiarity.relative_distance([features(rng, 100, 3)]) > 1).mean() > 0.99
+
+
+def test_only_the_direction_counts(known):
+    _, index, rng = known
+    some = features(rng, 20, 0)
+    assert distance(index, 7 * some) == pytest.approx(distance(index, some), abs=1e-6)
+    assert np.isfinite(distance(index, np.zeros((1, 8)))).all()
+
+
+def test_it_is_the_distance_to_the_kth_neighbor():
+    angle_N = np.radians([0, 10, 20, 90])
+    training = np.stack([np.cos(angle_N), np.sin(angle_N)], axis=1)
+    at = distance(neighbors_among(training, neighbors=2), np.array([[2.0, 0.0]]))
+    assert at == pytest.approx(2 * np.sin(np.radians(5)))
+    assert distance(neighbors_among(training, neighbors=99), training).shape == (4,)
