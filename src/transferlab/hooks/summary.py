@@ -81,6 +81,10 @@ def _drawn(name: str, catalog: DataCatalog) -> str:
     return f"Contact sheet: {_path(catalog, name)}"
 
 
+def _shown(name: str, catalog: DataCatalog) -> str:
+    return f"Page: {_path(catalog, name)}"
+
+
 def _compared(name: str, catalog: DataCatalog) -> str:
     return f"Comparison: {_path(catalog, name)}"
 
@@ -91,6 +95,7 @@ _KINDS: dict[str, Callable[[str, DataCatalog], str]] = {
     "comparison": _compared,
     "predictions": _predicted,
     "figure_contact_sheet": _drawn,
+    "predictions_page": _shown,
 }
 
 

@@ -57,6 +57,7 @@ class Model:
         reason: why it was chosen; empty where the user named it.
         strategy: its strategy; None for a checkpoint file.
         version: of the strategy's checkpoints; None for a checkpoint file.
+        trials: numbers of its trials, from 0; none for a checkpoint file.
         accuracy: None where it was not measured.
     """
 
@@ -65,6 +66,7 @@ class Model:
     reason: str = ""
     strategy: str | None = None
     version: str | None = None
+    trials: tuple[int, ...] = ()
     accuracy: Accuracy | None = None
 
     def __str__(self) -> str:
@@ -112,7 +114,7 @@ def find_model(wanted: str, versions: Versions, experiment: str, together: bool 
     numbers = f", trial {min(trials) + 1}" if len(trials) == 1 else ""
     name = f"{title(strategy)}@{version}{numbers}"
     accuracy = _accuracy(versions, strategy, version, tuple(trials))
-    return Model(tuple(trials.values()), name, reason, strategy, version, accuracy)
+    return Model(tuple(trials.values()), name, reason, strategy, version, tuple(trials), accuracy)
 
 
 def _recommended(versions: Versions, experiment: str) -> tuple[str, str]:

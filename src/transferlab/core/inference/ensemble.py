@@ -3,14 +3,15 @@
 Each network runs on the same batches, cut at the same place, as the evaluation runs it, so that the same images give
 the same probabilities: on a CPU to the bit.
 
-Shapes: B images of a batch, S px of the square the network sees, K classes, F... what the tail takes.
+Shapes: B images of a batch, S px of the square the network sees, K classes, F features (F... what
+the tail takes).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +33,18 @@ class EnsembleError(MendableError):
     """Checkpoints that cannot predict together."""
 
 
+class Answer(NamedTuple):
+    """What networks make of one image.
+
+    Attributes:
+        p_K: the mean of their probabilities.
+        features: of each network, what its head is given, (F,).
+    """
+
+    p_K: NDArray[np.float64]
+    features: tuple[NDArray[np.float32], ...]
+
+
 class Ensemble:
     """The mean of the probabilities of its members."""
 
@@ -44,12 +57,13 @@ class Ensemble:
         """
         self.classes = _common_classes(checkpoints)
         self.levels = _common_levels(checkpoints)
+        self._members: list[_Member] = []  # in the order of the checkpoints
         by_view: dict[View, list[_Member]] = {}
         for checkpoint in checkpoints:
-            by_view.setdefault(checkpoint.header.view, []).append(_Member(checkpoint, machine))
+            self._members.append(_Member(checkpoint, machine))
+            by_view.setdefault(checkpoint.header.view, []).append(self._members[-1])
         self.views = tuple(by_view)
         self._batchers = [_Batcher(view, members, machine) for view, members in by_view.items()]
-        self._members = [member for members in by_view.values() for member in members]
 
     def push(self, images: Sequence[NDArray[np.uint8]]) -> None:
         """Take in one image, as image_HWC for each of `views`, resized as its `stored_as` says."""
@@ -63,12 +77,12 @@ class Ensemble:
         for member in self._members:
             member.finish()
 
-    def pop(self) -> NDArray[np.float64] | None:
-        """Return the probabilities (K,) of the next image in order, or None when its batch has not run yet."""
+    def pop(self) -> Answer | None:
+        """Return the answer for the next image in order, or None when its batch has not run yet."""
         if not all(member.ready for member in self._members):
             return None
-        p_K: NDArray[np.float64] = np.mean([member.ready.popleft() for member in self._members], axis=0)
-        return p_K
+        probabilities, features = zip(*(member.ready.popleft() for member in self._members), strict=True)
+        return Answer(np.mean(probabilities, axis=0), features)
 
 
 def _common_classes(checkpoints: Sequence[Checkpoint]) -> tuple[str, ...]:
@@ -122,7 +136,7 @@ class _Member:
     """A network whose frozen prefix runs on batches of images, and the rest on batches of features, as in evaluation.
 
     Attributes:
-        ready: probabilities (K,) that nobody took yet, in the order of the images.
+        ready: probabilities (K,) and features (F,) that nobody took yet, in the order of the images.
     """
 
     def __init__(self, checkpoint: Checkpoint, machine: Machine) -> None:
@@ -132,7 +146,8 @@ class _Member:
         self.prefix: FrozenPrefix | None = None
         self._is_whole = not _freeze(self.network, checkpoint)
         self._name = checkpoint.header.model
-        self.ready: deque[NDArray[np.float64]] = deque()
+        self._head = checkpoint.header.head
+        self.ready: deque[tuple[NDArray[np.float64], NDArray[np.float32]]] = deque()
         self._features: list[Tensor] = []
 
     def take(self, x_B3SS: Tensor) -> None:
@@ -142,7 +157,7 @@ class _Member:
             self.prefix = FrozenPrefix(self.cut, self._name) if self.cut else None
             self._is_whole = self.cut is None
         if self.cut is None or self.prefix is None:
-            self._give(forward.logits(self.network, iter([x_B3SS]), self.machine))
+            self._run(self.network, x_B3SS)
             return
         self._features += self.prefix.run(x_B3SS, self.machine)
         count = forward.evaluation_batch(self.machine.device, *self.cut.shape)
@@ -151,21 +166,21 @@ class _Member:
         if len(rest_BF) == count:
             full, rest_BF = [*full, rest_BF], gathered_NF[:0]
         for x_BF in full:
-            self._run_tail(self.cut, x_BF)
+            self._run(self.cut.tail, x_BF.to(self.machine.device))
         self._features = [rest_BF]
 
     def finish(self) -> None:
         """Run the rest of the network on what does not fill a batch."""
         rest_BF = torch.cat(self._features) if self._features else torch.empty(0)
         if self.cut is not None and len(rest_BF):
-            self._run_tail(self.cut, rest_BF)
+            self._run(self.cut.tail, rest_BF.to(self.machine.device))
         self._features = []
 
-    def _run_tail(self, at: Cut, x_BF: Tensor) -> None:
-        self._give(forward.logits(at.tail, iter([x_BF.to(self.machine.device)]), self.machine))
-
-    def _give(self, logits_BK: Tensor) -> None:
-        self.ready.extend(logits_BK.cpu().double().softmax(dim=1).numpy())
+    def _run(self, network: nn.Module, x: Tensor) -> None:
+        with forward.head_inputs(self.network, self._head) as gathered:
+            logits_BK = forward.logits(network, iter([x]), self.machine)
+        p_BK, features_BF = logits_BK.cpu().double().softmax(dim=1), torch.cat(gathered)
+        self.ready.extend(zip(p_BK.numpy(), features_BF.numpy(), strict=True))
 
 
 def _freeze(network: nn.Module, checkpoint: Checkpoint) -> bool:

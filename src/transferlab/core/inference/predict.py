@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from transferlab.core.calibration.reference import Calibrated
 from transferlab.core.data.decoding.batch import Decoded, decode_all
 from transferlab.core.data.decoding.decode import Rules, UnusableImageError
 from transferlab.core.inference.ensemble import Ensemble
@@ -19,6 +20,8 @@ from transferlab.core.inference.sources import Item
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.runtime.compute import Compute
 from transferlab.core.runtime.device import Machine, resolve
+
+SET_SEPARATOR = " | "
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,14 @@ class Prediction:
         probabilities: of the classes, (K,), which sum to 1; None when the file was refused.
         reason: the sentence that says why the file cannot be used; None when it was predicted.
         label: its class, where that is known.
+        features: of each network, what its head was given, (F,); none when the file was refused.
     """
 
     path: Path
     probabilities: NDArray[np.float64] | None = None
     reason: str | None = None
     label: str | None = None
+    features: tuple[NDArray[np.float32], ...] = ()
 
 
 def predict(checkpoint: Checkpoint, files: Sequence[Path], machine: Machine | None = None) -> pd.DataFrame:
@@ -128,14 +133,18 @@ def _finished(ensemble: Ensemble, waiting: deque[Prediction]) -> Iterator[Predic
     while waiting:
         if waiting[0].reason is not None:
             yield waiting.popleft()
-        elif (p_K := ensemble.pop()) is not None:
-            yield Prediction(waiting.popleft().path, p_K)
+        elif (answer := ensemble.pop()) is not None:
+            yield Prediction(waiting.popleft().path, answer.p_K, features=answer.features)
         else:
             return
 
 
 def table(
-    predictions: Iterable[Prediction], classes: Sequence[str], top_k: int = 1, with_labels: bool = False
+    predictions: Iterable[Prediction],
+    classes: Sequence[str],
+    top_k: int = 1,
+    with_labels: bool = False,
+    calibrated: Calibrated | None = None,
 ) -> pd.DataFrame:
     """Make a table of predictions.
 
@@ -144,6 +153,8 @@ def table(
         classes: of the checkpoint.
         top_k: how many classes to name; at most all.
         with_labels: add a column label after path.
+        calibrated: adds prediction_set (classes, the most probable first, joined by ` | `), set_size, unfamiliar (yes
+            or no) and relative_distance (to the nearest training images; above 1 is unfamiliar).
 
     Returns:
         One row per file: path, prediction, probability, then prediction_2, probability_2, ... up to `top_k`, a column
@@ -151,20 +162,47 @@ def table(
     """
     rows = list(predictions)
     p_NK = np.full((len(rows), len(classes)), np.nan)
-    for i, row in enumerate(rows):
-        if row.probabilities is not None:
-            p_NK[i] = row.probabilities
-    is_known_N = ~np.isnan(p_NK).any(axis=1)
+    known = [i for i, row in enumerate(rows) if row.probabilities is not None]
+    for i in known:
+        p_NK[i] = rows[i].probabilities
     order_NK = np.argsort(-p_NK, axis=1, kind="stable")
     columns: dict[str, object] = {"path": [str(row.path) for row in rows]}
     if with_labels:
         columns["label"] = [row.label for row in rows]
     for rank in range(max(1, min(top_k, len(classes)))):
         suffix = f"_{rank + 1}" if rank else ""
-        choice_N = [classes[k] for k in order_NK[:, rank]]
-        columns[f"prediction{suffix}"] = [
-            k if is_known else None for k, is_known in zip(choice_N, is_known_N, strict=True)
-        ]
+        columns[f"prediction{suffix}"] = _spread([classes[k] for k in order_NK[known, rank]], known, len(rows))
         columns[f"probability{suffix}"] = np.take_along_axis(p_NK, order_NK[:, [rank]], axis=1)[:, 0]
+    if calibrated:
+        told = _calibrated_columns([rows[i] for i in known], p_NK[known], order_NK[known], classes, calibrated)
+        columns |= {name: _spread(values, known, len(rows)) for name, values in told.items()}
     columns |= {f"p_{name}": p_NK[:, k] for k, name in enumerate(classes)}
     return pd.DataFrame({**columns, "reason": [row.reason for row in rows]})
+
+
+def _calibrated_columns(
+    rows: Sequence[Prediction],
+    p_NK: NDArray[np.float64],
+    order_NK: NDArray[np.int64],
+    classes: Sequence[str],
+    calibrated: Calibrated,
+) -> dict[str, list[object]]:
+    """Return prediction sets, and how far images are from the training images, of rows that were predicted."""
+    is_in_NK = calibrated.sets.of(p_NK)
+    sets = [[classes[k] for k in order_K if is_in_K[k]] for order_K, is_in_K in zip(order_NK, is_in_NK, strict=True)]
+    features = [np.stack(of_network) for of_network in zip(*(row.features for row in rows), strict=True)]
+    distance_N = calibrated.familiarity.relative_distance(features) if rows else np.empty(0)
+    return {
+        "prediction_set": [SET_SEPARATOR.join(names) for names in sets],
+        "set_size": [float(len(names)) for names in sets],
+        "unfamiliar": ["yes" if distance > 1 else "no" for distance in distance_N],
+        "relative_distance": list(distance_N),
+    }
+
+
+def _spread(values: Sequence[object], places: Sequence[int], count: int) -> pd.Series:
+    """Return a column of `count` cells that has the values at some places and is missing elsewhere."""
+    is_number = bool(values) and isinstance(values[0], float)
+    column = pd.Series(np.nan if is_number else None, index=range(count), dtype=float if is_number else object)
+    column.iloc[list(places)] = list(values)
+    return column

@@ -1,92 +1,115 @@
-"""Predicts many images in bounded memory, for the command and the pipeline alike."""
+"""Predicts many images in bounded memory, for the command and the pipeline alike; a killed one goes on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+import transferlab
 from transferlab.console import progress
-from transferlab.core.evaluation.metrics import scores
-from transferlab.core.inference.predict import Prediction, predict_items, table
-from transferlab.core.inference.sources import find_images
+from transferlab.core.calibration.reference import Calibrated
+from transferlab.core.inference.predict import predict_items, table
+from transferlab.core.inference.sources import Item, find_images
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.runtime.device import Machine
-from transferlab.reporting.wording import count, number, title
+from transferlab.core.training.fingerprint import sha256_of_checkpoint
+from transferlab.datasets.parts import TableParts, opened
+from transferlab.pipelines.predict.tally import Tally
+from transferlab.reporting.wording import count
 
-ROWS = 1000  # of a part of the table
+ROWS = 1000  # of a part of the table: what a kill can lose
 
 
-@dataclass
-class Tally:
-    """What became of the images.
+@dataclass(frozen=True)
+class Request:
+    """What to predict, and how.
 
     Attributes:
-        found: how many there were.
-        refused: how many of them could not be used.
-        p_BK: probabilities of the images whose label is known, a part of the table each; they are kept for the metrics.
-        truth_B: their labels.
+        checkpoints: those whose probabilities are averaged.
+        sources: see `find_images`.
+        machine: where to compute.
+        calibrated: gives prediction sets and says what is unfamiliar; None where they cannot be had.
+        top_k: how many classes to name.
+        workers: processes that decode; None is one per CPU.
     """
 
-    found: int = 0
-    refused: int = 0
-    p_BK: list[NDArray[np.float64]] = field(default_factory=list)
-    truth_B: list[NDArray[np.int64]] = field(default_factory=list)
-
-    def add(self, part: Sequence[Prediction], classes: Sequence[str]) -> None:
-        """Count a part."""
-        self.found += len(part)
-        self.refused += sum(one.probabilities is None for one in part)
-        known = [(one.probabilities, one.label) for one in part if one.probabilities is not None and one.label]
-        if known:
-            self.p_BK.append(np.stack([p_K for p_K, _ in known]))
-            self.truth_B.append(np.array([classes.index(label) for _, label in known]))
-
-    def lines(self) -> Iterator[str]:
-        """Say the metrics, where labels are known, and how many images were predicted and refused."""
-        if self.truth_B:
-            measured = scores(np.concatenate(self.p_BK), np.concatenate(self.truth_B))
-            told = ", ".join(f"{title(name)} {number(value, name)}" for name, value in measured.items())
-            yield f"Measured on {count(sum(map(len, self.truth_B)), 'labelled image')}: {told}"
-        predicted = self.found - self.refused
-        yield f"{count(self.found, 'image')} found: {count(predicted)} predicted, {count(self.refused)} refused"
+    checkpoints: Sequence[Checkpoint]
+    sources: Sequence[str]
+    machine: Machine
+    calibrated: Calibrated | None = None
+    top_k: int = 3
+    workers: int | None = None
 
 
 def predict_all(
-    checkpoints: Sequence[Checkpoint],
-    sources: Sequence[str],
-    machine: Machine,
-    write: Callable[[pd.DataFrame], None],
-    top_k: int = 3,
-    workers: int | None = None,
+    request: Request, folder: Path, write: Callable[[pd.DataFrame], None], tell: Callable[[str], None]
 ) -> Tally:
     """Predict all images of the sources, and write the table in parts.
 
     Args:
-        checkpoints: those whose probabilities are averaged.
-        sources: see `find_images`.
-        machine: where to compute.
-        write: takes each part of the table; see `transferlab.core.inference.predict.table`.
-        top_k: how many classes to name.
-        workers: processes that decode; by default one per CPU.
+        request: what to predict.
+        folder: keeps finished parts, so that a killed call goes on; whoever has saved the table removes it.
+        write: takes each part of the table, when all are there; see `transferlab.core.inference.predict.table`.
+        tell: takes a sentence for the user.
 
     Raises:
         SourceError: a source is not there, or holds no image.
         CheckpointError: a checkpoint does not fit the network that it names.
         EnsembleError: the classes of the checkpoints differ.
+        PartsError: another process predicts into the same folder.
     """
-    classes = checkpoints[0].header.classes
-    items = find_images(sources, classes)
-    has_labels = any(item.label for item in items)
-    predictions = predict_items(checkpoints, items, machine, workers)
-    tally = Tally()
+    classes = request.checkpoints[0].header.classes
+    items = find_images(request.sources, classes)
+    tally = Tally(classes)
+    with opened(folder, _key(request, items)) as parts:
+        if parts.rows:
+            tell(f"Going on after {count(parts.rows)} of {count(len(items), 'image')}, which an earlier run predicted")
+        _predict_rest(request, items, parts)
+        for part in parts:
+            write(part)
+            tally.add(part)
+    return tally
+
+
+def _predict_rest(request: Request, items: Sequence[Item], parts: TableParts) -> None:
+    """Predict what no part has yet."""
+    if parts.rows == len(items):
+        return
+    classes, has_labels = request.checkpoints[0].header.classes, any(item.label for item in items)
+    predictions = predict_items(request.checkpoints, items[parts.rows :], request.machine, request.workers)
     with progress.counting("predicting") as report:
         while part := list(islice(predictions, ROWS)):
-            write(table(part, classes, top_k, has_labels))
-            tally.add(part, classes)
-            report(tally.found, len(items))
-    return tally
+            parts.append(table(part, classes, request.top_k, has_labels, request.calibrated))
+            report(parts.rows, len(items))
+
+
+def _key(request: Request, items: Iterable[Item]) -> str:
+    """Return the SHA-256 of all that the table depends on; of files, their names, sizes and times."""
+    calibrated = request.calibrated
+    about: dict[str, Any] = {
+        "version": transferlab.__version__,
+        "checkpoints": [sha256_of_checkpoint(checkpoint) for checkpoint in request.checkpoints],
+        "machine": request.machine.numerics(),
+        "top_k": request.top_k,
+        "calibrated": calibrated and [asdict(calibrated.sets), calibrated.familiarity.threshold],
+        "rows": ROWS,
+    }
+    sha256 = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for item in items:
+        sha256.update(json.dumps([str(item.path), item.label, item.reason, *_stamp(item.path)]).encode())
+    return sha256.hexdigest()
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):  # decoding says why
+        return 0, 0
+    return status.st_size, status.st_mtime_ns

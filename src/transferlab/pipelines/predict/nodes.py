@@ -6,16 +6,14 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from transferlab.config.schema import Dataset, Predict, Training
+from transferlab.config.schema import Dataset, Predict, Report, Training
 from transferlab.console.errors import UserError
-from transferlab.core.data.decoding.batch import Decoded, decode_all
-from transferlab.core.data.store import Resize
 from transferlab.core.runtime.device import apply, resolve
-from transferlab.pipelines.predict.bulk import predict_all
-from transferlab.reporting.figures import samples
+from transferlab.pipelines.predict import pictures
+from transferlab.pipelines.predict.bulk import Request, predict_all
+from transferlab.versions.calibration import calibration_of
 from transferlab.versions.catalogue import Versions
 from transferlab.versions.models import find_model
 
@@ -23,13 +21,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
-SHOWN, SIZE = 48, 240  # photographs of a contact sheet, pixels of a short side
 
 
 def predict_source(
-    predict: Predict, training: Training, dataset: Dataset, versions: Versions, experiment: str
-) -> pd.DataFrame:
-    """Predict the images of a source: a row for each, found = predicted + refused.
+    predict: Predict,
+    training: Training,
+    dataset: Dataset,
+    report: Report,
+    versions: Versions,
+    experiment: str,
+    unfinished: Path,
+) -> tuple[pd.DataFrame, Figure, str]:
+    """Predict the images of a source: a row for each, found = predicted + refused; a contact sheet and a page.
 
     Raises:
         UserError: no source is set.
@@ -39,26 +42,17 @@ def predict_source(
     if not predict.source:
         raise UserError("predict.source is not set: add --params=predict.source=FOLDER, or set it in parameters.yml")
     model = find_model(predict.model, versions, experiment)
-    logger.info("%s", model)
-    parts: list[pd.DataFrame] = []
-    tally = predict_all(
-        model.checkpoints,
-        predict.source,
-        apply(resolve(training.compute)),
-        parts.append,
-        predict.top_k,
-        dataset.workers,
+    calibration = calibration_of(model, versions, predict.level, predict.sets)
+    sentences = [str(model), calibration.told]
+    logger.info("%s\n%s", *sentences)
+    machine = apply(resolve(training.compute))
+    request = Request(
+        model.checkpoints, predict.source, machine, calibration.calibrated, predict.top_k, dataset.workers
     )
+    parts: list[pd.DataFrame] = []
+    tally = predict_all(request, unfinished, parts.append, logger.info)
     for line in tally.lines():
         logger.info("%s", line)
-    return pd.concat(parts, ignore_index=True)
-
-
-def draw_contact_sheet(predictions: pd.DataFrame) -> Figure:
-    """Draw the photographs that the model is least sure of."""
-    examples = samples.least_sure(predictions, SHOWN)
-    paths = [Path(path) for path in examples["path"]]
-    outcomes = list(decode_all(paths, [Resize(size=SIZE)], workers=0))
-    is_there = np.array([isinstance(outcome, Decoded) for outcome in outcomes], dtype=bool)
-    images = [outcome.images[0] for outcome in outcomes if isinstance(outcome, Decoded)]
-    return samples.contact_sheet(images, examples[is_there], int(predictions["prediction"].notna().sum()))
+    sheet = pictures.contact_sheet(tally.least_sure, tally.found - tally.refused)
+    page = pictures.page(tally, report.title, sentences, Path("predictions.parquet"))
+    return pd.concat(parts, ignore_index=True), sheet, page

@@ -1,4 +1,4 @@
-"""The predict pipeline: choose a model, predict the images of a source, draw the least sure."""
+"""The predict pipeline: choose a model, predict the images of a source, show the least sure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,19 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 nodes.predict_source,
-                ["params:predict", "params:training", "params:dataset", "versions", "experiment"],
-                "predictions",
+                [
+                    "params:predict",
+                    "params:training",
+                    "params:dataset",
+                    "params:report",
+                    "versions",
+                    "experiment",
+                    "unfinished_predictions",
+                ],
+                ["predictions", "figure_contact_sheet", "predictions_page"],
                 name="predict_source",
+                confirms="unfinished_predictions",
             ),
-            node(nodes.draw_contact_sheet, "predictions", "figure_contact_sheet", name="draw_contact_sheet"),
         ],
         tags="predict",
     )
