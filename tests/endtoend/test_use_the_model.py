@@ -36,16 +36,20 @@ def test_a_folder_is_predicted_by_the_recommended_strategy(tiny, tmp_path):
         "transferlab", "predict", str(tiny.root / "images"), "--env=tiny", "--out", str(tmp_path / "p.csv")
     )
     assert (done.returncode, done.stderr) == (0, "")
-    first, *_, count, last = done.stdout.splitlines()
+    first, promise, page, _, count, last = done.stdout.splitlines()
     assert first.startswith("Model: ")
     assert "the mean of 2 trials" in first
-    assert count == "121 images found: 120 predicted, 1 refused"
+    assert promise.startswith("Prediction sets hold the true class of 90% of images like the validation images")
+    assert "calibrated on 18," in promise
+    assert page == f"Page: {tmp_path / 'p.html'}; contact sheet: {tmp_path / 'p.png'}"
+    assert count.startswith("121 images found: 120 predicted, 1 refused; ")
     assert last == f"Predictions: {tmp_path / 'p.csv'}"
     table = pd.read_csv(tmp_path / "p.csv")
     refused = table[table["prediction"].isna()]
     assert len(table) == 121
     assert list(refused["path"]) == [str(tiny.root / "images" / "circle" / "torn.png")]
     assert refused["reason"].notna().all()
+    assert {path.name for path in tmp_path.iterdir()} == {"p.csv", "p.html", "p.png"}
 
 
 def test_the_pipeline_saves_a_table_and_a_contact_sheet(tiny):
@@ -53,6 +57,8 @@ def test_the_pipeline_saves_a_table_and_a_contact_sheet(tiny):
     assert "Predictions: 121 images found: 120 predicted, 1 refused:" in said
     assert len(tiny.table("07_model_output/{}/predictions.parquet")) == 121
     assert tiny.file("08_reporting/{}/figures/contact_sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert "least sure" in tiny.file("08_reporting/{}/predictions.html").read_text()
+    assert not (tiny.root / "data" / "07_model_output" / "tiny" / "predictions_unfinished").exists()
 
 
 @pytest.mark.parametrize(
@@ -87,7 +93,7 @@ def test_a_network_is_exported_with_its_card(tiny, tmp_path):
     out = tmp_path / "model"
     done = tiny.kedro("transferlab", "export", "scratch/trial_2", "--env=tiny", "--out", str(out))
     assert done.returncode == 0, done.stderr
-    assert "onnxruntime gives what torch gives on 30 images" in done.stdout
+    assert "The export gives what torch gives on 30 images" in done.stdout
     assert {file.name for file in out.iterdir()} == {"model.onnx", "model.json", "predict.py", "README.md"}
     assert json.loads((out / "model.json").read_text())["trial"] == 1
     assert "the experiment `tiny`: 72 train images" in (out / "README.md").read_text()

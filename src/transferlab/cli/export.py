@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from kedro.framework.cli.utils import env_option
@@ -14,8 +15,10 @@ from kedro.io import DataCatalog
 
 from transferlab.console.errors import UserError, explained
 from transferlab.console.terminal import say
+from transferlab.reporting.wording import count
 
 if TYPE_CHECKING:
+    from transferlab.core.inference.export.deployed import Photograph
     from transferlab.reporting.model_card import Background
     from transferlab.versions.models import Model
 
@@ -23,66 +26,111 @@ if TYPE_CHECKING:
 @click.command("export")
 @click.argument("model", default="recommended")
 @env_option
-@click.option("--format", "kind", type=click.Choice(["onnx"]), default="onnx", show_default=True)
+@click.option("--format", "kind", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True,
+              help="An ONNX graph, or a program of torch.export.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to make; it must not exist.")
 @click.option("--images", multiple=True, metavar="SOURCE",
-              help="Images to compare onnxruntime with torch on; by default those of the test split.")  # fmt: skip
+              help="Images to compare the export with torch on; by default those of the test split.")  # fmt: skip
+@click.option("--int8", is_flag=True, help="Make the ONNX graph smaller and faster, if that costs no accuracy.")
+@click.option("--margin", type=click.FloatRange(0, 100), default=1.0, show_default=True,
+              help="Points of accuracy that --int8 may cost.")  # fmt: skip
 @click.pass_obj
 def export(
-    metadata: ProjectMetadata, model: str, env: str | None, kind: str, out: Path, images: tuple[str, ...]
+    metadata: ProjectMetadata,
+    model: str,
+    env: str | None,
+    kind: Literal["onnx", "torch"],
+    out: Path,
+    images: tuple[str, ...],
+    int8: bool,
+    margin: float,
 ) -> None:
-    """Export MODEL for use without this project, if onnxruntime gives what torch gives.
+    """Export MODEL for use without this project, if that gives what torch gives.
 
     MODEL is recommended (the default), STRATEGY, STRATEGY@VERSION, either with /trial_1, or a checkpoint file. Of a
     strategy without /trial_N, the first trial is exported.
     """
     with explained():
-        _export(metadata, model, env, out, images)
+        _export(metadata, model, env, out, (kind, images, margin / 100 if int8 else None))
 
 
-def _export(metadata: ProjectMetadata, wanted: str, env: str | None, out: Path, images: tuple[str, ...]) -> None:
-    from transferlab.core.inference.export import export_onnx
-    from transferlab.core.inference.sources import find_images
+def _export(
+    metadata: ProjectMetadata,
+    wanted: str,
+    env: str | None,
+    out: Path,
+    how: tuple[Literal["onnx", "torch"], tuple[str, ...], float | None],
+) -> None:
+    from transferlab.core.inference.export.int8 import Int8
+    from transferlab.core.inference.export.write import Export
+    from transferlab.core.inference.export.write import export as write
     from transferlab.reporting.model_card import model_card
     from transferlab.versions.catalogue import of_catalog
     from transferlab.versions.models import find_model
 
+    kind, images, margin = how
     with settings.SESSION_CLASS.create(project_path=metadata.project_path, env=env) as session:
         context = session.load_context()
         catalog, params = context.catalog, context.params
     model = find_model(wanted, of_catalog(catalog), catalog.load("experiment"), together=False)
     say(str(model))
-    checkpoint = model.checkpoints[0]
-    if images:
-        files = [item.path for item in find_images(images, checkpoint.header.classes) if item.reason is None]
-    else:
-        files = _test_files(catalog, checkpoint.header.trial or 0, is_own=model.strategy is not None)
+    checkpoint, is_own = model.checkpoints[0], model.strategy is not None
+    trial = checkpoint.header.trial or 0
+    photographs = _given(images, checkpoint.header.classes) if images else _of_split(catalog, "test", trial, is_own)
+    int8 = None if margin is None else Int8(_of_split(catalog, "train", trial, is_own), margin)
     background = _background(model, catalog, params)
-    licences = {"licence_of_images": background.data_licence, "experiment": background.experiment}
-    about = export_onnx(checkpoint, files, out, licences, partial(model_card, background=background))
-    compared = about["compared_with_torch"]
-    say(
-        f"onnxruntime gives what torch gives on {compared['images']} images (largest difference of a probability: "
-        f"{compared['largest_difference']:.1g})"
-    )
+    about = {"licence_of_images": background.data_licence, "experiment": background.experiment}
+    card = partial(model_card, background=background)
+    described = write(checkpoint, photographs, out, Export(kind=kind, int8=int8, about=about, card=card))
+    for line in _told(described):
+        say(line)
     say(f"Exported: {out}")
 
 
-def _test_files(catalog: DataCatalog, trial: int, is_own: bool) -> list[Path]:
-    """Return the files of the test split.
+def _told(described: dict[str, Any]) -> Iterator[str]:
+    """Say how near the export is to torch, and what int8 costs and gains."""
+    compared = described["compared_with_torch"]
+    yield (
+        f"The export gives what torch gives on {count(compared['images'], 'image')} (largest difference of a "
+        f"probability: {compared['largest_difference']:.1g})"
+    )
+    if int8 := described.get("int8"):
+        yield (
+            f"int8: accuracy {int8['accuracy']:.1%} (float32 {int8['accuracy_float32']:.1%}) on "
+            f"{count(int8['images'], 'image')}, {int8['bytes'] / 1e6:.1f} MB ({int8['bytes_float32'] / 1e6:.1f}), "
+            f"{int8['images_per_second']:.0f} images a second here ({int8['images_per_second_float32']:.0f})"
+        )
+
+
+def _given(sources: tuple[str, ...], classes: Sequence[str]) -> list[Photograph]:
+    from transferlab.core.inference.export.deployed import Photograph
+    from transferlab.core.inference.sources import find_images
+
+    label_of = {name: label for label, name in enumerate(classes)}
+    found = find_images(sources, classes)
+    return [Photograph(one.path, label_of.get(one.label or "")) for one in found if one.reason is None]
+
+
+def _of_split(catalog: DataCatalog, split: str, trial: int, is_own: bool) -> list[Photograph]:
+    """Return the files of a split, a class after the other by turns, so that the first ones hold all classes.
 
     Raises:
         UserError: they are not there, or the checkpoint is a file, so that they may be another experiment's.
     """
     from transferlab.core.data.split.index import splits_of_trial
+    from transferlab.core.inference.export.deployed import Photograph
 
-    cure = "add --images=FOLDER with images to compare onnxruntime with torch on"
+    cure = "add --images=FOLDER with images to compare on" if split == "test" else "leave out --int8"
     if not is_own:
-        raise UserError(f"a checkpoint file has no test split: {cure}")
+        raise UserError(f"a checkpoint file has no {split} split: {cure}")
     if not (catalog.exists("index") and catalog.exists("extracted")):
-        raise UserError(f"the test images of this experiment are not listed here: {cure}")
+        raise UserError(f"the {split} images of this experiment are not listed here: {cure}")
     index, root = catalog.load("index"), Path(catalog.load("extracted")["path"])
-    return [root / path for path in index.loc[splits_of_trial(index, trial) == "test", "path"]]
+    own = index[splits_of_trial(index, trial) == split]
+    by_turns = own.assign(turn=own.groupby("label").cumcount()).sort_values(["turn", "label"], kind="stable")
+    return [
+        Photograph(root / path, int(label)) for path, label in zip(by_turns["path"], by_turns["label"], strict=True)
+    ]
 
 
 def _background(model: Model, catalog: DataCatalog, params: dict[str, Any]) -> Background:

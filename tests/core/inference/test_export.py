@@ -1,4 +1,4 @@
-"""Exports that are really run by onnxruntime."""
+"""Exports that are really run, by onnxruntime, torch and timm."""
 
 import json
 import subprocess
@@ -6,10 +6,15 @@ import sys
 
 import numpy as np
 import pytest
+import timm
+import torch
 from PIL import Image
 from tiny import STATISTICS, machine, photographs, strategy
 
-from transferlab.core.inference import export, standalone
+from transferlab.core.inference.export import deployed, standalone
+from transferlab.core.inference.export.deployed import ExportError, Photograph
+from transferlab.core.inference.export.int8 import Int8
+from transferlab.core.inference.export.write import Export, export
 from transferlab.core.inference.predict import predict
 from transferlab.core.models import factory
 from transferlab.core.models.backbones.model import Model
@@ -23,9 +28,9 @@ pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photographs")
     found = []
-    for number, image_HWC in enumerate(photographs(9)[0]):
-        found.append(folder / f"{number}.png")
-        Image.fromarray(image_HWC).save(found[-1])
+    for number, (image_HWC, label) in enumerate(zip(*photographs(9), strict=True)):
+        found.append(Photograph(folder / f"{number}.png", int(label)))
+        Image.fromarray(image_HWC).save(found[-1].path)
     return found
 
 
@@ -36,7 +41,7 @@ def checkpoint(name):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, files):
     folder = tmp_path_factory.mktemp("exported") / "model"
-    export.export_onnx(checkpoint("timm/test_resnet"), files, folder, {"licence": "CC0"})
+    export(checkpoint("timm/test_resnet"), files, folder, Export(about={"licence": "CC0"}))
     return folder
 
 
@@ -53,19 +58,56 @@ def test_the_folder_says_what_the_model_is(exported):
     assert about["licence"] == "CC0"
     assert about["compared_with_torch"]["images"] == 9
     assert about["compared_with_torch"]["batch_sizes"] == [1, 7, 64]
-    assert about["compared_with_torch"]["largest_difference"] <= export.TOLERANCE
+    assert about["compared_with_torch"]["largest_difference"] <= deployed.TOLERANCE
 
 
-def test_the_script_predicts_what_we_do(exported, files):
-    script = exported / "predict.py"
+def check_script(folder, files, name):
+    script = folder / "predict.py"
     assert len(script.read_text().splitlines()) <= 40
-    ran = subprocess.run([sys.executable, str(script), *map(str, files)], check=True, capture_output=True, text=True)
+    paths = [one.path for one in files]
+    ran = subprocess.run([sys.executable, str(script), *map(str, paths)], check=True, capture_output=True, text=True)
     told = [line.split("\t") for line in ran.stdout.splitlines()]
-    expected = predict(checkpoint("timm/test_resnet"), files, machine())
+    expected = predict(checkpoint(name), paths, machine())
     assert [path for path, _, _ in told] == list(expected["path"])
     assert [prediction for _, prediction, _ in told] == list(expected["prediction"])
     probabilities = expected[["p_red", "p_blue"]].max(axis=1)
     assert [float(p) for _, _, p in told] == pytest.approx(list(probabilities), abs=1e-3)
+
+
+def test_the_script_predicts_what_we_do(exported, files):
+    check_script(exported, files, "timm/test_resnet")
+
+
+def test_a_program_of_torch_predicts_what_we_do_to_the_bit_and_so_does_its_script(tmp_path, files):
+    about = export(checkpoint("transferlab/convnet"), files, tmp_path / "model", Export(kind="torch"))
+    assert about["compared_with_torch"]["largest_difference"] < 1e-6
+    assert {file.name for file in (tmp_path / "model").iterdir()} == {"model.pt2", "model.json", "predict.py"}
+    assert "onnx" not in (tmp_path / "model" / "predict.py").read_text()
+    check_script(tmp_path / "model", files, "transferlab/convnet")
+
+
+def test_timm_opens_the_folder_as_the_network_that_was_trained(exported):
+    opened = timm.create_model(f"local-dir:{exported}", pretrained=True).eval()
+    ours = factory.load(checkpoint("timm/test_resnet"), machine())
+    x_B3SS = torch.rand(3, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.allclose(opened(x_B3SS), ours(x_B3SS), atol=1e-6)
+    assert opened.pretrained_cfg["label_names"] == ["red", "blue"]
+
+
+def test_int8_is_measured_and_refused_where_it_costs_too_much(tmp_path, files):
+    network = checkpoint("timm/test_resnet")
+    about = export(network, files, tmp_path / "model", Export(int8=Int8(files, margin=1.0)))
+    assert about["int8"]["calibrated_on"] == about["int8"]["images"] == 9
+    assert about["int8"]["bytes"] < about["int8"]["bytes_float32"]
+    assert (tmp_path / "model" / "model.onnx").stat().st_size == about["int8"]["bytes"]
+    assert not list((tmp_path / "model").glob("*.*.onnx"))
+    with pytest.raises(ExportError, match=r"in int8 it gets .* points less: nothing is written"):
+        export(network, files, tmp_path / "other", Export(int8=Int8(files, margin=-1.0)))
+    unlabelled = [one._replace(label=None) for one in files]
+    with pytest.raises(ExportError, match="no labelled image to measure accuracy on"):
+        export(network, unlabelled, tmp_path / "other", Export(int8=Int8(files)))
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("held_out", ["centre_crop", "squash"])
@@ -76,23 +118,27 @@ def test_the_script_sees_the_pixels_that_we_see(tmp_path, size, mode, held_out):
     view = factory.view_of(strategy().model, config, STATISTICS)
     (image_HWC,), _ = photographs(1, size=size)
     Image.fromarray(image_HWC).save(tmp_path / "a.png")
-    (ours_13SS,) = export._pixels([tmp_path / "a.png"], view)
+    ((ours_13SS, _),) = deployed.batches([Photograph(tmp_path / "a.png")], view)
     theirs_13SS = standalone.load(tmp_path / "a.png", 24, 30, mode, held_out, "bilinear")
     assert np.abs(theirs_13SS - ours_13SS.numpy()).max() <= 1.01 / 255, "Pillow cuts to whole grey levels"
 
 
 def test_an_export_that_differs_is_refused_and_nothing_is_written(tmp_path, files):
-    with pytest.raises(export.ExportError, match=r"gives other probabilities than torch .*nothing is written"):
-        export.export_onnx(checkpoint("transferlab/convnet"), files, tmp_path / "model", tolerance=-1.0)
+    convnet = checkpoint("transferlab/convnet")
+    with pytest.raises(ExportError, match=r"gives other probabilities than torch .*nothing is written"):
+        export(convnet, files, tmp_path / "model", Export(tolerance=-1.0))
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(export.ExportError, match="no image to compare"):
-        export.export_onnx(checkpoint("transferlab/convnet"), [], tmp_path / "model")
+    with pytest.raises(ExportError, match="no image to compare"):
+        export(convnet, [], tmp_path / "model", Export(kind="torch"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_exists_and_a_missing_package_are_told(exported, files, monkeypatch):
-    with pytest.raises(export.ExportError, match="exists: choose another folder"):
-        export.export_onnx(checkpoint("transferlab/convnet"), files, exported)
+    convnet = checkpoint("transferlab/convnet")
+    with pytest.raises(ExportError, match="exists: choose another folder"):
+        export(convnet, files, exported, Export())
+    with pytest.raises(ExportError, match="int8 is made by onnxruntime"):
+        export(convnet, files, exported.with_name("other"), Export(kind="torch", int8=Int8(files)))
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(export.ExportError, match=r"export needs onnxscript: install the extra `export`"):
-        export.export_onnx(checkpoint("transferlab/convnet"), files, exported.with_name("other"))
+    with pytest.raises(ExportError, match=r"export needs onnxscript: install the extra `export`"):
+        export(convnet, files, exported.with_name("other"), Export())
