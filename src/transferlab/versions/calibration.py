@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from transferlab.console.commands import command
 from transferlab.core.calibration.conformal import Method, realised_coverage_sd
-from transferlab.core.calibration.reference import Calibrated, can_be_together
+from transferlab.core.calibration.reference import Calibrated, Reference, can_be_together
 from transferlab.datasets.references import ReferencesDataset
 from transferlab.reporting.wording import count
 from transferlab.versions.catalogue import Versions
@@ -17,10 +17,17 @@ _NEITHER = "No prediction sets, and nothing is called unfamiliar"
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibrates a model, and the sentence that says what it promises or why there is none."""
+    """What calibrates a model.
+
+    Attributes:
+        calibrated: None where there is nothing to calibrate it on.
+        told: the sentence that says what it promises, or why there is none.
+        references: of the model's trials, in their order; none where one is missing.
+    """
 
     calibrated: Calibrated | None
     told: str
+    references: tuple[Reference, ...] = ()
 
 
 def calibration_of(model: Model, versions: Versions, level: float, method: Method) -> Calibration:
@@ -51,10 +58,12 @@ def calibration_of(model: Model, versions: Versions, level: float, method: Metho
         return Calibration(None, f"{_NEITHER}: there are no validation images to calibrate them on (dataset.split)")
     if not can_be_together(references):
         return Calibration(
-            None, f"{_NEITHER}: the trials have splits of their own; name one of them, e.g. {model.strategy}/trial_1"
+            None,
+            f"{_NEITHER}: the trials have splits of their own; name one of them, e.g. {model.strategy}/trial_1",
+            tuple(references),
         )
     calibrated = Calibrated.of(references, level, method)
-    return Calibration(calibrated, _promise(calibrated))
+    return Calibration(calibrated, _promise(calibrated), tuple(references))
 
 
 def _promise(calibrated: Calibrated) -> str:

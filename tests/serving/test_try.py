@@ -1,0 +1,104 @@
+"""The page that `kedro transferlab try` serves, asked over a real socket."""
+
+import io
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+from tiny import STATISTICS, machine, photographs
+
+from transferlab.core.calibration.reference import Calibrated, Reference, Training
+from transferlab.core.inference.predict import predict_files, table
+from transferlab.core.models import factory
+from transferlab.core.models.backbones.registry import Model
+from transferlab.core.transforms.view import Input
+
+app = pytest.importorskip("transferlab.serving.app", reason="the extra `try` is not installed")
+CLASSES = ["<b>red</b>", "blue"]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    for number, image_HWC in enumerate(photographs(8)[0]):
+        Image.fromarray(image_HWC).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trials():
+    config = Input(size=32, resize=36)
+    return [factory.initial(Model(name="timm/test_resnet"), config, CLASSES, STATISTICS, seed) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def references(images, trials):
+    files = sorted(images.iterdir())
+    found = []
+    for trial in trials:
+        known = list(predict_files([trial], files, machine(), workers=0))
+        p_NK, features_NF = np.stack([k.probabilities for k in known]), np.stack([k.features[0] for k in known])
+        training = Training(features_NF, np.arange(8) % 2, tuple(file.name for file in files))
+        found.append(Reference.of("these", p_NK, np.arange(8) % 2, features_NF, training))
+    return found
+
+
+@pytest.fixture(scope="module")
+def address(images, trials, references):
+    from transferlab.serving.answerer import Answerer
+
+    answerer = Answerer(trials, machine(), Calibrated.of(references, 0.5), references)
+    serving = app.server(app.application(answerer, ["Model: <i>two</i>"], "Shapes", images))
+    socket = app.listening(0)
+    thread = threading.Thread(target=serving.run, kwargs={"sockets": [socket]})
+    thread.start()
+    yield f"http://127.0.0.1:{socket.getsockname()[1]}"
+    serving.should_exit = True
+    thread.join()
+    socket.close()
+
+
+def ask(address, file: Path, **headers):
+    return requests.post(
+        f"{address}/predict", params={"name": file.name}, data=file.read_bytes(), headers=headers, timeout=20
+    )
+
+
+def test_a_photograph_is_answered_as_predict_does(address, images, trials, references):
+    file = images / "3.png"
+    calibrated = Calibrated.of(references, 0.5)
+    expected = table(predict_files(trials, [file], machine(), workers=0), CLASSES, calibrated=calibrated).iloc[0]
+    for _ in range(2):
+        reply = ask(address, file).json()
+        assert [tuple(pair) for pair in reply["classes"]] == sorted(
+            ((name, expected[f"p_{name}"]) for name in CLASSES), key=lambda pair: -pair[1]
+        )
+        assert " | ".join(reply["prediction_set"]) == expected["prediction_set"]
+        assert reply["unfamiliar"] == (expected["unfamiliar"] == "yes")
+        assert reply["nearest"][0] == {"number": 3, "path": "3.png", "label": "blue"}, "it is a training image itself"
+        assert len(reply["nearest"]) == 6
+    thumbnail = requests.get(f"{address}/training/3", timeout=20)
+    assert min(Image.open(io.BytesIO(thumbnail.content)).size) == 40, "never enlarged"
+    assert requests.get(f"{address}/training/8", timeout=20).status_code == 404
+
+
+def test_a_file_that_is_no_image_gets_a_reason(address, tmp_path):
+    (tmp_path / "torn.png").write_text("torn")
+    assert ask(address, tmp_path / "torn.png").json()["reason"]
+
+
+def test_the_page_asks_nobody_else_and_shows_names_as_text(address):
+    page = requests.get(address, timeout=20)
+    assert "Model: &lt;i&gt;two&lt;/i&gt;" in page.text
+    assert "http" not in page.text.replace("http-equiv", "")
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert "innerHTML" not in requests.get(f"{address}/try.js", timeout=20).text
+
+
+def test_other_pages_and_other_names_of_this_machine_are_refused(address, images):
+    assert ask(address, images / "3.png", Origin="http://elsewhere.example").status_code == 403
+    assert ask(address, images / "3.png", Origin=address).status_code == 200
+    assert requests.get(address, headers={"Host": "rebound.example"}, timeout=20).status_code == 400
