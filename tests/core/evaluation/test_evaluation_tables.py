@@ -82,6 +82,17 @@ def test_without_validation_images_nothing_is_calibrated(evaluated):
     assert tables.references == {}
 
 
+def test_a_soup_is_tried_where_trials_begin_alike(evaluated):
+    evaluation, checkpoints = evaluated
+    index = evaluation.index.assign(split=["train"] * 4 + ["validation"] * 2 + ["test"] * 6)
+    shared = replace(evaluation, index=index, strategy=replace(PLAN, head="shared"))
+    row = evaluate_trials(checkpoints, shared).together.set_index(["kind", "metric"]).loc[("soup", "accuracy")]
+    assert row["members"] in (1, 2)
+    assert row["low"] <= row["value"] <= row["high"]
+    kinds = evaluate_trials(checkpoints, replace(shared, strategy=PLAN)).together["kind"]
+    assert set(kinds) == {"ensemble"}
+
+
 def test_the_ensemble_and_its_sets_are_measured_beside_the_single_trials(evaluated):
     evaluation, checkpoints = evaluated
     index = evaluation.index.assign(split=["train"] * 4 + ["validation"] * 2 + ["test"] * 6)
