@@ -162,7 +162,7 @@ def test_the_page_shows_the_least_sure_first_and_what_was_refused(checkpoint, fo
     rows, tally = predicted(request(checkpoint, folder), tmp_path)
     page = pictures.page(tally, "<b>Shapes</b>", ["Model: this"], tmp_path / "predictions.csv")
     order = rows.dropna(subset=["prediction"]).sort_values(["probability", "path"])["path"]
-    places = [page.index(f"<small>{path}</small>") for path in order]
+    places = [page.index(f'<small title="{path}">') for path in order]
     assert places == sorted(places)
     assert page.count("data:image/jpeg;base64,") == 7
     assert "&lt;b&gt;Shapes&lt;/b&gt;" in page

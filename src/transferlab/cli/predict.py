@@ -11,7 +11,7 @@ from kedro.framework.cli.utils import env_option
 from kedro.framework.project import settings
 from kedro.framework.startup import ProjectMetadata
 
-from transferlab.console.errors import explained
+from transferlab.console.errors import Interrupted, explained
 from transferlab.console.terminal import say
 
 if TYPE_CHECKING:
@@ -98,8 +98,11 @@ def _predict(
     )
     parts = out.absolute().parent / f".{out.name}.parts"
     sweep(parts.parent)  # what a killed command has left
-    with written_in_parts(out) as write:
-        tally = predict_all(request, parts, write, say)
+    try:
+        with written_in_parts(out) as write:
+            tally = predict_all(request, parts, write, say)
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; the same command goes on where it was.") from None
     remove(parts)
     if options.page:
         _show(tally, params["report"].title, [str(model), calibration.told], out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -58,6 +59,6 @@ def _serve(metadata: ProjectMetadata, wanted: str, env: str | None, port: int, e
     answerer = Answerer(model.checkpoints, machine, calibration.calibrated, calibration.references)
     images = Path(catalog.load("extracted")["path"]) if catalog.exists("extracted") else None
     app = application(answerer, [str(model), calibration.told], params["report"].title, images)
-    with listening(port) as socket:
+    with listening(port) as socket, suppress(KeyboardInterrupt):
         say(f"Open http://{HOST}:{socket.getsockname()[1]} in a browser; Ctrl-C ends it")
         server(app).run(sockets=[socket])

@@ -30,7 +30,7 @@ HOST = "127.0.0.1"
 MOST_BYTES = 100_000_000  # of a photograph
 THUMBNAIL_SIZE = 160  # px of a short side
 _POLICY = (
-    "default-src 'none'; img-src 'self' blob:; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
+    "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
     "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
 )
 _HEADERS = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}

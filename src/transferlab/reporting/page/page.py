@@ -84,6 +84,7 @@ def render(facts: Mapping[str, Any], tables: Tables, figures: Mapping[str, bytes
             published=sections.published(tables.comparison, facts),
             differences=sections.differences(tables.differences),
             together=certainty.together(tables.together),
+            has_soup=bool((tables.together["kind"] == "soup").any()),
             coverage=certainty.coverage(tables.coverage),
             coverage_per_class=certainty.coverage_per_class(tables.coverage, facts["classes"]),
             level=tables.coverage["level"].max(),

@@ -41,6 +41,7 @@ class Answers:
 @dataclass(frozen=True)
 class _Card:
     file: str
+    path: str
     picture: str
     prediction: str
     probability: str
@@ -82,4 +83,13 @@ def _card(row: Mapping[str, object], jpeg: bytes | None) -> _Card:
     if row.get("unfamiliar") == "yes":
         notes.append("unfamiliar")
     uri = "" if jpeg is None else "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
-    return _Card(str(row["path"]), uri, str(row["prediction"]), f"{row['probability']:.1%}", tuple(notes), is_wrong)
+    path = str(row["path"])
+    return _Card(
+        "/".join(path.split("/")[-2:]),
+        path,
+        uri,
+        str(row["prediction"]),
+        f"{row['probability']:.1%}",
+        tuple(notes),
+        is_wrong,
+    )
