@@ -2,7 +2,7 @@
 
 Reads what a run and two commands have left, so that it costs seconds:
 
-- `--predictions`: the stored test predictions of a strategy. Its images are split 200 times at random into one half that
+- `--predictions`: the stored test predictions of a strategy. Its images are split 200 times at random into a half that
   prediction sets are calibrated on and one that they are measured on.
 - `--known` and `--strangers`: tables that `kedro transferlab predict` has written (Parquet), of the test files and of
   images that show something else. Their `relative_distance` gives the area under the ROC curve, the share of strangers
@@ -70,6 +70,7 @@ def strangers(known: pd.DataFrame, strange: pd.DataFrame) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Measure what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--predictions", type=Path)
     parser.add_argument("--known", type=Path)
