@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from PIL import Image
 
 from transferlab.core.data import earlier_build, store_builder
 from transferlab.core.data.decoding import batch
 from transferlab.core.data.decoding.batch import Decoding
-from transferlab.core.data.decoding.decode import decode
+from transferlab.core.data.decoding.decode import Rules, decode
 from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.data.listing.config import ClassFolders
 from transferlab.core.data.listing.layout import list_images
@@ -257,3 +258,21 @@ def test_images_of_8_bits_have_no_range(root, tmp_path):
     assert stores["full"].levels is None
     settings = {"range": "dataset", "max_pixels": 178_956_970, "channels": None}
     assert stores["full"].decoding == {**settings, "levels": None}
+
+
+def test_channels_share_the_range_of_the_data_set_and_stand_in_the_levels(tmp_path):
+    rng, rows = np.random.default_rng(0), []
+    for number in range(2):
+        values = rng.integers(100 * number, 1000, (6, 6, 5)).astype(np.uint16)
+        values[..., 4] = 60_000  # not asked for, so of no account
+        tifffile.imwrite(tmp_path / f"{number}.tif", values, photometric="minisblack", planarconfig="contig")
+        rows.append(Listed(f"{number}.tif", "ab"[number]))
+    chosen = Decoding(workers=0, channels=(3, 2, 1))
+    stores, accepted, _ = build(tmp_path, as_listing(rows), [Resize()], tmp_path / "out", chosen)
+    levels = stores["full"].levels
+    assert len(accepted) == 2
+    assert levels.channels == (3, 2, 1)
+    assert levels.high < 1000
+    assert np.array_equal(stores["full"][1], decode(tmp_path / "1.tif", Rules(levels=levels)))
+    others, _, _ = build(tmp_path, as_listing(rows), [Resize()], tmp_path / "out", Decoding(workers=0, channels=(5,)))
+    assert others["full"].levels == Levels(low=60_000, high=60_000, channels=(5,))

@@ -53,7 +53,7 @@ def test_one_file_with_bytes_and_text_needs_no_part_and_columns_may_be_called_ot
     file = tmp_path / "photos.parquet"
     parquet.write_table(pa.table({"jpg": [png(1), png(2)], "kind": ["a/b", "c"]}), file)
     folder = fetched(tmp_path, f"file://{file}", image="jpg", label="kind")
-    assert listed(folder) == ["a_b/photos-000001.jpg", "c/photos-000002.jpg"]
+    assert listed(folder) == ["a_b/photos-000001.png", "c/photos-000002.png"]
 
 
 def test_what_has_not_changed_is_fetched_once_and_what_has_again(tmp_path):

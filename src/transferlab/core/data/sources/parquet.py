@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from transferlab.core.data.decoding.formats import TIFF_STARTS
+from transferlab.core.data.decoding.png import SIGNATURE
 from transferlab.core.data.download import SourceError
 from transferlab.core.data.listing.scan import IMAGE_SUFFIXES
 from transferlab.core.data.split.names import splits_by_name
@@ -79,8 +81,15 @@ def _content(value: Any, where: str) -> tuple[bytes, str]:
     if not isinstance(value, bytes) or not value:
         raise SourceError(f"{where}: it holds no image: dataset.source.image must name a column with the images' bytes")
     if PurePosixPath(name).suffix.lower() not in IMAGE_SUFFIXES:
-        name += ".jpg"  # an image is known by its content, but listed by its name
-    return value, f"-{name}" if is_plain_name(name) else ".jpg"
+        name += _suffix(value)
+    return value, f"-{name}" if is_plain_name(name) else _suffix(value)
+
+
+def _suffix(content: bytes) -> str:
+    """Return the suffix of what may have more than 8 bits, and `.jpg` for the rest: decoding goes by the content."""
+    if content.startswith(SIGNATURE):
+        return ".png"
+    return ".tif" if content[:4] in TIFF_STARTS else ".jpg"
 
 
 def _class_of(label: Any, names: Sequence[str], where: str) -> str:
