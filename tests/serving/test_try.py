@@ -13,8 +13,8 @@ from tiny import STATISTICS, machine, photographs
 from transferlab.core.calibration.reference import Calibrated, Reference, Training
 from transferlab.core.inference.predict import predict_files, table
 from transferlab.core.models import factory
-from transferlab.core.models.backbones.registry import Model
-from transferlab.core.transforms.view import Input
+from transferlab.core.models.backbones.model import Model
+from transferlab.core.transforms.input import Input
 
 app = pytest.importorskip("transferlab.serving.app", reason="the extra `try` is not installed")
 CLASSES = ["<b>red</b>", "blue"]

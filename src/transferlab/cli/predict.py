@@ -121,5 +121,5 @@ def _show(tally: Tally, title: str, sentences: Sequence[str], out: Path) -> None
     with whole_file(out.with_suffix(".html")) as file:
         file.write(page.encode())
     with whole_file(out.with_suffix(".png")) as file:
-        sheet.savefig(file, format="png", dpi=150)
+        sheet.savefig(file, format="png")
     say(f"Page: {out.with_suffix('.html')}; contact sheet: {out.with_suffix('.png')}")

@@ -81,10 +81,15 @@ def _lac(p_NK: Floats) -> Floats:
 
 
 def _raps(p_NK: Floats) -> Floats:
-    """Return the probability of all classes down to each one, plus a penalty for each beyond the first."""
+    """Return the probability of all classes before each one and half its own, plus a penalty for each beyond the first.
+
+    Angelopoulos et al. add a random share of a class's own probability. With all of it the sets of two classes hold
+    nearly always both; with half of it they are as good as with a random share, and the same image gets the same set.
+    """
     order_NK = np.argsort(-p_NK, axis=1, kind="stable")
     sorted_NK = np.take_along_axis(p_NK, order_NK, axis=1)
-    down_to_NK = sorted_NK.cumsum(axis=1) + PENALTY * np.maximum(0, np.arange(1, p_NK.shape[1] + 1) - FREE)
+    down_to_NK = sorted_NK.cumsum(axis=1) - sorted_NK / 2
+    down_to_NK += PENALTY * np.maximum(0, np.arange(1, p_NK.shape[1] + 1) - FREE)
     score_NK: Floats = np.empty_like(down_to_NK)
     np.put_along_axis(score_NK, order_NK, down_to_NK, axis=1)
     return score_NK

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.neighbors import NearestNeighbors
+
+if TYPE_CHECKING:
+    from sklearn.neighbors import NearestNeighbors
 
 Floats = NDArray[np.floating]
 NEIGHBORS = 10
@@ -23,6 +26,8 @@ FLAGGED = 0.05
 
 def neighbors_among(training_MF: Floats, neighbors: int = NEIGHBORS) -> NearestNeighbors:
     """Index training images by their features; look for fewer neighbours where there are fewer images."""
+    from sklearn.neighbors import NearestNeighbors  # it takes a second to load, which training need not
+
     return NearestNeighbors(n_neighbors=min(neighbors, len(training_MF))).fit(on_sphere(training_MF))
 
 

@@ -11,19 +11,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from sklearn.neighbors import NearestNeighbors
 
 from transferlab.core.calibration import familiarity
 from transferlab.core.calibration.conformal import LEVEL, Method, PredictionSets, calibrate
 from transferlab.core.calibration.familiarity import Familiarity
 from transferlab.core.files.hashing import digest, sha256_of_json
+
+if TYPE_CHECKING:
+    from sklearn.neighbors import NearestNeighbors
 
 FORMAT = 1
 _KEY, _SEAL = "transferlab", "sha256"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -17,6 +17,9 @@ from transferlab.core.data.store import Resize
 from transferlab.pipelines.predict.tally import Tally
 from transferlab.reporting.figures import samples
 from transferlab.reporting.page.predictions import Answers, render_predictions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ON_SHEET, SHEET_SIZE = 48, 240  # photographs of a contact sheet, pixels of a short side
 THUMBNAIL_SIZE = 180  # pixels of a short side on the page

@@ -38,8 +38,12 @@ def together(table: pd.DataFrame) -> Grid:
                     signed_interval(row["difference_low"], row["difference_high"], metric),
                 ),
             ]
-        rows.append((f"{capital(title(strategy))}, {kind} of {members}", cells))
+        rows.append((f"{capital(title(str(strategy)))}, {_what(str(kind), int(members))}", cells))
     return grid([head for metric in _TOGETHER for head in (capital(title(metric)), "Against a single trial")], rows)
+
+
+def _what(kind: str, members: int) -> str:
+    return "best trial on validation, with which no soup was better" if members == 1 else f"{kind} of {members}"
 
 
 def coverage(table: pd.DataFrame) -> Grid:
