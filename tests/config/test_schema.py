@@ -167,7 +167,19 @@ WRONG = {
     ),
     "no_shorthand": (
         (f"{HEAD}.trainable", "heads"),
-        f'{HEAD}.trainable: "heads" - must be head, all, or a list of [pattern, scale] rows',
+        f'{HEAD}.trainable: "heads" - must be head, all, a list of [pattern, scale] rows, or {{layer_decay',
+    ),
+    "no_decay": (
+        (f"{HEAD}.trainable", {"layer_decay": 2}),
+        f"{HEAD}.trainable.layer_decay: 2.0 - must be above 0 and at most 1",
+    ),
+    "class_weights_typo": (
+        (f"{HEAD}.class_weights", "balancd"),
+        f'{HEAD}.class_weights: "balancd" - must be balanced or an object; did you mean "balanced"',
+    ),
+    "weight_of_nothing": (
+        (f"{HEAD}.class_weights", {"ants": 0}),
+        f"{HEAD}.class_weights.ants: 0.0 - must be above 0 and at most",
     ),
     "stage_name": (
         ("strategies.scratch.stages.my stage", VALID["strategies"]["scratch"]["stages"]["train"]),

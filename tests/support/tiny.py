@@ -75,6 +75,13 @@ def normed_net(dropout=0.5):
     return net
 
 
+def named(names):
+    """A module whose parameters have these names, and nothing else."""
+    module = nn.Module()
+    module.named_parameters = lambda: iter([(name, nn.Parameter(torch.zeros(1))) for name in names])
+    return module
+
+
 def state(module, prefix=""):
     """A copy of the parameters and buffers whose names begin so."""
     return {name: t.detach().clone() for name, t in module.state_dict().items() if name.startswith(prefix)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import click
 
+from transferlab.cli.backbones import backbones
 from transferlab.cli.clean import clean
 from transferlab.cli.experiments import new_experiment
 from transferlab.cli.export import export
@@ -26,7 +27,7 @@ def transferlab() -> None:
     """Set up experiments of your own, use their networks, and look after what their runs have saved."""
 
 
-for _command in (new_experiment, predict, export, try_it, versions, prune, clean):
+for _command in (new_experiment, backbones, predict, export, try_it, versions, prune, clean):
     transferlab.add_command(_command)
 cli.add_command(run)
 

@@ -84,13 +84,13 @@ def conflicts(experiment: Experiment) -> Iterator[Problem]:
                 "training.test_curve",
                 True,
                 f"but strategies.{name} decides by validation figures; set it to "
-                "false, or give that strategy `select: last` and no plateau schedule",
+                "false, or give that strategy `select: last`, no plateau schedule and no patience",
             )
         if strategy.decides and not can_validate:
             yield Problem(
                 "dataset.split.validation",
                 experiment.dataset.split.validation,
-                f"but strategies.{name} decides by a validation split (select: best or a plateau schedule); "
+                f"but strategies.{name} decides by a validation split (select: best, a plateau schedule or patience); "
                 "give it a part of the images, e.g. 0.15",
             )
     for number, row in enumerate(experiment.report.published):

@@ -34,7 +34,7 @@ from transferlab.core.training.trial import train_trial
 ALL_BUT_NORM = ((r"(.*bn\d|.*downsample\.2|conv1\.[14])\..*", None), (".*", 1.0))
 STAGES = {
     "head": stage(trainable="head", optimizer=SGD(lr=0.2), augmentation=FLIP_AND_CROP, views=2),
-    "tune": stage(epochs=3, trainable=ALL_BUT_NORM, augmentation=FLIP_AND_CROP),
+    "tune": stage(epochs=3, trainable=ALL_BUT_NORM, augmentation=FLIP_AND_CROP, ema=0.9, class_weights={"red": 2.0}),
 }
 CLOSE = {"rel": 1e-5, "abs": 1e-6}  # sums in float32 in another order, over fifteen steps
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny import normed_net, same, state
+from tiny import named, normed_net, same, state
 from torch import nn
 
 from transferlab.core.models import freezing
@@ -12,7 +12,7 @@ HEAD = ("head",)
 
 def test_the_first_row_that_matches_decides():
     rows = (("body.conv.*", 0.1), ("body.*", None), (".*", 1.0))
-    assert freezing.scales(rows, NAMES, HEAD) == {
+    assert freezing.scales(rows, named(NAMES), HEAD) == {
         "body.conv.weight": 0.1,
         "body.conv.bias": 0.1,
         "head.weight": 1.0,
@@ -22,13 +22,15 @@ def test_the_first_row_that_matches_decides():
 
 @pytest.mark.parametrize(("shorthand", "trained"), [("all", NAMES), ("head", NAMES[3:])])
 def test_shorthands(shorthand, trained):
-    assert freezing.scales(shorthand, NAMES, HEAD) == dict.fromkeys(trained, 1.0)
+    assert freezing.scales(shorthand, named(NAMES), HEAD) == dict.fromkeys(trained, 1.0)
 
 
 def test_a_head_of_two_modules_is_trained_whole_and_nothing_of_a_like_name():
     names = ["header.weight", "head.weight", "head_dist.weight", "headXfc.weight"]
-    assert list(freezing.scales("head", names, ("head", "head_dist"))) == ["head.weight", "head_dist.weight"]
-    assert list(freezing.scales("head", ["head.fc.weight", "headXfc.weight"], ("head.fc",))) == ["head.fc.weight"]
+    assert list(freezing.scales("head", named(names), ("head", "head_dist"))) == ["head.weight", "head_dist.weight"]
+    assert list(freezing.scales("head", named(["head.fc.weight", "headXfc.weight"]), ("head.fc",))) == [
+        "head.fc.weight"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -45,12 +47,12 @@ def test_a_head_of_two_modules_is_trained_whole_and_nothing_of_a_like_name():
 )
 def test_a_policy_that_does_not_fit_says_why(rows, message):
     with pytest.raises(PolicyError, match=message):
-        freezing.scales(rows, NAMES, HEAD)
+        freezing.scales(rows, named(NAMES), HEAD)
 
 
 def test_of_many_uncovered_parameters_some_are_named_and_all_counted():
     with pytest.raises(PolicyError, match="no row covers p0, p1, p2, p3, p4 and 7 more"):
-        freezing.scales((("q", 1.0),), [*(f"p{i}" for i in range(12)), "q"], HEAD)
+        freezing.scales((("q", 1.0),), named([*(f"p{i}" for i in range(12)), "q"]), HEAD)
 
 
 def test_applying_sets_every_parameter_both_ways():
@@ -113,13 +115,13 @@ def test_a_pattern_that_backtracks_without_end_is_told(monkeypatch):
     monkeypatch.setattr(freezing, "MATCH_SECONDS", 0.2)
     name = "layer4.0.downsample.1.weight" * 4
     with pytest.raises(freezing.PolicyError) as caught:
-        freezing.scales(((pattern, 1.0), (".*", None)), [name], ())
+        freezing.scales(((pattern, 1.0), (".*", None)), named([name]), ())
     assert f"the pattern '{pattern}' backtracks without end on '{name}'" in str(caught.value)
 
 
 def test_nested_repetitions_that_end_are_fine():
     names = ["a" * 60, "b"]
-    assert freezing.scales(((r"(a+)+b", 1.0), (r"(a|a)*b?", 0.5)), ["aab", *names], ()) == {
+    assert freezing.scales(((r"(a+)+b", 1.0), (r"(a|a)*b?", 0.5)), named(["aab", *names]), ()) == {
         "aab": 1.0,
         "a" * 60: 0.5,
         "b": 0.5,

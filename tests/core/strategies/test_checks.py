@@ -5,6 +5,7 @@ import torch
 from tiny import stage, strategy
 
 from transferlab.core.models.backbones.model import Model
+from transferlab.core.models.freezing import LayerDecay
 from transferlab.core.strategies import checks
 from transferlab.core.strategies.strategy import Strategy
 from transferlab.core.transforms.input import Input
@@ -63,3 +64,21 @@ def test_a_weights_file_that_does_not_fit_is_told_before_any_work(tmp_path):
     found = problems(config)
     assert found.keys() == {"model.weights", "stages.tune.trainable"}
     assert "does not fit the network: it lacks conv1.0.weight" in found["model.weights"][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"), [("torchvision/resnet18", 0.1), ("torchvision/resnet18", 0.0), ("transferlab/small_resnet", 0.1)]
+)
+def test_a_network_without_residual_branches_to_leave_out_is_told(name, rate):
+    config = dataclasses.replace(strategy(), model=Model(name=name, drop_path=rate))
+    assert problems(config).keys() == {"model.drop_path"}
+
+
+@pytest.mark.parametrize("name", ["timm/resnet18", "torchvision/convnext_tiny"])
+def test_residual_branches_of_either_library_can_be_left_out(name):
+    checks.check(dataclasses.replace(strategy(), model=Model(name=name, drop_path=0.1)))
+
+
+def test_a_layer_decay_whose_rows_do_not_fit_is_told():
+    typo = LayerDecay(layer_decay=0.5, rows=(("layre4.*", 1.0), (".*", None)))
+    assert "matches no parameter" in problems(strategy(tune=stage(trainable=typo)))["stages.tune.trainable"][1]

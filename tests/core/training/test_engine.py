@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 from tiny import machine, normed_net, same, stage, state
 from torch import nn
@@ -17,7 +15,7 @@ from transferlab.core.runtime.device import resolve
 from transferlab.core.strategies import optimizers
 from transferlab.core.strategies.optimizers import SGD, Clip
 from transferlab.core.strategies.schedules import OneCycle
-from transferlab.core.training import distributed, engine
+from transferlab.core.training import engine
 from transferlab.core.training.engine import DivergedError, StageTraining
 from transferlab.core.training.learners import OneNetwork
 
@@ -93,14 +91,6 @@ def test_every_image_counts_once_in_every_epoch_in_an_order_of_its_own():
     assert seen == [(1, 3), (2, 3), (3, 3)] * 3
 
 
-@given(st.integers(1, 50), st.integers(2, 12))
-def test_batches_hold_every_image_and_none_is_of_one(n, size):
-    cut = engine.batches(torch.arange(n), size)
-    assert torch.cat(cut).tolist() == list(range(n))
-    assert all(len(rows) == size for rows in cut[:-1])
-    assert 2 <= len(cut[-1]) <= size + 1 or n == 1
-
-
 def test_a_step_is_gradient_descent_on_the_cross_entropy_of_logits():
     net, lr = linear(), 0.3
     weight, bias = (p.detach().clone() for p in net.parameters())
@@ -139,17 +129,6 @@ def test_no_pass_is_larger_than_a_micro_batch():
     sizes.clear()
     engine.evaluate(OneNetwork(net), iter([X]), Y, few)
     assert sizes == [3, 3, 3, 2]
-
-
-@given(st.integers(1, 40), st.integers(1, 9), st.none() | st.integers(1, 9), st.integers(1, 2))
-def test_every_pass_shows_its_own_images_first_and_enough_of_its_batch(n, ranks, limit, least):
-    rows_B = torch.arange(n) + 100
-    for part in (part for share in distributed.shares(rows_B, ranks, limit) for part in share):
-        shown = engine.padded(part, rows_B, least)
-        assert shown[: len(part)].tolist() == part.tolist()
-        assert len(shown) == max(len(part), min(least, n))
-        assert len(set(shown.tolist())) == len(shown)
-        assert set(shown.tolist()) <= set(rows_B.tolist())
 
 
 @pytest.mark.parametrize(("micro_batch", "sizes"), [(2, [2, 2, 2]), (1, [2] * 5), (3, [3, 2]), (4, [3, 2])])

@@ -51,6 +51,7 @@ STAGES = {
         "clip": Clip(by="value", at=0.05),
     },
     "one_view": {"augmentation": (), "batch_size": 3},
+    "weighted_and_averaged": {"class_weights": {"red": 3.0}, "sampler": "balanced", "ema": 0.9, "label_smoothing": 0.1},
 }
 
 
@@ -97,8 +98,10 @@ def test_without_held_out_images_there_is_no_held_out_curve(splits, tmp_path):
         {"views": None},
         {"schedule": Plateau()},
         {"clip": Clip(by="norm", at=1.0)},
+        {"patience": 2},
+        {"views": None, "augmentation": (), "mixup": 0.2},
     ],
-    ids=["one_trial", "fresh_views", "plateau", "clip_by_norm"],
+    ids=["one_trial", "fresh_views", "plateau", "clip_by_norm", "patience", "mixup"],
 )
 def test_config_that_looks_at_one_trial_trains_alone(splits, changes):
     assert not together.could_train(specs_of(splits, **changes))
@@ -157,8 +160,8 @@ def test_a_trial_that_diverges_leaves_the_others_as_they_are(splits, tmp_path, m
     healthy = train_trials(specs, tmp_path, quietly)
     fresh = factory.fresh
 
-    def poisoned(initial, seed, machine):
-        net = fresh(initial, seed, machine)
+    def poisoned(initial, seed, machine, *more):
+        net = fresh(initial, seed, machine, *more)
         if seed == specs[1].trial_seed:
             with torch.no_grad():
                 net.fc.weight[0, 0] = float("nan")
@@ -250,7 +253,8 @@ class Killed(BaseException):
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_at_any_moment_it_ends_with_the_same_bits(splits, tmp_path, monkeypatch, seed):
     monkeypatch.setattr(state, "SECONDS_BETWEEN_STATES", 0.0)
-    specs = specs_of(splits, select="best", optimizer=Adam(name="adamw", lr=0.05), schedule=OneCycle())
+    more = STAGES["weighted_and_averaged"] if seed % 2 else {}
+    specs = specs_of(splits, select="best", optimizer=Adam(name="adamw", lr=0.05), schedule=OneCycle(), **more)
     whole = train_trials(specs, tmp_path / "whole", quietly)
     rng, kills, results = random.Random(seed), 0, None
     while results is None:

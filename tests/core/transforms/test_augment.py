@@ -169,23 +169,27 @@ def test_flips_come_with_their_probability(p):
 
 def test_jitter_factors_are_torchvisions():
     operation = ColorJitter(brightness=0.3, contrast=1.5, saturation=0.2, hue=0.1)
-    table_N8 = color.table(operation, N, generator(2)).numpy()
+    steps_4N2 = torch.stack(color.steps(operation, N, generator(2))).numpy()
     torch.manual_seed(2)
     transform = v2.ColorJitter(0.3, 1.5, 0.2, 0.1)
     params = [transform.make_params([]) for _ in range(N)]
     for column, key in enumerate(["brightness_factor", "contrast_factor", "saturation_factor", "hue_factor"]):
         theirs = [float(drawn[key]) for drawn in params]
-        assert stats.ks_2samp(table_N8[:, column], theirs).pvalue > UNLIKELY, key
-    orders, counts = np.unique(table_N8[:, 4:], axis=0, return_counts=True)
-    assert len(orders) == 24
+        ours = steps_4N2[steps_4N2[:, :, 0] == column][:, 1]
+        assert stats.ks_2samp(ours, theirs).pvalue > UNLIKELY, key
+    orders, counts = np.unique(steps_4N2[:, :, 0], axis=1, return_counts=True)
+    assert orders.shape == (4, 24)
     assert stats.chisquare(counts).pvalue > UNLIKELY
 
 
 def test_parameters_are_independent_of_each_other():
     box = torch.stack(crop_box(RandomResizedCrop(), torch.full((N, 2), 300.0), generator(3)))
     area, ratio = box[2] * box[3], box[3] / box[2]
-    table_N8 = color.table(ColorJitter(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.5), N, generator(3))
-    pairs = [(table_N8[:, i], table_N8[:, j]) for i in range(5) for j in range(i)] + [(area, ratio)]
+    jitter = ColorJitter(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.5)
+    steps_N42 = torch.stack(color.steps(jitter, N, generator(3)), dim=1)
+    by_kind_N4 = steps_N42[..., 1].gather(1, steps_N42[..., 0].argsort(dim=1))
+    columns = [*by_kind_N4.T, steps_N42[:, 0, 0]]
+    pairs = [(columns[i], columns[j]) for i in range(5) for j in range(i)] + [(area, ratio)]
     # The largest of eleven correlations of independent samples exceeds 4 / sqrt(N) once in a thousand seeds.
     assert max(abs(np.corrcoef(a, b)[0, 1]) for a, b in pairs) < 4 / math.sqrt(N)
 
@@ -203,21 +207,21 @@ ALL = (
 def test_the_same_seed_draws_the_same_table():
     one, again, other = (drawn(ALL, (40, 50), 32, 20, seed) for seed in (0, 0, 1))
     assert torch.equal(one.map_N23, again.map_N23)
-    assert torch.equal(one.colour_N8[0], again.colour_N8[0])
+    assert torch.equal(one.colour_N2[0], again.colour_N2[0])
     assert not (one.map_N23 == other.map_N23).all(dim=(1, 2)).any()
-    assert not (one.colour_N8[0][:, 0] == other.colour_N8[0][:, 0]).any()
+    assert not torch.equal(one.colour_N2[0], other.colour_N2[0])
 
 
 def test_images_of_a_split_draw_for_themselves():
     draws = drawn(ALL, (40, 50), 32, 20)
-    assert len(draws.map_N23.unique(dim=0)) == len(draws.colour_N8[0].unique(dim=0)) == 20
+    assert len(draws.map_N23.unique(dim=0)) == len(torch.cat(draws.colour_N2, dim=1).unique(dim=0)) == 20
 
 
 def test_rows_are_taken_whole():
     draws, rows = drawn(ALL, (40, 50), 32, 20), torch.tensor([7, 3, 7])
     taken = draws.take(rows)
     assert torch.equal(taken.map_N23, draws.map_N23[rows])
-    assert torch.equal(taken.colour_N8[0], draws.colour_N8[0][rows])
+    assert torch.equal(taken.colour_N2[0], draws.colour_N2[0][rows])
     assert taken.reflect is draws.reflect
 
 

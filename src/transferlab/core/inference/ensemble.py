@@ -10,8 +10,8 @@ the tail takes).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -185,10 +185,6 @@ class _Member:
 
 def _freeze(network: nn.Module, checkpoint: Checkpoint) -> bool:
     """Freeze what no stage of the recipe trained, as the evaluation does; return whether any stage trained anything."""
-    policies = [_policy(stage) for stage in ((checkpoint.header.recipe or {}).get("stages") or {}).values()]
+    stages = ((checkpoint.header.recipe or {}).get("stages") or {}).values()
+    policies = [freezing.from_json(stage["trainable"]) for stage in stages]
     return freezing.freeze_untrained(network, policies, checkpoint.header.head)
-
-
-def _policy(stage: Mapping[str, Any]) -> freezing.Policy:
-    rows = stage["trainable"]
-    return rows if isinstance(rows, str) else tuple((pattern, scale) for pattern, scale in rows)

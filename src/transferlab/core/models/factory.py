@@ -57,15 +57,21 @@ def initial(model: Model, config: Input, classes: Sequence[str], statistics: dic
     return Checkpoint({**network.state_dict(), **shared}, header)
 
 
-def fresh(checkpoint: Checkpoint, seed: int, machine: Machine) -> nn.Module:
+def fresh(checkpoint: Checkpoint, seed: int, machine: Machine, drop_path: float | None = None) -> nn.Module:
     """Build a trial's network: the shared pretrained tensors, and everything else drawn anew from the trial's seed.
+
+    Args:
+        checkpoint: of the network before training.
+        seed: of the trial.
+        machine: where the network will be.
+        drop_path: see `Model`; it has no tensors, and no checkpoint needs it.
 
     Raises:
         CheckpointError: the checkpoint does not fit the network that it names.
     """
     shared = {name: checkpoint.tensors[name] for name in checkpoint.header.pretrained}
     with global_seed(torch.device("cpu"), seed, "initialise"):
-        network = build(checkpoint)
+        network = build(checkpoint, drop_path)
         _draw_linear_heads(network, checkpoint.header.head)
     network.load_state_dict(shared, strict=False)
     return network.to(machine.device).to(memory_format=machine.memory_format)
@@ -95,7 +101,7 @@ def load(checkpoint: Checkpoint, machine: Machine) -> nn.Module:
     return network.to(machine.device).to(memory_format=machine.memory_format).eval()
 
 
-def build(checkpoint: Checkpoint) -> nn.Module:
+def build(checkpoint: Checkpoint, drop_path: float | None = None) -> nn.Module:
     """Build the network that a checkpoint describes, randomly initialised.
 
     Raises:
@@ -103,7 +109,7 @@ def build(checkpoint: Checkpoint) -> nn.Module:
     """
     header = checkpoint.header
     try:
-        network = registry.build(header.model, len(header.classes), header.view.size)
+        network = registry.build(header.model, len(header.classes), header.view.size, drop_path)
     except registry.BUILD_ERRORS as error:
         raise checkpoint.unusable(f"no network '{header.model}' can be built ({plain(error)})") from error
     if reason := _misfit(checkpoint, network.state_dict()):

@@ -1,25 +1,27 @@
 """Which parameters a stage trains: rows `(pattern, learning-rate scale or null)` that cover them all; null freezes.
 
 As in google-research/big_vision, the first row whose pattern matches a parameter's whole name decides, a pattern that
-decides nothing is an error, and so is a parameter that no row covers.
+decides nothing is an error, and so is a parameter that no row covers. Rates that fall from layer to layer towards the
+input can be laid over the rows (layer-wise decay, as in BEiT: Bao et al. 2022, arXiv 2106.08254).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import regex
 
 from transferlab.core.errors import MendableError
-from transferlab.core.validation import did_you_mean
+from transferlab.core.files.typed_json import read_as
+from transferlab.core.validation import check, did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
 
 Rows = tuple[tuple[str, float | None], ...]
-Policy = str | Rows
 
 SHORTHANDS = ("head", "all")
 LARGEST_SCALE = 1e6
@@ -28,6 +30,39 @@ MATCH_SECONDS = 2.0  # a pattern that backtracks without end (`(a+)+b`) is an er
 
 class PolicyError(MendableError):
     """A policy that does not fit the network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerDecay:
+    """Trains each layer at `layer_decay` times the rate of the layer after it; the head has the full rate.
+
+    Attributes:
+        layer_decay: the factor; 0.75 is common.
+        rows: what is trained, and at which scale before the decay; by default everything.
+    """
+
+    layer_decay: float
+    rows: Rows = ((".*", 1.0),)
+
+    def __post_init__(self) -> None:
+        in_range = (0 < self.layer_decay <= 1, "layer_decay", self.layer_decay, "must be above 0 and at most 1")
+        check(in_range, *row_rules(self.rows, "rows"))
+
+
+Policy = str | Rows | LayerDecay
+
+
+def from_json(value: Any) -> Policy:
+    """Return the policy that a checkpoint's recipe holds.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return read_as(LayerDecay, value)
+    return read_as(LayerDecay, {"layer_decay": 1.0, "rows": value}).rows
 
 
 def rows(policy: Policy, head: Sequence[str]) -> Rows:
@@ -44,16 +79,16 @@ def rows(policy: Policy, head: Sequence[str]) -> Rows:
         raise PolicyError(
             f"'{policy}' is neither of {', '.join(SHORTHANDS)} nor a list of rows" + did_you_mean(policy, SHORTHANDS)
         )
-    return policy
+    return policy.rows if isinstance(policy, LayerDecay) else policy
 
 
-def row_rules(policy: Policy) -> list[tuple[bool, str, Any, str]]:
-    """Return the rules that the rows of a policy must keep, whatever the network; for `validation.check`."""
+def row_rules(rows: Rows, field: str) -> list[tuple[bool, str, Any, str]]:
+    """Return the rules that the rows of a field must keep, whatever the network; for `validation.check`."""
     rules: list[tuple[bool, str, Any, str]] = []
-    for pattern, scale in () if isinstance(policy, str) else policy:
-        rules.append((_compiles(pattern), "trainable", pattern, "is no regular expression"))
+    for pattern, scale in rows:
+        rules.append((_compiles(pattern), field, pattern, "is no regular expression"))
         is_sane = scale is None or 0 < scale <= LARGEST_SCALE
-        rules.append((is_sane, "trainable", scale, f"must be null (frozen) or above 0 and at most {LARGEST_SCALE:g}"))
+        rules.append((is_sane, field, scale, f"must be null (frozen) or above 0 and at most {LARGEST_SCALE:g}"))
     return rules
 
 
@@ -79,12 +114,24 @@ def _matches(pattern: str, name: str) -> bool:
         ) from None
 
 
-def scales(policy: Policy, names: list[str], head: Sequence[str]) -> dict[str, float]:
-    """Return the learning-rate scale of each parameter that the policy trains, in the order of `names`.
+def scales(policy: Policy, network: nn.Module, head: Sequence[str]) -> dict[str, float]:
+    """Return the learning-rate scale of each parameter that the policy trains, in the network's order.
 
     Raises:
         PolicyError: a pattern decides nothing or never ends, a parameter is not covered, or nothing is left to train.
     """
+    trained = _scales(policy, [name for name, _ in network.named_parameters()], head)
+    if not isinstance(policy, LayerDecay):
+        return trained
+    from transferlab.core.models.layers import layer_numbers  # it loads timm, which config need not wait for
+
+    layers = layer_numbers(network, head)
+    last = max(layers.values())
+    return {name: scale * policy.layer_decay ** (last - layers[name]) for name, scale in trained.items()}
+
+
+def _scales(policy: Policy, names: list[str], head: Sequence[str]) -> dict[str, float]:
+    """Return the scale that the rows give to each parameter that they train."""
     decided: dict[str, float | None] = {}
     for pattern, scale in rows(policy, head):
         matching = [name for name in names if name not in decided and _matches(pattern, name)]
@@ -107,20 +154,20 @@ def scales(policy: Policy, names: list[str], head: Sequence[str]) -> dict[str, f
     return trained
 
 
-def trains_head_alone(policy: Policy, names: list[str], head: Sequence[str]) -> bool:
+def trains_head_alone(policy: Policy, network: nn.Module, head: Sequence[str]) -> bool:
     """Return whether the policy trains nothing outside the modules that make the logits.
 
     Raises:
         PolicyError: as `scales`.
     """
     inside = tuple(f"{module}." for module in head)
-    return all(name.startswith(inside) for name in scales(policy, names, head))
+    return all(name.startswith(inside) for name in scales(policy, network, head))
 
 
 def apply(model: nn.Module, policy: Policy, head: Sequence[str]) -> dict[str, float]:
     """Set `requires_grad` of every parameter by the policy and return the scales of the trained ones."""
     parameters = dict(model.named_parameters())
-    trained = scales(policy, list(parameters), head)
+    trained = scales(policy, model, head)
     for name, parameter in parameters.items():
         parameter.requires_grad_(name in trained)
     return trained
@@ -132,8 +179,7 @@ def freeze_untrained(model: nn.Module, policies: Iterable[Policy], head: Sequenc
     Raises:
         PolicyError: a policy does not fit the network.
     """
-    names = [name for name, _ in model.named_parameters()]
-    trained = {name for policy in policies for name in scales(policy, names, head)}
+    trained = {name for policy in policies for name in scales(policy, model, head)}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
     return bool(trained)

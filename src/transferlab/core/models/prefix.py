@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 
 from transferlab.core.files.hashing import digest
 from transferlab.core.models import freezing
+from transferlab.core.models.backbones.registry import DROP_PATHS
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ def _gathers(module: nn.Module) -> bool:
 def _draws(module: nn.Module) -> bool:
     if isinstance(module, nn.modules.dropout._DropoutNd):
         return module.p > 0
-    if type(module).__name__ in ("StochasticDepth", "DropPath"):  # torchvision's and timm's
+    if type(module).__name__ in DROP_PATHS:
         return bool(getattr(module, "p", None) or getattr(module, "drop_prob", None))
     return False
 

@@ -46,6 +46,8 @@ def _problems(strategy: Strategy) -> Iterator[Problem]:
         yield Problem("input.size", view.size, f"{model.name} refuses images of this size: {plain(error)}")
         return
     yield from _misfit(model, skeleton, head, view.size)
+    if model.drop_path is not None:
+        yield from _no_branches(model, view.size)
     if not head:
         yield Problem("model.name", model.name, "has no classifier that could be trained for other classes")
         return
@@ -53,6 +55,20 @@ def _problems(strategy: Strategy) -> Iterator[Problem]:
     sizes = {"input.size": view.size, **{f"stages.{n}.size": s.size for n, s in strategy.stages.items() if s.size}}
     for field, size in sizes.items():
         yield from _failed_pass(model.name, skeleton, field, size)
+
+
+def _no_branches(model: Model, size: int) -> Iterator[Problem]:
+    """Yield the problem of a network that has no residual branches to leave out, or no way to say so."""
+    problem = Problem(
+        "model.drop_path", model.drop_path, f"{model.name} has no residual branches to leave out; use null"
+    )
+    try:
+        modules = registry.skeleton(model.name, CLASSES, size, model.drop_path).modules()
+    except registry.BUILD_ERRORS:
+        yield problem
+        return
+    if model.drop_path and not any(type(module).__name__ in registry.DROP_PATHS for module in modules):
+        yield problem
 
 
 def _missing_file(model: Model) -> Iterator[Problem]:
@@ -78,10 +94,9 @@ def _of_weights(model: Model, error: weights.WeightsError) -> Problem:
 
 
 def _policies(strategy: Strategy, skeleton: nn.Module, head: Sequence[str]) -> Iterator[Problem]:
-    names = list(dict(skeleton.named_parameters()))
     for stage, config in strategy.stages.items():
         try:
-            freezing.scales(config.trainable, names, head)
+            freezing.scales(config.trainable, skeleton, head)
         except freezing.PolicyError as error:
             yield Problem(f"stages.{stage}.trainable", config.trainable, str(error))
 

@@ -13,6 +13,7 @@ from typing import Literal
 from transferlab.core.validation import check
 
 MOST_EPOCHS = 1_000_000
+IMPROVEMENT = 1e-4  # relative; a smaller one counts as none
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class Plateau(_FixedMomentum):
         """Return the factor that the losses of this stage's epochs so far lead to."""
         best, bad, factor = math.inf, 0, 1.0
         for loss in at.validation_losses:
-            if loss < best * (1 - 1e-4):
+            if loss < best * (1 - IMPROVEMENT):
                 best, bad = loss, 0
             else:
                 bad += 1
@@ -172,6 +173,17 @@ class Plateau(_FixedMomentum):
 
 
 Schedule = Constant | Step | Cosine | OneCycle | Plateau
+
+
+def stale_epochs(losses: Sequence[float]) -> int:
+    """Return how many of the last epochs, given the loss of each, have brought no improvement."""
+    best, stale = math.inf, 0
+    for loss in losses:
+        if loss < best * (1 - IMPROVEMENT):
+            best, stale = loss, 0
+        else:
+            stale += 1
+    return stale
 
 
 def _cosine(start: float, end: float, part: float) -> float:

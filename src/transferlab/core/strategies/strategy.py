@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from transferlab.core.models import freezing
 from transferlab.core.models.backbones.model import Model
 from transferlab.core.strategies.optimizers import Clip, Optimizer
-from transferlab.core.strategies.schedules import MOST_EPOCHS, Constant, Plateau, Schedule
+from transferlab.core.strategies.schedules import MOST_EPOCHS, Constant, Plateau, Schedule, stale_epochs
 from transferlab.core.transforms.input import LARGEST_SIZE, Input
 from transferlab.core.transforms.operations import Operation
 from transferlab.core.validation import check
 
 MOST_IMAGES = 1_000_000
+LARGEST_WEIGHT = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,8 @@ class Stage:
 
     Attributes:
         epochs: passes over the training split.
-        trainable: `head`, `all`, or rows of a pattern and a learning-rate scale (null: frozen); see `freezing`.
+        trainable: `head`, `all`, rows of a pattern and a learning-rate scale (null: frozen), or a `layer_decay`; see
+            `freezing`.
         optimizer: see `optimizers`.
         keep_optimizer: keep the moments that the stage before gathered, for the parameters that both train. By default
             they begin anew, since they were gathered at another rate and for another network.
@@ -36,6 +39,17 @@ class Stage:
             images keep the network's input.
         batch_size: images per step. A last batch of one image joins the batch before it.
         label_smoothing: share of the target that is spread over all classes.
+        class_weights: weights of the images of each class in the loss: `balanced` gives all classes the same sum, a
+            mapping names weights, 1 for a class that it does not name. Probabilities are then no longer calibrated.
+        sampler: `balanced` shows all classes equally often in an epoch, which has as many images as without it; null
+            shows each image once.
+        mixup: parameter of the Beta distribution that an image's share is drawn from when it is mixed with another one.
+            Null mixes none.
+        cutmix: likewise for the area that an image keeps when a box of another one is pasted into it. With both, each
+            image gets one of the two.
+        ema: share of the moving average of the weights that a step keeps. The average is what is evaluated, what is
+            saved, and what the next stage begins with. Null keeps none.
+        patience: the stage ends when the validation loss has not improved for so many epochs; null trains all epochs.
     """
 
     epochs: int
@@ -49,6 +63,12 @@ class Stage:
     size: int | None = None
     batch_size: int = 32
     label_smoothing: float = 0.0
+    class_weights: Literal["balanced"] | dict[str, float] | None = None
+    sampler: Literal["balanced"] | None = None
+    mixup: float | None = None
+    cutmix: float | None = None
+    ema: float | None = None
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         check(
@@ -76,14 +96,43 @@ class Stage:
                 not isinstance(self.trainable, str) or self.trainable in freezing.SHORTHANDS,
                 "trainable",
                 self.trainable,
-                "must be head, all, or a list of [pattern, scale] rows",
+                "must be head, all, a list of [pattern, scale] rows, or {layer_decay: ...}",
             ),
-            *freezing.row_rules(self.trainable),
+            *freezing.row_rules(self.trainable if isinstance(self.trainable, tuple) else (), "trainable"),
+            *self._ingredient_rules(),
         )
+
+    def _ingredient_rules(self) -> Iterator[tuple[bool, str, Any, str]]:
+        """Yield the rules of what is off by default."""
+        if isinstance(self.class_weights, dict):
+            for name, weight in self.class_weights.items():
+                is_sane = 0 < weight <= LARGEST_WEIGHT
+                yield is_sane, f"class_weights.{name}", weight, f"must be above 0 and at most {LARGEST_WEIGHT:g}"
+        for name, alpha in (("mixup", self.mixup), ("cutmix", self.cutmix)):
+            is_sane = alpha is None or 1e-3 <= alpha <= 1e3
+            yield is_sane, name, alpha, "must be from 0.001 to 1000 (0.2 and 1.0 are common), or null"
+            excludes = "mixes images anew in every step, so no views of them can be kept; set views to null"
+            yield alpha is None or self.views is None, name, alpha, excludes
+        is_share = self.ema is None or 0 < self.ema < 1
+        yield is_share, "ema", self.ema, "must be above 0 and below 1 (0.999 is common), or null"
+        is_sane = self.patience is None or 1 <= self.patience <= MOST_EPOCHS
+        yield is_sane, "patience", self.patience, f"must be from 1 to {MOST_EPOCHS} epochs, or null"
+
+    @property
+    def mixes(self) -> bool:
+        """Return whether images are mixed with each other."""
+        return self.mixup is not None or self.cutmix is not None
+
+    def is_over(self, epochs: int, validation_losses: Sequence[float]) -> bool:
+        """Return whether the stage ends after so many epochs, which gave these losses."""
+        is_out = self.patience is not None and stale_epochs(validation_losses) >= self.patience
+        return epochs >= self.epochs or is_out
 
     @property
     def distinct_views(self) -> int | None:
         """Return how many different views of each training image the stage sees; None: a new one every epoch."""
+        if self.mixes:
+            return None
         return self.views if self.augmentation else 1
 
 
@@ -139,7 +188,8 @@ class Strategy:
     @property
     def decides(self) -> bool:
         """Return whether held-out figures decide anything during training."""
-        return self.select == "best" or any(isinstance(s.schedule, Plateau) for s in self.stages.values())
+        stages = self.stages.values()
+        return self.select == "best" or any(isinstance(s.schedule, Plateau) or s.patience is not None for s in stages)
 
     @property
     def selection_rule(self) -> str:

@@ -18,9 +18,8 @@ def summary(strategy: Strategy, checkpoint: Checkpoint) -> pd.DataFrame:
         PolicyError: a stage's policy does not fit the network.
     """
     network = build(checkpoint)
-    names = list(dict(network.named_parameters()))
     trained = {
-        stage: freezing.scales(config.trainable, names, checkpoint.header.head)
+        stage: freezing.scales(config.trainable, network, checkpoint.header.head)
         for stage, config in strategy.stages.items()
     }
     table = []

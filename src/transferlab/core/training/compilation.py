@@ -29,10 +29,9 @@ Mode = Literal["default", "reduce-overhead"]
 
 def compiled_stages(spec: TrialSpec, machine: Machine, network: nn.Module) -> dict[str, bool]:
     """Return whether each stage of a trial is compiled."""
-    names, head = [name for name, _ in network.named_parameters()], spec.initial.header.head
-    view, found = spec.initial.header.view, {}
+    head, view, found = spec.initial.header.head, spec.initial.header.view, {}
     for name, stage in spec.strategy.stages.items():
-        head_alone = stage.distinct_views is not None and freezing.trains_head_alone(stage.trainable, names, head)
+        head_alone = stage.distinct_views is not None and freezing.trains_head_alone(stage.trainable, network, head)
         found[name] = is_compiled(machine, stage, len(spec.train), view.at(stage.size).size, head_alone)
     return found
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import nn
 
 from transferlab.core.runtime.device import Machine
-from transferlab.core.runtime.memory import PeakMemory
+from transferlab.core.runtime.memory import PeakMemory, memory_explained
+from transferlab.core.strategies.strategy import Stage
+from transferlab.core.training import distributed
 from transferlab.core.training.history import CostRow, Record
 from transferlab.core.training.spec import TrialSpec
 
@@ -92,3 +96,10 @@ class Meter:
         self._feature_seconds = dict(state["feature_seconds"])
         self._feature_bytes = state["feature_bytes"]
         self._memory.peak = state["peak_memory"]
+
+
+def memory_advice(spec: TrialSpec, name: str, stage: Stage, machine: Machine) -> AbstractContextManager[None]:
+    """While open, turn memory that runs out in a stage into an error that says what to do."""
+    share = math.ceil(stage.batch_size / distributed.count())
+    what = f"strategies.{spec.name}: trial {spec.trial + 1}, stage {name}, batch_size {stage.batch_size}"
+    return memory_explained(what, machine.smaller_micro_batch(share))

@@ -19,7 +19,7 @@ from transferlab.core.models import factory
 from transferlab.core.models.checkpoint import on_cpu
 from transferlab.core.runtime.compute import Compute
 from transferlab.core.runtime.device import resolve
-from transferlab.core.training.engine import DivergedError
+from transferlab.core.training.engine import CURE, DivergedError
 from transferlab.core.training.history import Best, Record
 from transferlab.core.training.release import is_finite, released
 from transferlab.core.training.spec import TrialSpec
@@ -83,3 +83,12 @@ def keep(
     with whole_file(path) as file:
         file.write(checkpoint.to_bytes())
     return DivergedError(f"{error}. What it had after epoch {record.epoch} is kept in {path}")
+
+
+def at_the_end(record: Record) -> DivergedError:
+    """Return the error of a trial whose last step, which no loss was measured after, has diverged."""
+    rate = record.history[-1].learning_rate if record.history else 0.0
+    return DivergedError(
+        f"the weights after the last step of epoch {record.epoch}, or the loss measured with them, are not finite, at "
+        f"learning rate {rate:.3g}; {CURE}"
+    )

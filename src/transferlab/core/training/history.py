@@ -89,6 +89,7 @@ class Record:
         strategy: its name.
         trial: its number, from 0.
         epoch: finished epochs over all stages; 0 before any training.
+        stage_epoch: finished epochs of the current stage.
         history: rows of the table `history`.
         steps: rows of the table `steps`.
         best: stays empty if the last epoch is selected.
@@ -99,11 +100,21 @@ class Record:
     strategy: str
     trial: int
     epoch: int = 0
+    stage_epoch: int = 0
     history: list[HistoryRow] = field(default_factory=list)
     steps: list[StepRow] = field(default_factory=list)
     best: Best = field(default_factory=Best)
     stage_losses: list[float] = field(default_factory=list)
     diverged: str | None = None
+
+    def begin_stage(self) -> None:
+        """Count the epochs of a new stage, and gather its held-out losses."""
+        self.stage_epoch, self.stage_losses = 0, []
+
+    def end_epoch(self) -> None:
+        """Count an epoch of training."""
+        self.epoch += 1
+        self.stage_epoch += 1
 
     def add_epoch(self, stage: str, result: EpochResult) -> None:
         """Add the rows of an epoch of training and of its steps."""

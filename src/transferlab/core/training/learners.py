@@ -1,6 +1,6 @@
 """What the training loop trains: the network of one trial, or the stacked linear heads of several.
 
-The loop sees T trials either way, and asks a `Learner` only for what differs: logits, losses and weights.
+The loop sees T trials either way, and asks a `Learner` only for what differs: logits and weights.
 
 Shapes: T trials, B images of a batch, N of a split, F... features, K classes. An ellipsis (...B) stands for the trial
 axis, which only stacked heads have.
@@ -15,7 +15,6 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn import functional
 
 from transferlab.core.models.checkpoint import on_cpu
 from transferlab.core.models.forward import logits
@@ -49,8 +48,8 @@ class Learner(Protocol):
     def logits(self, x: Tensor) -> Tensor:
         """Run a training pass: logits (...B, K)."""
 
-    def loss(self, logits: Tensor, y: Tensor, smoothing: float) -> Tensor:
-        """Return each trial's mean cross-entropy, (T,), of logits (...B, K) and labels (...B)."""
+    def moving(self) -> list[Tensor]:
+        """Return the tensors that training changes, always in the same order: weights and BatchNorm statistics."""
 
     def without_average(self) -> AbstractContextManager[None]:
         """While open, keep gradients on this rank instead of averaging them."""
@@ -105,9 +104,11 @@ class OneNetwork:
         logits_BK: Tensor = self._callable(x)
         return logits_BK
 
-    def loss(self, logits: Tensor, y: Tensor, smoothing: float) -> Tensor:
-        """Return the mean cross-entropy, (1,)."""
-        return functional.cross_entropy(logits, y, label_smoothing=smoothing)[None]
+    def moving(self) -> list[Tensor]:
+        """Return the trained parameters and the BatchNorm statistics of what runs."""
+        norms = [m for m in self.running.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
+        statistics = [t for m in norms for t in (m.running_mean, m.running_var) if t is not None]
+        return [*(p for p in self.running.parameters() if p.requires_grad), *statistics]
 
     def without_average(self) -> AbstractContextManager[None]:
         """While open, keep gradients on this rank instead of averaging them."""
@@ -171,12 +172,9 @@ class StackedHeads:
         """Run a training pass on each trial's own images x_TBF: logits (T, B, K)."""
         return self._run(x, 0)
 
-    def loss(self, logits: Tensor, y: Tensor, smoothing: float) -> Tensor:
-        """Return each trial's mean cross-entropy, (T,), of logits (T, B, K) and labels (T, B)."""
-        loss_TB = functional.cross_entropy(
-            logits.flatten(0, 1), y.flatten(), reduction="none", label_smoothing=smoothing
-        ).view_as(y)
-        return loss_TB.mean(dim=1)
+    def moving(self) -> list[Tensor]:
+        """Return the trained of the stacked parameters."""
+        return [stacked for stacked in self._stacked.values() if stacked.requires_grad]
 
     def without_average(self) -> AbstractContextManager[None]:
         """Do nothing: heads are trained in one process."""
@@ -197,7 +195,7 @@ class StackedHeads:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the stacked heads, on the CPU."""
-        return {name: stacked.detach().cpu() for name, stacked in self._stacked.items()}
+        return {name: stacked.detach().to("cpu", copy=True) for name, stacked in self._stacked.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from `state_dict`."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,13 +15,12 @@ from transferlab.core.loading.features import StageInput
 from transferlab.core.models import freezing
 from transferlab.core.runtime import interrupt
 from transferlab.core.runtime.device import Machine
-from transferlab.core.runtime.memory import memory_explained
 from transferlab.core.runtime.progress import Progress, ProgressCallback
 from transferlab.core.strategies import optimizers
 from transferlab.core.strategies.strategy import Stage
 from transferlab.core.training import compilation, distributed, divergence, engine
-from transferlab.core.training.cost import Meter
-from transferlab.core.training.engine import CURE, DivergedError, StageTraining
+from transferlab.core.training.cost import Meter, memory_advice
+from transferlab.core.training.engine import DivergedError, StageTraining
 from transferlab.core.training.history import Best, EpochResult, Record
 from transferlab.core.training.learners import Learner
 from transferlab.core.training.release import is_finite, released
@@ -78,11 +75,9 @@ class Training:
             self._restore(state)
         elif not self._strategy.stages:
             self._evaluate("", self._inputs.held_out(), rate=0.0)
-        last = 0
         for name, stage in self._strategy.stages.items():
-            last += stage.epochs
             with memory_advice(self._spec, name, stage, self._machine):
-                self._stage(name, stage, last, state)
+                self._stage(name, stage, state)
         outcomes = [self._outcome(place) for place in range(len(self._specs))]
         if self._file and all(isinstance(outcome, DivergedError) for outcome in outcomes):
             self._file.path.unlink(missing_ok=True)  # they would diverge again
@@ -93,13 +88,12 @@ class Training:
         return self._records[0].epoch
 
     # ---- stages and epochs -------------------------------------------------------------------------------------------
-    def _stage(self, name: str, stage: Stage, last: int, state: State | None) -> None:
-        """Train a stage up to epoch `last` of the training, or what the state has left of it."""
-        network = self._learner.network
+    def _stage(self, name: str, stage: Stage, state: State | None) -> None:
+        """Train a stage, or what the state has left of it."""
+        network, names = self._learner.network, list(self._strategy.stages)
         scales = freezing.apply(network, stage.trainable, self._spec.initial.header.head)
         self._meter.count_trainable(network)
-        is_under_way = state is not None and state["stage"] == name
-        if state and self._epoch_number >= last and not is_under_way:
+        if state and names.index(name) < names.index(state["stage"]):
             return
         with distributed.zero_first():  # rank 0 computes features, the others read them
             found = self._inputs.of(network, name, stage, self._epoch_number)
@@ -117,17 +111,24 @@ class Training:
             self._machine,
             [(spec.trial_seed, name) for spec in self._specs],
             lambda step, steps: self._on_step(name, step, steps),
+            self._spec.initial.header.classes,
+            size,
         )
-        if state and is_under_way:
+        if state and state["stage"] == name:
             training.load_state_dict(state["training"])
         else:
             if not self._records[0].history:
                 self._evaluate(name, found.held_out, rate=0.0)
             for record in self._records:
-                record.stage_losses = []
-        for number in range(self._epoch_number - (last - stage.epochs), stage.epochs):
+                record.begin_stage()
+        while not self._is_over(stage):
             with interrupt.held(bool(self._file and self._file.is_behind)):
-                self._epoch(name, number, training, found.held_out)
+                self._epoch(name, training, found.held_out)
+        training.finish()
+
+    def _is_over(self, stage: Stage) -> bool:
+        """Return whether the current stage has trained all its epochs, or lost its patience."""
+        return stage.is_over(self._records[0].stage_epoch, self._records[0].stage_losses)
 
     def _build_optimizer(self, stage: Stage, scales: Mapping[str, float]) -> torch.optim.Optimizer:
         """Build the stage's optimizer, with the moments of the stage before if it keeps them."""
@@ -137,28 +138,36 @@ class Training:
         self._optimizer = optimizer
         return optimizer
 
-    def _epoch(self, name: str, number: int, training: StageTraining, held_out: StageInput | None) -> None:
-        """Train and evaluate one epoch (from 0 in its stage), record it, and save the state if it is due."""
-        ends_stage = number + 1 == training.stage.epochs
-        is_alone = len(self._specs) == 1  # what a single trial had is in its state
-        before = [{} if is_alone else self._learner.weights(place) for place in range(len(self._specs))]
-        results = training.epoch(number, self._records[0].stage_losses)
+    def _epoch(self, name: str, training: StageTraining, held_out: StageInput | None) -> None:
+        """Train and evaluate one epoch, record it, and save the state if it is due."""
+        before = self._weights_before(training)
+        results = training.epoch(self._records[0].stage_epoch, self._records[0].stage_losses)
         for place, result in enumerate(results):
             if isinstance(result, DivergedError):
                 self._leave_out(place, result, before[place])
         rate = next((result.rates[-1] for result in results if isinstance(result, EpochResult)), 0.0)
         for record, result in zip(self._records, results, strict=True):
-            record.epoch += 1
+            record.end_epoch()
             if isinstance(result, EpochResult):
                 record.add_epoch(name, result)
-        accuracies = self._evaluate(name, held_out, rate)
+        with training.averaged():
+            accuracies = self._evaluate(name, held_out, rate)
+            for place, record in enumerate(self._records):
+                if self._strategy.select == "best" and accuracies and not record.diverged:
+                    record.keep_if_best(accuracies[place], partial(self._learner.weights, place))
+        ends_stage = self._is_over(training.stage)
         for place, (record, result) in enumerate(zip(self._records, results, strict=True)):
-            if self._strategy.select == "best" and accuracies and not record.diverged:
-                record.keep_if_best(accuracies[place], partial(self._learner.weights, place))
-            if isinstance(result, EpochResult) and (is_alone or ends_stage):
+            if isinstance(result, EpochResult) and (len(self._specs) == 1 or ends_stage):
                 self._announce(record, name, result, accuracies[place] if accuracies else None)
         if self._file and distributed.number() == 0:
             self._file.after_epoch(self._epoch_number, ends_stage, lambda: self._state(name, training))
+
+    def _weights_before(self, training: StageTraining) -> list[dict[str, torch.Tensor]]:
+        """Return each trial's weights before an epoch; empty for a single trial, which has them in its state."""
+        if len(self._specs) == 1:
+            return [{}]
+        with training.averaged():
+            return [self._learner.weights(place) for place in range(len(self._specs))]
 
     def _leave_out(self, place: int, error: DivergedError, weights: Mapping[str, torch.Tensor]) -> None:
         """Leave a trial out from now on, and keep the weights that it had before this epoch.
@@ -194,10 +203,12 @@ class Training:
 
     # ---- state -------------------------------------------------------------------------------------------------------
     def _state(self, stage: str, training: StageTraining) -> dict[str, Any]:
+        with training.averaged():
+            weights = self._learner.state_dict()
         return {
             "stage": stage,
             "training": training.state_dict(),
-            "weights": self._learner.state_dict(),
+            "weights": weights,
             "records": [record.pack() for record in self._records],
             "meter": self._meter.state_dict(),
         }
@@ -220,7 +231,7 @@ class Training:
             weights = self._learner.weights(place)
             last = released(spec, replace(record, best=Best()), self._learner.complete(weights), "last")
             if not is_finite(last, spec.initial):
-                self._leave_out(place, _diverged_at_the_end(record), weights)
+                self._leave_out(place, divergence.at_the_end(record), weights)
         if record.diverged:
             return DivergedError(record.diverged)
         tensors = self._learner.complete(record.best.tensors) if record.best.tensors else last.tensors
@@ -231,26 +242,18 @@ class Training:
     # ---- progress ----------------------------------------------------------------------------------------------------
     def _on_step(self, stage: str, step: int, steps: int) -> None:
         self._meter.look()
-        epochs, together = self._strategy.epochs, len(self._specs)
-        self._report(Progress(self._spec.trial, stage, self._epoch_number + 1, epochs, step, steps, together=together))
+        at = Progress(self._spec.trial, stage, self._epoch_number + 1, self._epochs(stage), step, steps)
+        self._report(replace(at, together=len(self._specs)))
 
     def _announce(self, record: Record, stage: str, result: EpochResult, held_out: float | None) -> None:
         """Report the figures of a trial's epoch."""
         steps = len(result.losses)
-        at = Progress(record.trial, stage, record.epoch, self._strategy.epochs, steps, steps)
+        at = Progress(record.trial, stage, record.epoch, self._epochs(stage), steps, steps)
         self._report(replace(at, loss=result.loss, accuracy=result.accuracy, held_out_accuracy=held_out))
 
-
-def memory_advice(spec: TrialSpec, name: str, stage: Stage, machine: Machine) -> AbstractContextManager[None]:
-    """While open, turn memory that runs out in a stage into an error that says what to do."""
-    share = math.ceil(stage.batch_size / distributed.count())
-    what = f"strategies.{spec.name}: trial {spec.trial + 1}, stage {name}, batch_size {stage.batch_size}"
-    return memory_explained(what, machine.smaller_micro_batch(share))
-
-
-def _diverged_at_the_end(record: Record) -> DivergedError:
-    rate = record.history[-1].learning_rate if record.history else 0.0
-    return DivergedError(
-        f"the weights after the last step of epoch {record.epoch}, or the loss measured with them, are not finite, at "
-        f"learning rate {rate:.3g}; {CURE}"
-    )
+    def _epochs(self, name: str) -> int:
+        """Return how many epochs the training has in all, as far as is known in a stage."""
+        record, stages = self._records[0], self._strategy.stages
+        later = list(stages)[list(stages).index(name) + 1 :]
+        own = record.stage_epoch if self._is_over(stages[name]) else stages[name].epochs
+        return record.epoch - record.stage_epoch + own + sum(stages[each].epochs for each in later)

@@ -15,18 +15,19 @@ from transferlab.core.models.prefix import Tail
 from transferlab.core.runtime.device import apply, resolve
 from transferlab.core.runtime.progress import ProgressCallback
 from transferlab.core.strategies.schedules import Plateau
+from transferlab.core.training.cost import memory_advice
 from transferlab.core.training.engine import DivergedError
 from transferlab.core.training.learners import StackedHeads
 from transferlab.core.training.spec import TrialResult, TrialSpec
 from transferlab.core.training.stage_inputs import Inputs
-from transferlab.core.training.stages import Training, memory_advice
+from transferlab.core.training.stages import Training
 from transferlab.core.training.trial import state_file
 
 
 def could_train(specs: Sequence[TrialSpec]) -> bool:
     """Check whether the config lets trials train together: one stage on shared views, on one device.
 
-    A plateau schedule and clipping by norm follow a single trial.
+    A plateau schedule, patience and clipping by norm follow a single trial.
     """
     stages = list(specs[0].strategy.stages.values())
     on_one_device = specs[0].compute.devices == 1
@@ -35,7 +36,7 @@ def could_train(specs: Sequence[TrialSpec]) -> bool:
     if not all(np.array_equal(spec.train.rows, specs[0].train.rows) for spec in specs):  # trials on re-splits
         return False
     clips = stages[0].clip is not None and stages[0].clip.by == "norm"
-    return not clips and not isinstance(stages[0].schedule, Plateau)
+    return not clips and not isinstance(stages[0].schedule, Plateau) and stages[0].patience is None
 
 
 def train(
@@ -54,8 +55,7 @@ def train(
     ((name, stage),) = first.strategy.stages.items()
     machine, head = apply(resolve(first.compute)), first.initial.header.head
     network = factory.fresh(first.initial, first.initial_seed, machine)
-    names = [name for name, _ in network.named_parameters()]
-    if machine.dtype == torch.float16 or not freezing.trains_head_alone(stage.trainable, names, head):
+    if machine.dtype == torch.float16 or not freezing.trains_head_alone(stage.trainable, network, head):
         return None  # a scaled loss has one scale for all; and features would be computed in vain
     freezing.apply(network, stage.trainable, head)
     inputs = Inputs(first, first.initial.header.view, machine, folder, report)

@@ -41,7 +41,8 @@ def train_trial(spec: TrialSpec, folder: Path, report: ProgressCallback, states:
         StateError: `states` holds a state that is damaged or of another trial.
     """
     machine = apply(resolve(spec.compute))
-    network = distributed.synchronized(factory.fresh(spec.initial, spec.initial_seed, machine))
+    drop_path = spec.strategy.model.drop_path
+    network = distributed.synchronized(factory.fresh(spec.initial, spec.initial_seed, machine, drop_path))
     file = state_file(states, [spec], machine, network) if states else None
     learner = OneNetwork(network, on_cpu(network) if file else None)
     inputs = Inputs(spec, spec.initial.header.view, machine, folder, report)

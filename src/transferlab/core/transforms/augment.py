@@ -1,6 +1,6 @@
 """Augments whole batches: all geometry composes into one affine resample per image, the rest works on the batch.
 
-Colour (`color`) follows all geometry, and erasing (`erase`) follows all colour.
+Colour (`color`) follows all geometry, and erasing (`erase`) follows all colour. `auto` draws geometry and colour.
 
 An operation draws its parameters for *all* images of a split at once, from one generator: a small table, a row per
 image. An image's augmentation is therefore a function of (seed, epoch, image), whatever the batch size, device or
@@ -20,24 +20,31 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from transferlab.core.transforms import color, erase
+from transferlab.core.transforms import auto, color, erase
 from transferlab.core.transforms import geometry as geometric
 from transferlab.core.transforms.geometry import Geometry, centre_crop
-from transferlab.core.transforms.operations import ColorJitter, Cutout, Operation, RandomErasing
+from transferlab.core.transforms.operations import (
+    ColorJitter,
+    Cutout,
+    Operation,
+    RandAugment,
+    RandomErasing,
+    TrivialAugment,
+)
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Holds the drawn parameters of a split: affine maps, colour tables and boxes to erase, float32 on the CPU."""
+    """Holds the drawn parameters of a split: affine maps, steps of colour and boxes to erase, float32 on the CPU."""
 
     map_N23: Tensor
     reflect: bool
-    colour_N8: tuple[Tensor, ...] = field(default=())
+    colour_N2: tuple[Tensor, ...] = field(default=())
     erased_N4: tuple[Tensor, ...] = field(default=())
 
     def take(self, rows: Tensor) -> Draws:
         """Return the draws of some images."""
-        colour, erased = (tuple(table[rows] for table in tables) for tables in (self.colour_N8, self.erased_N4))
+        colour, erased = (tuple(table[rows] for table in tables) for tables in (self.colour_N2, self.erased_N4))
         return Draws(self.map_N23[rows], self.reflect, colour, erased)
 
 
@@ -51,7 +58,9 @@ def draw(operations: tuple[Operation, ...], geometry: Geometry, size: int, rng: 
     erased: list[Tensor] = []
     for operation in operations:
         if isinstance(operation, ColorJitter):
-            colour.append(color.table(operation, n, rng))
+            colour += color.steps(operation, n, rng)
+        elif isinstance(operation, TrivialAugment | RandAugment):
+            colour += auto.draw(operation, geometry, rng)
         elif isinstance(operation, Cutout | RandomErasing):
             erased.append(erase.boxes(operation, n, size, rng))
         else:

@@ -1,9 +1,15 @@
-"""Changes the colours of a batch by arithmetic in RGB, values in [0, 1], as torchvision's `functional.adjust_*` do."""
+"""Changes the colours of a batch by arithmetic in RGB, values in [0, 1], as torchvision's functions do.
+
+Shapes: N images of a split, B of a batch. `step_N2` is an operation and its amount for each image: its place in
+`KINDS` and a factor, a shift, a number of bits or a threshold.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+from torchvision.transforms.v2 import functional as tv
 
 from transferlab.core.runtime.device import upload
 from transferlab.core.transforms.operations import ColorJitter
@@ -12,26 +18,25 @@ from transferlab.core.transforms.operations import ColorJitter
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def table(operation: ColorJitter, n: int, rng: torch.Generator) -> Tensor:
-    """Draw (brightness, contrast, saturation factors, hue shift, and the place of each in the order): (N, 8)."""
+def steps(operation: ColorJitter, n: int, rng: torch.Generator) -> tuple[Tensor, ...]:
+    """Draw factors, a hue shift and their order for n images: four step_N2."""
     amounts, hue = (operation.brightness, operation.contrast, operation.saturation), operation.hue
     low = torch.tensor([max(0.0, 1 - a) for a in amounts] + [-hue])
     high = torch.tensor([1 + a for a in amounts] + [hue])
     factors_N4 = torch.lerp(low.expand(n, 4), high.expand(n, 4), torch.rand(n, 4, generator=rng))
     order_N4 = torch.rand(n, 4, generator=rng).argsort(dim=1)
-    return torch.cat([factors_N4, order_N4.float()], dim=1)
+    ordered_N4 = factors_N4.gather(1, order_N4)
+    return tuple(torch.stack([order_N4.float(), ordered_N4], dim=2).unbind(dim=1))
 
 
-def jitter(x_B3HW: Tensor, table_B8: Tensor) -> Tensor:
-    """Apply a drawn table (see `table`) to a float batch in [0, 1]: each image in its own order."""
-    factors_B4, order_B4 = table_B8[:, :4], table_B8[:, 4:].long()
-    for place in range(4):
-        for kind, adjust in enumerate((_brightness, _contrast, _saturation, _hue)):
-            rows = (order_B4[:, place] == kind).nonzero()[:, 0]
-            if len(rows):
-                factor = upload(factors_B4[rows, kind], x_B3HW.device)[:, None, None, None]
-                where = upload(rows, x_B3HW.device)  # numbers: a mask would make the host wait for their count
-                x_B3HW[where] = adjust(x_B3HW[where], factor)
+def adjust(x_B3HW: Tensor, step_B2: Tensor) -> Tensor:
+    """Apply to each image of a float batch in [0, 1] its own operation, by its own amount."""
+    for kind, change in enumerate(_CHANGES):
+        rows = (step_B2[:, 0] == kind).nonzero()[:, 0]
+        if len(rows):
+            amount = upload(step_B2[rows, 1], x_B3HW.device)[:, None, None, None]
+            where = upload(rows, x_B3HW.device)  # numbers: a mask would make the host wait for their count
+            x_B3HW[where] = change(x_B3HW[where], amount)
     return x_B3HW
 
 
@@ -76,3 +81,41 @@ def _hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
         k = (shift + hue * 6.0) % 6.0
         channels.append(value - value * saturation * torch.minimum(k, 4.0 - k).clamp(0, 1))
     return torch.stack(channels, dim=1)
+
+
+def _sharpness(x_B3HW: Tensor, factor: Tensor) -> Tensor:
+    """Blend with the image smoothed; the border stays, as in PIL and torchvision."""
+    kernel = torch.ones(3, 1, 3, 3, device=x_B3HW.device)
+    kernel[:, :, 1, 1] = 5.0
+    smooth = x_B3HW.clone()
+    smooth[:, :, 1:-1, 1:-1] = functional.conv2d(x_B3HW, kernel / 13, groups=3)
+    return torch.lerp(smooth, x_B3HW, factor).clamp(0, 1)
+
+
+def _posterize(x_B3HW: Tensor, bits: Tensor) -> Tensor:
+    levels = 2**bits
+    return torch.minimum((x_B3HW * levels).floor(), levels - 1) / levels
+
+
+def _solarize(x_B3HW: Tensor, threshold: Tensor) -> Tensor:
+    return torch.where(x_B3HW >= threshold, 1 - x_B3HW, x_B3HW)
+
+
+def _auto_contrast(x_B3HW: Tensor, _: Tensor) -> Tensor:
+    changed: Tensor = tv.autocontrast(x_B3HW)
+    return changed
+
+
+def _equalize(x_B3HW: Tensor, _: Tensor) -> Tensor:
+    changed: Tensor = tv.equalize(x_B3HW)
+    return changed
+
+
+# Colour jitter numbers the first four.
+KINDS = (
+    "brightness", "contrast", "saturation", "hue", "sharpness", "posterize", "solarize", "auto_contrast", "equalize",
+)  # fmt: skip
+_CHANGES = (
+    _brightness, _contrast, _saturation, _hue, _sharpness, _posterize, _solarize, _auto_contrast, _equalize,
+)  # fmt: skip
+IDENTITY = -1

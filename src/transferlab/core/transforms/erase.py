@@ -44,11 +44,15 @@ def _rectangles(operation: RandomErasing, n: int, size: int, rng: torch.Generato
     return torch.cat([corner_N2, corner_N2 + sides_N2], dim=1)
 
 
-def erase(x_B3SS: Tensor, box_B4: Tensor, colour: tuple[float, float, float]) -> Tensor:
-    """Fill every image's box with one colour."""
+def inside(box_B4: Tensor, x_B3SS: Tensor) -> Tensor:
+    """Return which pixels of a batch lie inside their image's box, (B, 1, S, S) bool on the batch's device."""
     top, left, bottom, right = upload(box_B4, x_B3SS.device)[:, :, None].unbind(dim=1)
     at_S = torch.arange(x_B3SS.shape[-1], device=x_B3SS.device)
     rows_BS, columns_BS = (top <= at_S) & (at_S < bottom), (left <= at_S) & (at_S < right)
-    inside_B1SS = (rows_BS[:, :, None] & columns_BS[:, None, :])[:, None]
+    return (rows_BS[:, :, None] & columns_BS[:, None, :])[:, None]
+
+
+def erase(x_B3SS: Tensor, box_B4: Tensor, colour: tuple[float, float, float]) -> Tensor:
+    """Fill every image's box with one colour."""
     fill_3 = upload(torch.tensor(colour, dtype=x_B3SS.dtype), x_B3SS.device)
-    return torch.where(inside_B1SS, fill_3[:, None, None], x_B3SS)
+    return torch.where(inside(box_B4, x_B3SS), fill_3[:, None, None], x_B3SS)

@@ -106,12 +106,7 @@ def _(operation: RandomFlip, geometry: Geometry, size: int, rng: torch.Generator
 @draw.register
 def _(operation: RandomRotation, geometry: Geometry, size: int, rng: torch.Generator) -> None:
     u_N = torch.rand(len(geometry.size_N2), generator=rng)
-    angle = (2 * u_N - 1) * math.radians(operation.degrees)
-    cos, sin = angle.cos(), angle.sin()
-    y, x = geometry.size_N2[:, 0] / 2, geometry.size_N2[:, 1] / 2
-    zero, one = torch.zeros_like(x), torch.ones_like(x)
-    rows = [cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y, zero, zero, one]
-    geometry.compose(torch.stack(rows, dim=-1).reshape(-1, 3, 3), geometry.size_N2)
+    geometry.compose(rotation(geometry.size_N2, (2 * u_N - 1) * math.radians(operation.degrees)), geometry.size_N2)
 
 
 @draw.register
@@ -120,6 +115,15 @@ def _(operation: Squash, geometry: Geometry, size: int, rng: torch.Generator) ->
     zero = torch.zeros_like(width)
     map_N33 = scale_shift(width / size, height / size, zero, zero)
     geometry.compose(map_N33, torch.full_like(geometry.size_N2, size))
+
+
+def rotation(size_N2: Tensor, angle_N: Tensor) -> Tensor:
+    """Make the maps (N, 3, 3) that rotate images of a size (height, width) about their centre, by radians."""
+    cos, sin = angle_N.cos(), angle_N.sin()
+    y, x = size_N2[:, 0] / 2, size_N2[:, 1] / 2
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    rows = [cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y, zero, zero, one]
+    return torch.stack(rows, dim=-1).reshape(-1, 3, 3)
 
 
 def centre_crop(geometry: Geometry, size: int) -> None:

@@ -1,6 +1,6 @@
 """The operations of an augmentation, as a user configures them. Config reads this: it needs no torch.
 
-`geometry`, `color` and `erase` draw and apply them.
+`geometry`, `color`, `auto` and `erase` draw and apply them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from transferlab.core.validation import check
+
+MOST_MAGNITUDE = 30  # of RandAugment, in its own unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,5 +164,37 @@ class RandomErasing:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrivialAugment:
+    """Applies one operation of random strength: torchvision's `TrivialAugmentWide` (Müller & Hutter 2021, 2103.10158).
+
+    The operations are shear, translation, rotation, brightness, contrast, saturation, sharpness, posterise, solarise,
+    auto-contrast, equalise and none.
+    """
+
+    name: Literal["trivial_augment"] = "trivial_augment"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandAugment:
+    """Applies several operations of one strength: torchvision's `RandAugment` (Cubuk et al. 2020, arXiv 1909.13719).
+
+    Attributes:
+        operations: how many, one after the other.
+        magnitude: their strength, from 0 to 30.
+    """
+
+    name: Literal["rand_augment"] = "rand_augment"
+    operations: int = 2
+    magnitude: int = 9
+
+    def __post_init__(self) -> None:
+        check(
+            (1 <= self.operations <= 14, "operations", self.operations, "must be from 1 to 14"),
+            (0 <= self.magnitude <= MOST_MAGNITUDE, "magnitude", self.magnitude, f"must be from 0 to {MOST_MAGNITUDE}"),
+        )
+
+
 ErasingOperation = Cutout | RandomErasing
-Operation = GeometricOperation | ColorJitter | ErasingOperation
+AutomaticOperation = TrivialAugment | RandAugment
+Operation = GeometricOperation | ColorJitter | AutomaticOperation | ErasingOperation

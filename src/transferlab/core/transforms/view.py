@@ -63,8 +63,8 @@ class View:
     def pixels(self, images: Pixels, draws_B: augment.Draws) -> Tensor:
         """Render the batch without normalisation, values in [0, 1], for a figure."""
         x_B3SS = resample(images, draws_B, self.size, self.interpolation)
-        for table_B8 in draws_B.colour_N8:
-            x_B3SS = color.jitter(x_B3SS, table_B8)
+        for step_B2 in draws_B.colour_N2:
+            x_B3SS = color.adjust(x_B3SS, step_B2)
         for box_B4 in draws_B.erased_N4:
             x_B3SS = erase.erase(x_B3SS, box_B4, self.mean)
         return x_B3SS

@@ -25,6 +25,7 @@ from transferlab.core.runtime.seeding import derive
 from transferlab.core.strategies import summary
 from transferlab.core.strategies.strategy import Strategy
 from transferlab.core.training.engine import DivergedError
+from transferlab.core.training.objective import check_classes
 from transferlab.core.training.spec import TrialResult, TrialSpec
 from transferlab.datasets.checkpoints import StoredTrials
 from transferlab.datasets.finished import FinishedTrials
@@ -37,6 +38,8 @@ Stores = Mapping[str, ImageStore]
 
 def build_model(strategy: Strategy, training: Training, statistics: dict[str, Any]) -> tuple[Checkpoint, pd.DataFrame]:
     """Build the network as trial 0 begins, and a summary of its layers."""
+    for name, stage in strategy.stages.items():
+        check_classes(stage.class_weights, statistics["classes"], name)
     seed = derive(training.seed, "trial", 0)
     checkpoint = factory.initial(strategy.model, strategy.input, statistics["classes"], statistics, seed)
     return checkpoint, summary.summary(strategy, checkpoint)

@@ -49,7 +49,7 @@ def test_every_family_can_be_built_and_checked(name):
     checks.check(config)
     skeleton = registry.skeleton(name, 5, size)
     assert all(tensor.is_meta for tensor in skeleton.state_dict().values())
-    trained = freezing.scales("head", [name for name, _ in skeleton.named_parameters()], HEADS[name])
+    trained = freezing.scales("head", skeleton, HEADS[name])
     assert all(registry.in_head(parameter, HEADS[name]) for parameter in trained)
     logits = skeleton.eval()(torch.empty(2, 3, size, size, device="meta"))
     assert logits.shape == (2, 5)

@@ -22,9 +22,10 @@ def names() -> list[str]:
     return found
 
 
-def build(name: str, classes: int, size: int) -> nn.Module:
+def build(name: str, classes: int, size: int, drop_path: float | None = None) -> nn.Module:
     """Build the model without weights."""
-    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **made_for(name, size))
+    extra = made_for(name, size) | ({} if drop_path is None else {"drop_path_rate": drop_path})
+    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **extra)
     return network
 
 

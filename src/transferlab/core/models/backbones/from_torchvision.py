@@ -24,15 +24,15 @@ def names() -> list[str]:
     return found
 
 
-def build(name: str, classes: int, size: int) -> nn.Module:
+def build(name: str, classes: int, size: int, drop_path: float | None = None) -> nn.Module:
     """Build the model without weights or auxiliary heads; fixed position embeddings are made for `size`."""
-    extra: dict[str, object] = {}
+    extra: dict[str, object] = {} if drop_path is None else {"stochastic_depth_prob": drop_path}
     if name.startswith("vit_"):
         extra["image_size"] = size
     elif name == "maxvit_t":
         extra["input_size"] = (size, size)
     elif name in _INCEPTIONS:
-        extra = {"aux_logits": False, "init_weights": True}
+        extra |= {"aux_logits": False, "init_weights": True}
     network: nn.Module = models.get_model(name, weights=None, num_classes=classes, **extra)
     return network
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from transferlab.core.validation import check
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
@@ -15,7 +17,15 @@ class Model:
         weights: null trains from scratch. Else a member of the torchvision model's weights enum (`IMAGENET1K_V1`,
             `DEFAULT`), a timm tag (`in1k`), a weights file (`.pth`, `.pt`, `.ckpt`, `.bin`, `.pth.tar`,
             `.safetensors`), or `package://<package>/<file>` for a file that an installed Python package ships.
+        drop_path: greatest probability with which a residual branch is left out of a training step (stochastic depth,
+            Huang et al. 2016, arXiv 1603.09382); it rises from 0 at the input to this at the last block. Null leaves
+            what the library gives the network.
     """
 
     name: str
     weights: str | None = None
+    drop_path: float | None = None
+
+    def __post_init__(self) -> None:
+        in_range = self.drop_path is None or 0 <= self.drop_path < 1
+        check((in_range, "drop_path", self.drop_path, "must be from 0 to below 1 (0.1 is common), or null"))

@@ -1,6 +1,6 @@
 """Networks by name, from torchvision, timm and this project, each with a fresh head for the classes at hand.
 
-A family is a module with five functions: `names()`, `build(name, classes, size)`, `preset(name, weights)`,
+A family is a module with five functions: `names()`, `build(name, classes, size, drop_path)`, `preset(name, weights)`,
 `tensors(name, weights, size)` and `adapt(network, tensors)`. The head is found, not listed: it is what changes shape
 when the number of classes does.
 """
@@ -22,6 +22,7 @@ from transferlab.core.transforms.input import Preset
 from transferlab.core.validation import FieldProblems, Problem, did_you_mean
 
 BATCH_NORM_MOMENTUM = 0.1
+DROP_PATHS = ("DropPath", "StochasticDepth")  # timm's and torchvision's modules
 FAMILIES: dict[str, ModuleType] = {"torchvision": from_torchvision, "timm": from_timm, "transferlab": small}
 # What libraries raise for a name or an input size that a network cannot have, when it is built or run.
 BUILD_ERRORS = (RuntimeError, AssertionError, ValueError, TypeError, AttributeError, KeyError, IndexError)
@@ -82,7 +83,7 @@ def preset(model: Model) -> Preset:
     return found
 
 
-def build(name: str, classes: int, size: int) -> nn.Module:
+def build(name: str, classes: int, size: int, drop_path: float | None = None) -> nn.Module:
     """Build a network with `classes` logits for images of `size` px, initialised from torch's global generator.
 
     BatchNorm statistics move with torch's default momentum everywhere. Networks ported from TensorFlow bring 0.01, made
@@ -92,14 +93,14 @@ def build(name: str, classes: int, size: int) -> nn.Module:
         BUILD_ERRORS: there is no such network, or not for this size.
     """
     family, short = family_of(name)
-    network: nn.Module = family.build(short, classes, size)
+    network: nn.Module = family.build(short, classes, size, drop_path)
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = BATCH_NORM_MOMENTUM
     return network
 
 
-def skeleton(name: str, classes: int, size: int) -> nn.Module:
+def skeleton(name: str, classes: int, size: int, drop_path: float | None = None) -> nn.Module:
     """Build the network without memory or numbers (on torch's meta device): for names, shapes and checks.
 
     Raises:
@@ -107,9 +108,9 @@ def skeleton(name: str, classes: int, size: int) -> nn.Module:
     """
     try:
         with torch.device("meta"):
-            return build(name, classes, size)
+            return build(name, classes, size, drop_path)
     except NotImplementedError:  # torchvision's RegNet computes its widths with tensors
-        return build(name, classes, size).to("meta")
+        return build(name, classes, size, drop_path).to("meta")
 
 
 @cache

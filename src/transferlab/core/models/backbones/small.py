@@ -79,8 +79,14 @@ def names() -> list[str]:
     return ["convnet", "resnet18_32px", "small_resnet"]
 
 
-def build(name: str, classes: int, size: int) -> nn.Module:
-    """Build one of `names()`."""
+def build(name: str, classes: int, size: int, drop_path: float | None = None) -> nn.Module:
+    """Build one of `names()`.
+
+    Raises:
+        ValueError: a `drop_path`; none of them can leave out residual branches.
+    """
+    if drop_path is not None:
+        raise ValueError(f"transferlab/{name} cannot leave out residual branches")
     if name == "convnet":
         return ConvNet(classes, size)
     return small_resnet(classes) if name == "small_resnet" else resnet18_32px(classes)

@@ -1,0 +1,204 @@
+"""Does an ingredient help? Each against the plain recipe, in paired trials on validation folds of training images.
+
+The test images of an experiment are never read. Trial t holds out fold t of `--trials` (folds of five parts, shuffled
+anew after five), for all recipes alike. With `--rare 0.05` the last class is thinned to that share of the images.
+`python -m benchmarks.ingredients solar_cells hymenoptera --data hymenoptera_data.zip`
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import RepeatedStratifiedKFold
+
+from benchmarks import ours, result
+from transferlab import settings
+from transferlab.config.loader import ExperimentConfigLoader
+from transferlab.config.schema import Experiment
+from transferlab.core.data import sources
+from transferlab.core.data.archives.extract import extract
+from transferlab.core.data.download import Downloads
+from transferlab.core.data.listing.layout import list_images
+from transferlab.core.data.split.index import assign, limited
+from transferlab.core.data.statistics import channel_statistics
+from transferlab.core.data.store import ImageStore
+from transferlab.core.data.store_builder import build
+from transferlab.core.evaluation.intervals import over_trials
+from transferlab.core.evaluation.metrics import scores
+from transferlab.core.evaluation.predictions import predict_split
+from transferlab.core.launch.trials import train_trials
+from transferlab.core.loading.feature_cache import FeatureCache, FeatureCacheConfig
+from transferlab.core.loading.images import Split
+from transferlab.core.models import factory
+from transferlab.core.models.freezing import LayerDecay
+from transferlab.core.ranking.backbones import sample
+from transferlab.core.runtime.compute import Compute
+from transferlab.core.runtime.seeding import derive
+from transferlab.core.strategies.optimizers import Adam
+from transferlab.core.strategies.strategy import Stage, Strategy
+from transferlab.core.training.spec import TrialSpec
+from transferlab.core.transforms.operations import RandAugment, TrivialAugment
+
+FOLDS = 5
+PLAIN, RECIPE = "plain", "fine_tuning"  # the strategy that ingredients are added to
+BACKBONE = "efficientnet_lite0"  # of hymenoptera's: its weights are in a package
+
+
+@dataclass(frozen=True)
+class Images:
+    """The training images of an experiment: their store, rows and labels, classes, and statistics."""
+
+    store: ImageStore
+    rows: np.ndarray
+    labels: np.ndarray
+    classes: list[str]
+    statistics: dict[str, Any]
+
+
+def recipes(plain: Strategy) -> dict[str, Strategy]:
+    """Return the plain recipe and, by name, what each ingredient makes of it."""
+    (name, stage), model = next(iter(plain.stages.items())), plain.model
+    changed: dict[str, dict[str, Any]] = {
+        PLAIN: {},
+        "layer_decay 0.75": {"trainable": LayerDecay(layer_decay=0.75)},
+        "ema 0.99": {"ema": 0.99},
+        "mixup 0.2": {"mixup": 0.2},
+        "cutmix 1.0": {"cutmix": 1.0},
+        "trivial_augment": {"augmentation": (*stage.augmentation, TrivialAugment())},
+        "rand_augment": {"augmentation": (*stage.augmentation, RandAugment())},
+        "label_smoothing 0.1": {"label_smoothing": 0.1},
+        "class_weights": {"class_weights": "balanced"},
+        "sampler": {"sampler": "balanced"},
+    }
+    found = {key: replace(plain, stages={name: replace(stage, **changes)}) for key, changes in changed.items()}
+    found["drop_path 0.1"] = replace(plain, model=replace(model, drop_path=0.1))
+    head = Stage(
+        epochs=10, trainable="head", optimizer=Adam(name="adamw", lr=1e-3), augmentation=stage.augmentation, views=4
+    )
+    found["head first"] = replace(plain, stages={"probe": head, name: stage})
+    return found
+
+
+def experiment(name: str) -> Experiment:
+    """Read an experiment of conf/."""
+    conf = str(Path(__file__).parents[1] / "conf")
+    chosen = {"_backbone": BACKBONE} if name == "hymenoptera" else {}
+    how = {"env": name, "runtime_params": chosen, **settings.CONFIG_LOADER_ARGS}
+    return ExperimentConfigLoader(conf_source=conf, **how).experiment
+
+
+def training_images(found: Experiment, plain: Strategy, folder: Path, wanted: argparse.Namespace) -> Images:
+    """Decode the training images of an experiment, as many and as rare as asked for."""
+    mirrors = (str(wanted.data.parent),) if wanted.data else ()
+    acquired = sources.acquire(found.dataset.source, Downloads(folder / "downloads", mirrors))
+    root = extract(acquired.path, folder / "extracted", acquired.subfolder)
+    listing, _ = list_images(root, found.dataset.layout, found.dataset.split.groups)
+    resize = factory.view_of(plain.model, plain.input, None).stored_as
+    stores, accepted, _ = build(root, limited(listing, found.dataset.split), [resize], folder / "stores")
+    index = assign(accepted, found.dataset.split)
+    train = index[index["split"] != "test"]
+    if wanted.rare is not None:
+        train = thinned(train, wanted.rare)
+    train = train if wanted.images is None else sample(train, wanted.images)
+    store = stores[resize.key]
+    rows = store.rows_of(train["pixel_sha256"])
+    classes = list(index.drop_duplicates("label").sort_values("label")["class"])
+    return Images(store, rows, train["label"].to_numpy(), classes, channel_statistics(store, rows))
+
+
+def trial(
+    strategy: Strategy, images: Images, number: int, fold: tuple[np.ndarray, np.ndarray], folder: Path
+) -> dict[str, float]:
+    """Train one trial without its fold, and measure it on it."""
+    initial = factory.initial(strategy.model, strategy.input, images.classes, images.statistics, derive(0, "trial", 0))
+    train, held_out = (
+        Split(name, images.store, images.rows[rows], images.labels[rows], images.rows)
+        for name, rows in zip(("train", "validation"), fold, strict=True)
+    )
+    spec = TrialSpec("recipe", strategy, initial, train, None, number, 0, Compute())
+    done = train_trials([spec], folder / "features", lambda at: None)[number]
+    cache = FeatureCache(folder / "features", FeatureCacheConfig())
+    p_NK = predict_split(done.checkpoint, strategy, held_out, ours.machine(), cache)
+    return {**scores(p_NK, held_out.labels), "seconds": done.cost.seconds}
+
+
+def thinned(rows: pd.DataFrame, share: float) -> pd.DataFrame:
+    """Return the rows with so few of the last class that they are this share of all, always the same ones."""
+    is_last = rows["label"] == rows["label"].max()
+    count = round(share / (1 - share) * (~is_last).sum())
+    return pd.concat([rows[~is_last], rows[is_last].sample(count, random_state=0)]).sort_index()
+
+
+def measured(name: str, wanted: argparse.Namespace, folder: Path) -> dict[str, list[dict[str, float]]]:
+    """Return the figures of every trial of every recipe on an experiment's training images."""
+    found = experiment(name)
+    plain = found.strategies[RECIPE]
+    if wanted.epochs is not None:
+        plain = replace(plain, stages={key: replace(s, epochs=wanted.epochs) for key, s in plain.stages.items()})
+    images = training_images(found, plain, folder, wanted)
+    repeats = -(-wanted.trials // FOLDS)
+    cutter = RepeatedStratifiedKFold(n_splits=FOLDS, n_repeats=repeats, random_state=0)
+    folds = list(cutter.split(images.rows, images.labels))[: wanted.trials]
+    return {
+        recipe: [trial(strategy, images, number, fold, folder) for number, fold in enumerate(folds)]
+        for recipe, strategy in recipes(plain).items()
+    }
+
+
+def table(name: str, of_recipes: dict[str, list[dict[str, float]]], note: str) -> result.Table:
+    """Make a table with a row for each ingredient: its figures, and its paired difference from the plain recipe."""
+    plain, rows = pd.DataFrame(of_recipes[PLAIN]), []
+    for recipe, trials in of_recipes.items():
+        found = pd.DataFrame(trials)
+        cells = [recipe, f"{found['accuracy'].mean():.2%}"]
+        metrics = ("accuracy", "balanced_accuracy")
+        cells += ["" if recipe == PLAIN else _paired((found[key] - plain[key]).to_numpy()) for key in metrics]
+        cells += [f"{found[key].mean():.3f}" for key in ("auroc", "log_loss", "ece")]
+        rows.append([*cells, result.seconds(statistics.mean(found["seconds"]))])
+    columns = [
+        "recipe",
+        "accuracy",
+        "difference, points",
+        "of balanced accuracy",
+        "AUROC",
+        "log loss",
+        "ECE",
+        "a trial",
+    ]
+    return result.Table(f"Ingredients on {name}", columns, rows, note)
+
+
+def _paired(differences_T: np.ndarray) -> str:
+    """Write a mean difference with its interval, corrected for folds that share training images."""
+    low, high = over_trials(differences_T, test_to_train=1 / (FOLDS - 1))
+    return f"{100 * differences_T.mean():+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
+
+
+def main(names: Sequence[str] = ("solar_cells", "hymenoptera")) -> None:
+    """Measure every ingredient on every experiment."""
+    parser = result.options(__doc__.partition(".")[0])
+    parser.add_argument("names", nargs="*", default=list(names), help="experiments of conf/")
+    parser.add_argument("--data", type=Path, help="the archive hymenoptera_data.zip, if it cannot be downloaded")
+    parser.add_argument("--trials", type=int, default=10)
+    parser.add_argument("--epochs", type=int, help="of the plain recipe; by default those of the experiment")
+    parser.add_argument("--rare", type=float, help="share that the last class is thinned to")
+    parser.add_argument("--images", type=int, help="training images; by default all")
+    wanted = result.parse(parser, trials=2, epochs=1, images=60)
+    found = {}
+    for name in wanted.names:
+        with tempfile.TemporaryDirectory() as folder:
+            found[name] = measured(name, wanted, Path(folder))
+        report = result.write("ingredients", wanted, {"experiments": found})  # after each, so that a stop loses little
+        table(name, found[name], result.made_on(report)).show()
+
+
+if __name__ == "__main__":
+    main()

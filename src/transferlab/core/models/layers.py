@@ -1,0 +1,63 @@
+"""Numbers the layers of a network from its input on, for learning rates that fall towards it.
+
+timm's networks know their own layers. The layers of others are found in the tree of their modules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from timm.models import group_parameters
+from torch import nn
+
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_NUMBERED = re.compile(r"\d[a-z]?$")  # layer1, 0, encoder_layer_0, inception3a
+
+
+def layer_numbers(network: nn.Module, head: Sequence[str]) -> dict[str, int]:
+    """Return the layer of each parameter, from 0; those of the head are in the last one.
+
+    Args:
+        network: its own modules name its parameters.
+        head: modules that make the logits.
+    """
+    if callable(matcher := getattr(network, "group_matcher", None)):
+        numbers: dict[str, int] = group_parameters(network, matcher(coarse=False), reverse=True)
+    else:
+        numbers = _by_modules(network)
+    last = max(numbers.values())
+    in_head = tuple(f"{module}." for module in head)
+    return {
+        name: last if name.startswith(in_head) else numbers.get(name, last) for name, _ in network.named_parameters()
+    }
+
+
+def _by_modules(network: nn.Module) -> dict[str, int]:
+    """Assign numbers to the blocks in the order of their parameters.
+
+    A block that has biases and scales alone, such as a BatchNorm, joins the one before it.
+    """
+    blocks: dict[str, list[str]] = {}
+    for name, _ in network.named_parameters():
+        blocks.setdefault(_block(network, name), []).append(name)
+    parameters, numbers, number = dict(network.named_parameters()), dict[str, int](), -1
+    for members in blocks.values():
+        number += number < 0 or any(parameters[name].ndim > 1 for name in members)
+        numbers.update(dict.fromkeys(members, number))
+    return numbers
+
+
+def _block(network: nn.Module, parameter: str) -> str:
+    """Return the path of the module that is a layer: the first numbered one that is no container of numbered ones."""
+    path, module = "", network
+    for part in parameter.split(".")[:-1]:
+        module = module.get_submodule(part)
+        path = f"{path}.{part}"
+        holds_blocks = isinstance(module, _CONTAINERS) and any(
+            _NUMBERED.search(name) and next(child.children(), None) is not None
+            for name, child in module.named_children()
+        )
+        if _NUMBERED.search(part) and not holds_blocks:
+            return path
+    return path
