@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -75,6 +76,7 @@ class Meter:
             threads=machine.threads,
             devices=machine.devices,
             parallel_trials=machine.parallel_trials,
+            node=platform.node(),
         )
 
     def state_dict(self) -> dict[str, Any]:
