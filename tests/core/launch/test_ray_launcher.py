@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from transferlab.core.strategies.optimizers import SGD
 from transferlab.core.training import state
 
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else Ray turns 127.0.0.1 into this machine's address
+os.environ["RAY_AUTH_MODE"] = "disabled"  # whatever token lies in the home folder
 ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 
 STAGES = {
@@ -148,7 +150,7 @@ def test_a_stop_saves_the_epoch_of_each_first(specs, alone, on_cluster, tmp_path
     def stop(at):
         if at.trial == 1 and at.epoch == 4 and not asked:
             asked.append(at)
-            os.kill(os.getpid(), signal.SIGTERM)
+            threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGTERM)).start()  # while Ray waits
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # adding a node has replaced it
     with pytest.raises(interrupt.Terminated), interrupt.stoppable():

@@ -158,7 +158,8 @@ def _check_reachable(address: str) -> None:
 def _no_cluster(address: str, error: Exception) -> ClusterError:
     return ClusterError(
         f"training.compute.address: {address!r}: no Ray cluster can be joined there ({_told(error)}): start one with "
-        "`ray start --head`, or set 'local' for this machine alone"
+        "`ray start --head`, or set 'local' for this machine alone. If it has a token, set RAY_AUTH_MODE=token in the "
+        "environment"
     )
 
 

@@ -18,6 +18,7 @@ from transferlab.core.launch.channel import Failure, RankError, packed, relay, u
 from transferlab.core.launch.launcher import Outcome
 from transferlab.core.launch.ray_cluster import Cluster
 from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.core.runtime import interrupt
 from transferlab.core.runtime.progress import Progress, ProgressCallback
 from transferlab.core.training import together
 from transferlab.core.training.spec import TrialSpec
@@ -56,6 +57,7 @@ def launch(
             yield job.specs[0].trial, found
     except BaseException:
         tasks.cancel()
+        interrupt.check()  # whatever signal it was, Ray raises a bare KeyboardInterrupt
         raise
     finally:
         tasks.close()
