@@ -1,6 +1,7 @@
 """What every test may ask for."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,22 @@ def shared_data() -> Path:
     if not (folder / "hymenoptera_data.zip").is_file():
         pytest.skip(f"no hymenoptera_data.zip in {folder}: set TRANSFERLAB_TEST_DATA to a folder that has it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """The URL of an S3 bucket of moto's server, which listens on loopback and is found by the environment."""
+    server = pytest.importorskip("moto.server", reason="moto is not installed")
+    fsspec = pytest.importorskip("fsspec")
+    pytest.importorskip("s3fs", reason="the extra `s3` is not installed")
+    serving = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    serving.start()
+    host, port = serving.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fsspec.filesystem("s3").mkdir("models")
+        yield "s3://models"
+    serving.stop()

@@ -6,6 +6,7 @@ import warnings
 from transferlab.config.context import ExperimentContext
 from transferlab.config.loader import ExperimentConfigLoader
 from transferlab.console.errors import tell_interrupts_briefly
+from transferlab.hooks.follow_up import FollowUpHooks
 from transferlab.hooks.run import ProjectHooks
 
 # Kedro's telemetry, and Kedro-Viz's, send where nobody has declined. The file `.telemetry` of a clone does; a package
@@ -29,4 +30,4 @@ CONFIG_LOADER_ARGS = {
     # A nested key given with --params must not lose its siblings.
     "merge_strategy": {"parameters": "soft"},
 }
-HOOKS = (ProjectHooks(),)
+HOOKS = (ProjectHooks(), FollowUpHooks())

@@ -22,6 +22,7 @@ from PIL import Image
 from transferlab.core.data.store import ImageStore, Resize, StoreWriter
 from transferlab.core.errors import MendableError
 from transferlab.core.models.checkpoint import CheckpointError
+from transferlab.datasets.atomic import UrlError
 from transferlab.datasets.checkpoints import CheckpointDataset, TrialsDataset
 from transferlab.datasets.document import FigureDataset, JSONDataset, PageDataset
 from transferlab.datasets.folders import FolderDataset, UnfinishedTrials
@@ -136,9 +137,7 @@ def test_a_page_and_a_figure_come_back_as_text_and_png(tmp_path):
     drawn.save(figure())
     assert page.load().strip() == "<p>ねこ</p>"
     assert drawn.load().startswith(b"\x89PNG")
-    assert Image.open(tmp_path / "f.png").size == tuple(figure().get_size_inches() * figure().dpi), (
-        "the pixels it asks for"
-    )
+    assert Image.open(tmp_path / "f.png").size == (150, 150)
 
 
 def test_checkpoints_come_back_trial_by_trial(tmp_path):
@@ -301,3 +300,11 @@ def test_the_catalog_says_whose_checkpoints_they_are():
     catalog = yaml.safe_load((Path(__file__).parents[2] / "conf" / "base" / "catalog.yml").read_text())
     for name in ("{strategy}.checkpoints", "{strategy}.initial_model"):
         assert catalog[name]["strategy"] == "{strategy}"
+
+
+@pytest.mark.parametrize("kind", [TableDataset, TrialsDataset, FolderDataset])
+def test_a_url_is_refused_with_the_cure(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UrlError, match=r"s3://bucket/a: .* local disk.*kedro transferlab publish URL"):
+        kind(filepath="s3://bucket/a")
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """Every step can be rerun alone, from the real command line. A rerun adds versions; the oldest is the first run's."""
 
 import pandas as pd
+import pytest
 import yaml
 from tiny_project import STRATEGIES
 
@@ -95,10 +96,9 @@ def test_the_data_pipeline_stops_at_the_data(fresh):
     assert fresh.document("03_primary/{}/statistics.json")["classes"] == ["circle", "square", "stripes"]
 
 
-def test_strategies_in_parallel_processes_give_the_same_numbers(tiny):
-    tiny.run(
-        "--runner=ParallelRunner", "--tags=scratch,untrained", "--pipeline=transfer", "--params=training.fresh=true"
-    )
+@pytest.mark.parametrize("how", ["--runner=ParallelRunner", "--async"])
+def test_other_ways_of_running_give_the_same_numbers(tiny, how):
+    tiny.run(how, "--tags=scratch,untrained", "--pipeline=transfer", "--params=training.fresh=true")
     for name in ("scratch", "untrained"):
         first, second = (tiny.table(f"07_model_output/{{}}/{name}/metrics.csv", at) for at in (0, -1))
         pd.testing.assert_series_equal(first["value"], second["value"], check_exact=True)

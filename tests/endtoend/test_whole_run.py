@@ -16,7 +16,8 @@ COLUMNS = {
     "confusion": "experiment strategy trial split selection truth prediction count run_id checkpoint_version",
     "history": "strategy trial stage epoch split loss accuracy learning_rate seconds",
     "cost": "strategy trial total_parameters trainable_parameters epochs views seconds feature_seconds feature_mb "
-    "seconds_per_epoch images_per_second peak_memory_mb device device_name precision threads devices parallel_trials",
+    "seconds_per_epoch images_per_second peak_memory_mb device device_name precision threads devices parallel_trials "
+    "node",
     "comparison": "strategy metric mean low high sd trials test_images selection low_images high_images standing "
     "behind_at_most corrected decides margin groups splits splitting",
     "differences": "strategy versus metric difference low high low_images high_images trials test_images p_exact "

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from kedro.io import DataCatalog, Version
+from kedro.io import DataCatalog, MemoryDataset, Version
 from kedro.pipeline import node, pipeline
 from tiny import STATISTICS
 
@@ -16,6 +16,8 @@ from transferlab.datasets.checkpoints import TrialsDataset
 from transferlab.datasets.table import TableDataset
 from transferlab.versions.catalogue import Versions
 from transferlab.versions.models import ModelError, find_model
+from transferlab.versions.publish import publish
+from transferlab.versions.published import PublishError
 
 OLD, NEW, NEWEST = (f"2026-01-0{day}T00.00.00.000Z" for day in (1, 2, 3))
 STRATEGIES = ("scratch", "fine_tuning")
@@ -164,3 +166,23 @@ def test_without_a_comparison_none_of_several_is_recommended(tmp_path):
     runs.train("fine_tuning", OLD)
     with pytest.raises(ModelError, match=r"no comparison.*--pipeline=report.*name one of fine_tuning, scratch"):
         runs.find("recommended")
+
+
+def test_a_published_version_is_a_model_by_its_url(tmp_path):
+    runs = Runs(tmp_path / "runs")
+    runs.train("scratch", OLD)
+    runs.evaluate("scratch", OLD, OLD)
+    versions = runs.versions()
+    versions._name = MemoryDataset("shapes")
+    (url,) = publish(versions, (tmp_path / "published").as_uri())
+    local = runs.find(f"scratch@{OLD}")
+    for wanted in (url, f"{url}/scratch"):
+        found = runs.find(wanted)
+        assert (len(found.checkpoints), found.accuracy, found.strategy) == (2, local.accuracy, None)
+        assert found.name == f"scratch@{OLD} of {wanted}"
+    (one,) = runs.find(f"{url}/scratch/trial_2").checkpoints
+    assert one.header.trial == 1
+    with pytest.raises(PublishError, match=r"has no strategy 'scrath'; did you mean 'scratch'"):
+        runs.find(f"{url}/scrath")
+    with pytest.raises(PublishError, match="no version is published there"):
+        runs.find((tmp_path / "gone").as_uri())

@@ -12,6 +12,7 @@ from transferlab.cli.clean import clean
 from transferlab.cli.experiments import new_experiment
 from transferlab.cli.export import export
 from transferlab.cli.predict import predict
+from transferlab.cli.publish import fetch, publish
 from transferlab.cli.run import run
 from transferlab.cli.try_it import try_it
 from transferlab.cli.versions import prune, versions
@@ -27,7 +28,7 @@ def transferlab() -> None:
     """Set up experiments of your own, use their networks, and look after what their runs have saved."""
 
 
-for _command in (new_experiment, backbones, predict, export, try_it, versions, prune, clean):
+for _command in (new_experiment, backbones, predict, export, try_it, versions, prune, clean, publish, fetch):
     transferlab.add_command(_command)
 cli.add_command(run)
 

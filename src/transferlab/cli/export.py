@@ -47,7 +47,8 @@ def export(
 ) -> None:
     """Export MODEL for use without this project, if that gives what torch gives.
 
-    MODEL is recommended (the default), STRATEGY, STRATEGY@VERSION, either with /trial_1, or a checkpoint file. Of a
+    MODEL is recommended (the default), STRATEGY, STRATEGY@VERSION, either with /trial_1, a checkpoint file, or the URL
+    of a published version, maybe with /STRATEGY. Of a
     strategy without /trial_N, the first trial is exported.
     """
     with explained():
@@ -122,7 +123,7 @@ def _of_split(catalog: DataCatalog, split: str, trial: int, is_own: bool) -> lis
 
     cure = "add --images=FOLDER with images to compare on" if split == "test" else "leave out --int8"
     if not is_own:
-        raise UserError(f"a checkpoint file has no {split} split: {cure}")
+        raise UserError(f"a checkpoint file, or a published one, has no {split} split here: {cure}")
     if not (catalog.exists("index") and catalog.exists("extracted")):
         raise UserError(f"the {split} images of this experiment are not listed here: {cure}")
     index, root = catalog.load("index"), Path(catalog.load("extracted")["path"])

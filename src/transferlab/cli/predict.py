@@ -53,7 +53,8 @@ class Options:
 def predict(metadata: ProjectMetadata, /, words: tuple[str, ...], env: str | None, **options: object) -> None:
     """Predict the images of SOURCE: files, folders, globs, or a CSV with a column path (and maybe label).
 
-    MODEL is recommended (the default), STRATEGY, STRATEGY@VERSION, either with /trial_1, or a checkpoint file.
+    MODEL is recommended (the default), STRATEGY, STRATEGY@VERSION, either with /trial_1, a checkpoint file, or the URL
+    of a published version, maybe with /STRATEGY.
     A command that was stopped goes on when it is given again.
     """
     chosen = Options(**options)  # type: ignore[arg-type]  # click has checked them

@@ -13,6 +13,7 @@ from transferlab.core.data.decoding.levels import Percentiles
 from transferlab.core.data.listing.config import ClassFolders, Layout
 from transferlab.core.data.sources import Source
 from transferlab.core.data.split.config import SplitConfig
+from transferlab.core.files.remote import is_url
 from transferlab.core.loading.feature_cache import FeatureCacheConfig
 from transferlab.core.runtime.compute import Compute
 from transferlab.core.strategies.strategy import Strategy
@@ -41,6 +42,13 @@ def _one_or_three(channels: tuple[int, ...]) -> tuple[int, ...]:
     if len(channels) not in (1, 3) or min(channels) < 1:
         raise ValueError("must be one or three numbers of channels, counted from 1, such as [3, 2, 1]")
     return channels
+
+
+def _is_url(text: str) -> str:
+    """Check that it is a URL."""
+    if not is_url(text):
+        raise ValueError("must be a URL, such as s3://bucket/models or file:///srv/models")
+    return text
 
 
 _Values = Annotated[tuple[float, float], AfterValidator(_rising)]
@@ -121,6 +129,8 @@ class Report(Strict):
     recommended strategy is then the cheapest that is surely within it."""
     published: tuple[Published, ...] = ()
     reference_lines: tuple[ReferenceLine, ...] = ()
+    publish: Annotated[str, AfterValidator(_is_url)] | None = None
+    """Where a whole run is published when it has ended, such as `s3://bucket/models`."""
 
 
 class Predict(Strict):
@@ -129,13 +139,24 @@ class Predict(Strict):
     source: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Image files, folders, globs or CSV tables with a column `path`: one, or a list."""
     model: str = "recommended"
-    """`recommended`, a strategy, `<strategy>@<version>`, either with `/trial_1`, or a checkpoint file."""
+    """`recommended`, a strategy, `<strategy>@<version>`, either with `/trial_1`, a checkpoint file, or a URL."""
     top_k: Annotated[int, Field(ge=1)] = 3
     """How many classes to name for each image."""
     level: Annotated[float, Field(gt=0, lt=1)] = LEVEL
     """The probability with which a prediction set holds the true class; the report measures it on the test images."""
     sets: Method = "lac"
     """How prediction sets are made: `lac` gives the smallest on average, `raps` larger ones for difficult images."""
+
+
+class Tracking(Strict):
+    """Where a whole run is logged when it has ended."""
+
+    mlflow: str
+    """MLflow's tracking URI, such as `http://localhost:5000` or `sqlite:///mlflow.db`."""
+    experiment: str | None = None
+    """MLflow's experiment; null is that of the same name as ours."""
+    checkpoints: bool = True
+    """Log the checkpoints too."""
 
 
 class Experiment(Strict):
@@ -146,3 +167,4 @@ class Experiment(Strict):
     strategies: dict[str, Strategy] = Field(min_length=1)
     report: Report
     predict: Predict = Field(default_factory=Predict)
+    tracking: Tracking | None = None

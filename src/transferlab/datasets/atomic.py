@@ -15,6 +15,7 @@ from kedro.io.core import VersionNotFoundError
 from transferlab.core.errors import MendableError
 from transferlab.core.files.atomic import whole_file
 from transferlab.core.files.folders import sweep
+from transferlab.core.files.remote import is_url
 
 I = TypeVar("I")  # noqa: E741 - Kedro's own names: the type saved and the type loaded
 O = TypeVar("O")  # noqa: E741
@@ -24,6 +25,24 @@ _CURE_MISSING = f"{_CURE}, e.g. with --only-missing-outputs"
 
 class DamagedError(DatasetError, MendableError):
     """A file that does not hold what was saved."""
+
+
+class UrlError(DatasetError, MendableError):
+    """A URL where this project needs a folder of this machine."""
+
+
+def local(filepath: str) -> str:
+    """Return the path of a dataset.
+
+    Raises:
+        UrlError: it is a URL: renames, locks and memory maps need a local disk.
+    """
+    if is_url(filepath):
+        raise UrlError(
+            f"filepath: {filepath}: this project's datasets lie on a local disk, which renames, locks and memory maps "
+            "need. Give a path, and copy finished versions with `kedro transferlab publish URL` (or report.publish)"
+        )
+    return filepath
 
 
 class WholeDataset(AbstractVersionedDataset[I, O]):
@@ -36,7 +55,7 @@ class WholeDataset(AbstractVersionedDataset[I, O]):
     def __init__(
         self, *, filepath: str, version: Version | None = None, metadata: dict[str, Any] | None = None
     ) -> None:
-        super().__init__(PurePosixPath(filepath), version, exists_function=_exists, glob_function=_glob)
+        super().__init__(PurePosixPath(local(filepath)), version, exists_function=_exists, glob_function=_glob)
         self.metadata = metadata
 
     def resolve_load_version(self) -> str | None:

@@ -65,7 +65,7 @@ class StoredTrials(Mapping[int, Checkpoint]):
         Raises:
             CheckpointError: it is lost or damaged, or is that of another trial or strategy.
         """
-        checkpoint = Checkpoint.read(self.folder / _file(trial), self._remedy)
+        checkpoint = Checkpoint.read(self.file(trial), self._remedy)
         header = checkpoint.header
         if header.trial != trial:
             raise checkpoint.unusable(f"it is that of trial {header.trial}, not of trial {trial}")
@@ -73,6 +73,10 @@ class StoredTrials(Mapping[int, Checkpoint]):
             reason = f"it is that of the strategy '{header.strategy}', not of '{self.strategy}'"
             raise checkpoint.unusable(reason)
         return checkpoint
+
+    def file(self, trial: int) -> Path:
+        """Return where a trial's checkpoint is."""
+        return self.folder / _file(trial)
 
     def __iter__(self) -> Iterator[int]:
         """Give the trials in order: those of the list, and of a folder without one, those that are there.

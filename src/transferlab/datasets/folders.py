@@ -12,6 +12,7 @@ from kedro.io import AbstractDataset, DatasetError
 
 from transferlab.core.files.atomic import lock
 from transferlab.core.files.folders import sweep
+from transferlab.datasets.atomic import local
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ class FolderDataset(AbstractDataset[None, Path]):
     """Loads as the path of a folder, made if it is not there. An input only: its users care for what is in it."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
+        self._filepath = Path(local(filepath))
         self.metadata = metadata
 
     @property

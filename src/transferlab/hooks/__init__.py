@@ -1,4 +1,4 @@
-"""Kedro hooks: check the experiment before a run, explain errors, and print the answer at the end.
+"""Kedro hooks: check the experiment before a run, explain errors, print the answer, publish and log what was made.
 
 Only the settings import this package.
 """

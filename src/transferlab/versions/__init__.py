@@ -1,4 +1,4 @@
-"""Saved versions of an experiment's results: list them, tabulate them, find a model in them, and remove old ones.
+"""Saved versions of an experiment's results: list, tabulate, publish, fetch and remove them, and find models in them.
 
 The CLI, the hooks and the pipeline `predict` import this package.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from transferlab.core.errors import MendableError
 from transferlab.core.evaluation.contributions import Outcomes
 from transferlab.core.evaluation.design import BY_ACCURACY
 from transferlab.core.evaluation.intervals import of_metric
+from transferlab.core.files.remote import is_url
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.validation import did_you_mean
 from transferlab.datasets.checkpoints import StoredTrials
@@ -21,9 +22,10 @@ from transferlab.datasets.table import TableDataset
 from transferlab.reporting.recommendation import recommend
 from transferlab.reporting.wording import count, interval, number, title
 from transferlab.versions.catalogue import Versions
+from transferlab.versions.fetch import models_at
 
 RECOMMENDED = "recommended"
-FORMS = "recommended, STRATEGY, STRATEGY@VERSION, either with /trial_N, or a checkpoint file"
+FORMS = "recommended, STRATEGY, STRATEGY@VERSION, either with /trial_N, a checkpoint file, or a published version's URL"
 _NAME = re.compile(r"(?P<strategy>[^@/]+)(@(?P<version>[^/]+))?(/trial_(?P<trial>\d+))?")
 
 
@@ -55,9 +57,9 @@ class Model:
         checkpoints: those whose probabilities are averaged.
         name: how messages call it.
         reason: why it was chosen; empty where the user named it.
-        strategy: its strategy; None for a checkpoint file.
-        version: of the strategy's checkpoints; None for a checkpoint file.
-        trials: numbers of its trials, from 0; none for a checkpoint file.
+        strategy: its strategy; None where it is not one of the experiment: a checkpoint file, or published.
+        version: of the strategy's checkpoints; None where there is no strategy.
+        trials: numbers of its trials, from 0; none where there is no strategy.
         accuracy: None where it was not measured.
     """
 
@@ -89,8 +91,14 @@ def find_model(wanted: str, versions: Versions, experiment: str, together: bool 
     Raises:
         ModelError: there are none; says what there is.
         CheckpointError: a file is damaged.
+        PublishError: no such version is published at the URL, or a file of it is damaged.
+        RemoteError: the URL cannot be read.
         UserError: a table of metrics is damaged.
     """
+    if is_url(wanted):
+        with models_at(wanted) as (published, of, meant):
+            found = find_model(meant, published, of, together)
+            return replace(found, name=f"{found.name} of {wanted}", strategy=None, version=None, trials=())
     match = _NAME.fullmatch(wanted)
     if not match or match["strategy"] not in (RECOMMENDED, *versions.strategies):
         if Path(wanted).is_file():

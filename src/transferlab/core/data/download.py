@@ -18,6 +18,7 @@ from transferlab.core.errors import MendableError
 from transferlab.core.files.atomic import whole_file
 from transferlab.core.files.folders import sweep
 from transferlab.core.files.hashing import sha256_of, sha256_of_stream
+from transferlab.core.files.remote import EXTRAS, Remote, RemoteError
 
 if TYPE_CHECKING:
     import requests
@@ -90,7 +91,7 @@ class Downloads:
         for place in places:
             try:
                 found = self._from_place(place, hashes, kept)
-            except (SourceError, OSError) as error:
+            except (SourceError, RemoteError, OSError) as error:
                 failures.append(f"{place}: {error}")
             else:
                 for failure in failures:
@@ -100,7 +101,7 @@ class Downloads:
 
     def _from_place(self, place: str, hashes: Sequence[str], kept: Path) -> Path:
         """Return the verified file of one place: a local one as it is, a remote one downloaded to `kept`."""
-        if urlparse(place).scheme in {"http", "https"}:
+        if urlparse(place).scheme in {"http", "https", *EXTRAS}:
             return _download(place, hashes, kept, self.report)
         local = Path(url2pathname(urlparse(place).path) if place.startswith("file:") else place).expanduser()
         if not local.is_file():
@@ -133,7 +134,10 @@ def _download(url: str, hashes: Sequence[str], kept: Path, report: ProgressRepor
     sweep(kept.parent)
     with whole_file(kept) as file:
         logger.info("downloading %s", url)
-        _download_with_retries(url, file, report)
+        if urlparse(url).scheme in EXTRAS:
+            Remote(url).copy_to(file)
+        else:
+            _download_with_retries(url, file, report)
         file.flush()
         with open(file.fileno(), "rb", closefd=False) as downloaded:
             downloaded.seek(0)

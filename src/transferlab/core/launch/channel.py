@@ -58,9 +58,19 @@ class Post:
         log_with(QueueHandler(self))  # type: ignore[arg-type]
 
 
+def packed(message: object) -> bytes:
+    """Return a message as bytes, for another process to unpack."""
+    return pickle.dumps(message)
+
+
+def unpacked(message: bytes) -> Any:
+    """Return what `packed` was given; never call it on what a stranger may have written."""
+    return pickle.loads(message)  # noqa: S301 - of a process of ours
+
+
 def send(end: Connection, message: object) -> None:
     """Send a message as bytes: torch's own pickling of tensors for other processes would fill /dev/shm."""
-    end.send_bytes(pickle.dumps(message))
+    end.send_bytes(packed(message))
 
 
 def log_with(handler: logging.Handler) -> None:
@@ -76,7 +86,7 @@ def read(end: Connection) -> Any:
         OSError: the worker has ended, maybe in the middle of a message.
     """
     try:
-        return pickle.loads(end.recv_bytes())  # noqa: S301 - of a process that we started
+        return unpacked(end.recv_bytes())
     except EOFError as error:
         raise OSError("the process has ended") from error
 
@@ -99,7 +109,7 @@ def deaf_to_ctrl_c() -> None:
 def _picklable(error: Exception) -> Exception:
     """Return the error, or one with the same message if it cannot be pickled."""
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+        unpacked(packed(error))
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error

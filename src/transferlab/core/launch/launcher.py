@@ -1,8 +1,8 @@
 """The interface that every launcher implements: take specs, report progress, yield outcomes.
 
-Inline, pool and elastic are launchers; one for a cluster needs the same: specs and outcomes are plain values that
-survive a pickle, `folder` and `states` are folders that it shares with its workers, and a trial that is launched again
-goes on at its last saved epoch.
+Inline, pool, elastic and ray_launcher are launchers. Specs and outcomes are plain values that survive a pickle,
+`folder` and `states` are folders that a launcher shares with its workers, and a trial that is launched again goes on at
+its last saved epoch.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
 """Trains all trials of a strategy with the launcher that the config asks for.
 
-Linear heads on shared features train together in this process, whatever the launcher.
+Linear heads on shared features train together: in this process, or as one task of a cluster.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from transferlab.core.launch import elastic, inline, pool
+from transferlab.core.launch import elastic, inline, pool, ray_cluster, ray_launcher
 from transferlab.core.launch.launcher import Launcher, Outcome
-from transferlab.core.runtime.device import resolve
+from transferlab.core.runtime.device import Machine, resolve
 from transferlab.core.runtime.progress import ProgressCallback
 from transferlab.core.training import divergence, together
 from transferlab.core.training.engine import DivergedError
@@ -31,6 +31,7 @@ def train_trials(
     beside `states` (see `divergence`) until a trial of its number finishes. Arguments as in `train_trial`.
 
     Raises:
+        ClusterError: the cluster cannot be joined, or its nodes differ.
         DeviceError: there are fewer devices than `training.compute.devices`.
         DeviceMemoryError: the device has too little memory.
         DivergedError: every trial diverged.
@@ -56,13 +57,20 @@ def fingerprints(specs: Sequence[TrialSpec]) -> dict[int, Fingerprint]:
     """Return by number what each trial's result depends on, if `train_trials` trains them: equal ones, equal bits."""
     alone = _alone(specs)
     are_together = together.could_train(alone)
-    compute = specs[0].compute
-    if _in_pool(specs) and not are_together:
-        compute = pool.compute_of_each(compute, len(specs))
-    machine, sha256 = resolve(compute), sha256_of_checkpoint(specs[0].initial)
+    machine, sha256 = _machine(specs, are_together), sha256_of_checkpoint(specs[0].initial)
     compiled = dict.fromkeys(specs[0].strategy.stages, machine.compile)
     count = len(specs) if are_together else 1
     return {spec.trial: fingerprint(spec, machine, compiled, count, sha256) for spec in specs}
+
+
+def _machine(specs: Sequence[TrialSpec], are_together: bool) -> Machine:
+    """Return the machine that each trial trains on."""
+    compute = specs[0].compute
+    if compute.launcher == "ray":
+        return ray_cluster.machine_of(ray_cluster.compute_of_each(compute))
+    if _in_pool(specs) and not are_together:
+        compute = pool.compute_of_each(compute, len(specs))
+    return resolve(compute)
 
 
 def _alone(specs: Sequence[TrialSpec]) -> list[TrialSpec]:
@@ -78,10 +86,16 @@ def _outcomes(
     specs: Sequence[TrialSpec], folder: Path, report: ProgressCallback, states: Path | None
 ) -> Mapping[int, Outcome]:
     """Return the outcome of every trial, in the order of `specs`."""
+    if specs[0].compute.launcher == "ray":
+        return _in_order(specs, ray_launcher.launch(specs, folder, report, states))
     here = _alone(specs)
     if together.could_train(here) and (found := together.train(here, folder, report, states)) is not None:
         return found
     in_pool = _in_pool(specs)
     launch: Launcher = pool.launch if in_pool else elastic.launch if specs[0].compute.devices > 1 else inline.launch
-    outcomes = dict(launch(specs if in_pool else here, folder, report, states))
-    return {spec.trial: outcomes[spec.trial] for spec in specs}
+    return _in_order(specs, launch(specs if in_pool else here, folder, report, states))
+
+
+def _in_order(specs: Sequence[TrialSpec], outcomes: Iterable[tuple[int, Outcome]]) -> Mapping[int, Outcome]:
+    found = dict(outcomes)
+    return {spec.trial: found[spec.trial] for spec in specs}

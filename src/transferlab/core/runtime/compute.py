@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,10 @@ from transferlab.core.validation import check
 
 DeviceName = Literal["auto", "cuda", "mps", "cpu"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Launcher = Literal["processes", "ray"]
 Compile = Literal["auto"] | bool
+
+_ADDRESS = re.compile(r"local|auto|(ray://)?[^\s:/]+:\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,10 @@ class Compute:
         compile: let torch compile the training's forward and backward passes. That takes up to a minute at the start
             and makes the steps faster. The numbers are the same up to rounding, except for dropout masks. On a CPU it
             needs a C++ compiler. `auto` compiles long stages on CUDA.
+        launcher: starts the trials: `processes` of this machine, or `ray` on the nodes of a Ray cluster (the extra
+            `cluster`), where a trial has as many CPUs as `threads` and as many GPUs as `devices`.
+        address: of the cluster: `local` starts one on this machine alone, `auto` is the one that this machine belongs
+            to, and others are `HOST:PORT` or `ray://HOST:PORT`.
     """
 
     device: DeviceName = "auto"
@@ -43,6 +51,8 @@ class Compute:
     parallel_trials: int = 1
     micro_batch: int | None = None
     compile: Compile = "auto"
+    launcher: Launcher = "processes"
+    address: str = "local"
 
     def __post_init__(self) -> None:
         check(
@@ -60,5 +70,11 @@ class Compute:
                 "micro_batch",
                 self.micro_batch,
                 "must be at least 1, or null",
+            ),
+            (
+                bool(_ADDRESS.fullmatch(self.address)),
+                "address",
+                self.address,
+                "must be local, auto, HOST:PORT or ray://HOST:PORT",
             ),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -79,6 +80,7 @@ class Meter:
             threads=machine.threads,
             devices=machine.devices,
             parallel_trials=machine.parallel_trials,
+            node=platform.node(),
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -70,6 +70,7 @@ class CostRow:
     threads: int
     devices: int
     parallel_trials: int
+    node: str
 
 
 @dataclass

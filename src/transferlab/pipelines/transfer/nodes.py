@@ -96,8 +96,8 @@ def _train(
 ) -> dict[int, TrialResult]:
     """Train trials. If all diverge that is an error where these are all there are (`is_alone`), else it is logged."""
     first = specs[0]
-    machine = resolve(first.compute)
-    if first.strategy.stages:
+    if first.strategy.stages and first.compute.launcher == "processes":  # the nodes of a cluster say it themselves
+        machine = resolve(first.compute)
         kind, threads = machine.device.type, count(machine.threads, "thread")
         logger.info("%s: training on %s (%s), %s", first.name, kind, machine.device_name, threads)
     try:

@@ -6,6 +6,7 @@ import pytest
 
 from transferlab.core.data.download import Downloads
 from transferlab.core.data.sources import Acquired, ArchiveSource, FolderSource, PackageSource, SourceError, acquire
+from transferlab.core.files.remote import Remote
 from transferlab.core.validation import FieldProblems
 
 
@@ -60,3 +61,18 @@ def test_the_solar_cells_package_is_where_it_says():
     pytest.importorskip("elpv_dataset")
     folder = acquire(PackageSource(package="elpv_dataset", folder="data"), Downloads(Path("unused"))).path
     assert (folder / "labels.csv").is_file()
+
+
+def test_an_archive_in_a_bucket_is_fetched_and_compared(bucket, tmp_path):
+    content = b"PK of photographs"
+    (tmp_path / "here.zip").write_bytes(content)
+    (Remote(bucket) / "data" / "photos.zip").upload(tmp_path / "here.zip")
+    sha256 = hashlib.sha256(content).hexdigest()
+    downloads = Downloads(tmp_path / "downloads")
+    found = acquire(ArchiveSource(url=f"{bucket}/data/photos.zip", sha256=sha256), downloads)
+    assert found.path == tmp_path / "downloads" / "photos.zip"
+    assert found.path.read_bytes() == content
+    with pytest.raises(SourceError, match=r"photos\.zip.*another content"):
+        acquire(ArchiveSource(url=f"{bucket}/data/photos.zip", sha256="0" * 64), Downloads(tmp_path / "other"))
+    with pytest.raises(SourceError, match=r"gone\.zip does not exist"):
+        acquire(ArchiveSource(url=f"{bucket}/gone.zip", sha256=sha256), Downloads(tmp_path / "other"))

@@ -12,6 +12,7 @@ from transferlab.core.data.archives.extract import SUFFIXES
 from transferlab.core.data.download import Downloads
 from transferlab.core.data.sources.base import Acquired
 from transferlab.core.files.paths import is_plain_name, stays_inside
+from transferlab.core.files.remote import EXTRAS
 from transferlab.core.validation import check
 
 
@@ -21,7 +22,7 @@ class ArchiveSource:
 
     Attributes:
         name: the kind of source.
-        url: where it is: http, https, file, or a plain path.
+        url: where it is: http, https, s3, gs, abfs (each with the extra of that name), file, or a plain path.
         sha256: the archive's SHA-256 in hexadecimal; several where the same data are published in several packings.
         filename: its name among the downloads and in a mirror; by default the last part of the url.
         subfolder: the folder inside the archive that holds the data; by default the archive's root.
@@ -44,8 +45,8 @@ class ArchiveSource:
             (hashes_are_hex, "sha256", self.sha256, "must be 64 hexadecimal digits, or a list of such"),
             (inside, "subfolder", self.subfolder, "must be a relative path inside the archive"),
             (named, "filename", self.file, f"must be a plain file name ending in one of {suffixes}"),
-            (scheme in {"http", "https", "file"} or "://" not in self.url, "url", self.url,
-             "must be http://, https://, file:// or a path"),
+            (scheme in {"http", "https", "file", *EXTRAS} or "://" not in self.url, "url", self.url,
+             "must be http://, https://, s3://, gs://, abfs://, file:// or a path"),
         )  # fmt: skip
 
     @property

@@ -1,0 +1,209 @@
+"""Trials as tasks of a real Ray cluster of two nodes on this machine; its start takes seconds, so all share one."""
+
+import os
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from tiny import COMPUTE, FLIP_AND_CROP, same, spec_of, split_of, stage, strategy, untimed
+
+from transferlab.core.launch import ray_cluster, ray_node
+from transferlab.core.launch.ray_cluster import ClusterError
+from transferlab.core.launch.trials import fingerprints, train_trials
+from transferlab.core.runtime import interrupt
+from transferlab.core.strategies.optimizers import SGD
+from transferlab.core.training import state
+
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else Ray turns 127.0.0.1 into this machine's address
+os.environ["RAY_AUTH_MODE"] = "disabled"  # whatever token lies in the home folder
+ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+
+STAGES = {
+    "head": stage(trainable="head", optimizer=SGD(lr=0.2), augmentation=FLIP_AND_CROP, views=2),
+    "tune": stage(epochs=3, augmentation=FLIP_AND_CROP),
+}
+
+
+def quietly(_):
+    pass
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two nodes; only loopback is listened on."""
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    small = {
+        "num_cpus": 1,
+        "object_store_memory": 100 << 20,
+        "node_ip_address": "127.0.0.1",
+        "include_dashboard": False,
+    }
+    found = Cluster(initialize_head=True, head_node_args=small)
+    found.add_node(**small)
+    yield found
+    ray.shutdown()
+    found.shutdown()
+
+
+@pytest.fixture(scope="module")
+def on_cluster(cluster):
+    """The compute settings of trials on the cluster."""
+    return replace(COMPUTE, launcher="ray", address=cluster.address)
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    return split_of(folder / "train", 10), split_of(folder / "validation", 4, "validation", seed=1)
+
+
+@pytest.fixture(scope="module")
+def specs(splits):
+    return [spec_of(strategy(select="best", **STAGES), *splits, trial=trial) for trial in range(3)]
+
+
+@pytest.fixture(scope="module")
+def alone(specs, tmp_path_factory):
+    return train_trials(specs, tmp_path_factory.mktemp("alone"), quietly)
+
+
+def sent(specs, compute):
+    return [replace(spec, compute=compute) for spec in specs]
+
+
+def assert_same(found, expected):
+    assert list(found) == list(expected)
+    for number, result in expected.items():
+        assert untimed(found[number].history) == untimed(result.history)
+        assert found[number].steps == result.steps
+        assert same(found[number].checkpoint.tensors, result.checkpoint.tensors)
+
+
+def workers():
+    """The processes of Ray that are training."""
+    return [
+        process for process in psutil.process_iter(["cmdline"]) if (process.info["cmdline"] or [""])[0] == "ray::train"
+    ]
+
+
+def test_the_bits_are_those_of_a_lone_run_and_all_is_told_here(specs, alone, on_cluster, tmp_path, caplog):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    told, of_cluster = [], sent(specs, on_cluster)
+    with caplog.at_level("INFO", "transferlab"):
+        found = train_trials(of_cluster, tmp_path / "features", told.append, tmp_path / "states")
+    assert_same(found, alone)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert fingerprints(of_cluster) == fingerprints(specs)
+    ends = [(at.trial, at.epoch) for at in told if at.loss is not None]
+    assert sorted(ends) == [(trial, epoch) for trial in range(3) for epoch in range(1, 6)]
+    assert sum("on the cpu of" in message for message in caplog.messages) == 3
+    assert all(result.cost.node and result.cost.device == "cpu" for result in found.values())
+
+
+def test_heads_train_together_as_one_task(splits, on_cluster, tmp_path, caplog):
+    first = spec_of(strategy(head=replace(STAGES["head"], epochs=3)), *splits)
+    shared = tuple(name for name in first.initial.tensors if not name.startswith(first.initial.header.head))
+    header = replace(first.initial.header, pretrained=shared)  # as with pretrained weights
+    specs = [replace(first, initial=replace(first.initial, header=header), trial=trial) for trial in range(3)]
+    expected = train_trials(specs, tmp_path / "here", quietly)
+    with caplog.at_level("INFO", "transferlab"):
+        assert_same(train_trials(sent(specs, on_cluster), tmp_path / "there", quietly), expected)
+    assert any("tiny: 3 trials together on the cpu of" in message for message in caplog.messages)
+
+
+def test_a_killed_worker_is_replaced_and_no_bit_differs(specs, alone, on_cluster, tmp_path, caplog):
+    killed = []
+
+    def kill(at):
+        if at.epoch == 4 and not killed:
+            killed.append(workers()[0])
+            killed[0].kill()
+
+    found = train_trials(sent(specs, on_cluster), tmp_path, kill, tmp_path / "states")
+    assert killed
+    assert_same(found, alone)
+    assert any("its worker was lost" in message for message in caplog.messages)
+
+
+def test_a_lost_node_is_replaced_and_no_bit_differs(cluster, specs, alone, on_cluster, tmp_path):
+    lost = []
+    extra = cluster.add_node(num_cpus=1, object_store_memory=100 << 20, node_ip_address="127.0.0.1")
+
+    def lose(at):
+        if at.trial == 2 and at.epoch == 4 and not lost:
+            lost.append(extra)
+            cluster.remove_node(extra, allow_graceful=False)
+
+    assert_same(train_trials(sent(specs, on_cluster), tmp_path, lose, tmp_path / "states"), alone)
+    assert lost
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_stop_saves_the_epoch_of_each_first(specs, alone, on_cluster, tmp_path):
+    folders, asked = (tmp_path / "features", tmp_path / "states"), []
+
+    def stop(at):
+        if at.trial == 1 and at.epoch == 4 and not asked:
+            asked.append(at)
+            threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGTERM)).start()  # while Ray waits
+
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # adding a node has replaced it
+    with pytest.raises(interrupt.Terminated), interrupt.stoppable():
+        train_trials(sent(specs, on_cluster), folders[0], stop, folders[1])
+    assert asked
+    assert state.finished_epochs(folders[1] / "trial_1.pt") >= 3  # only every stage's last epoch is saved otherwise: 2
+    assert workers() == []
+    assert_same(train_trials(sent(specs, on_cluster), folders[0], quietly, folders[1]), alone)
+
+
+def test_an_error_of_one_is_raised_here(specs, on_cluster, tmp_path):
+    states = tmp_path / "states"
+    states.mkdir()
+    (states / "trial_1.pt").write_bytes(b"of something else")
+    with pytest.raises(state.StateError, match=r"trial_1.pt is damaged") as caught:
+        train_trials(sent(specs, on_cluster), tmp_path / "features", quietly, states)
+    assert "in a process of its own:\nTraceback" in str(caught.value.__cause__)
+
+
+def test_a_trial_that_no_node_can_hold_is_refused(specs, on_cluster, tmp_path):
+    large = replace(on_cluster, threads=64)
+    with pytest.raises(ClusterError, match=r"a trial needs 64 CPUs .* no node has them .* set fewer threads"):
+        train_trials(sent(specs, large), tmp_path, quietly)
+
+
+def test_a_node_with_other_versions_is_refused(on_cluster, monkeypatch):
+    here = {**ray_node.versions(), "torch": "1.0"}
+    monkeypatch.setattr(ray_node, "versions", lambda: here)
+    with pytest.raises(
+        ClusterError, match=r"must be alike, and .* is not: torch .*, where this process has 1\.0\. Install"
+    ):
+        ray_cluster.join(on_cluster)
+
+
+def test_a_node_that_does_not_see_what_trials_read_is_refused(on_cluster, tmp_path):
+    with pytest.raises(ClusterError, match=r"does not see, or may not write, .*gone: all nodes must share"):
+        ray_cluster.join(on_cluster, [tmp_path], [tmp_path / "gone"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_may_not_be_written_is_reported(tmp_path, monkeypatch):
+    token = tmp_path / "token"
+    token.touch()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert ray_node.report_of(COMPUTE, [token]).unseen == (tmp_path,)
+
+
+def test_what_a_node_runs_is_told_by_name():
+    assert {"Python", "torch", "transferlab", "ray"} <= ray_node.versions().keys()
+    assert Path(ray_node.__file__).is_file()
+
+
+def test_an_address_without_a_cluster_is_refused():
+    ray.shutdown()
+    with pytest.raises(ClusterError, match=r"'127\.0\.0\.1:1': no Ray cluster can be joined there .*ray start --head"):
+        ray_cluster.join(replace(COMPUTE, launcher="ray", address="127.0.0.1:1"))
