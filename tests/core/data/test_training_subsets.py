@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from transferlab.core.data.split import exclude, training_subsets
+from transferlab.core.data.split.index import exclude
+from transferlab.core.data.split.training_subsets import training_subsets
 
 
 def index_of(images: int, group_size: int = 0) -> pd.DataFrame:
