@@ -68,7 +68,7 @@ class Pool:
     def hits(self, train: NDArray[np.intp], test: NDArray[np.intp]) -> Floats:
         """Train a head; return which test images it gets right."""
         scale = self.x_NF[train].std()
-        head = LogisticRegression(C=0.3, max_iter=300).fit(self.x_NF[train] / scale, self.y_N[train])
+        head = LogisticRegression(C=0.03, max_iter=300).fit(self.x_NF[train] / scale, self.y_N[train])
         right: Floats = (head.predict(self.x_NF[test] / scale) == self.y_N[test]).astype(float)
         return right
 

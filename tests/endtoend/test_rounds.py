@@ -26,6 +26,7 @@ def test_rounds_are_tabulated_with_what_they_decided(project):
     assert not rounds["decided"].iloc[0]
     assert (rounds["decided"] == (rounds["p"] <= rounds["level"])).all()
     assert "2 strategies x 3 to 6 trials" in project.printed
+    assert "WARNING" not in project.printed
 
 
 def test_every_trial_is_evaluated_compared_and_reported(project):

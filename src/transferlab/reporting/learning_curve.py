@@ -41,7 +41,7 @@ def sentence(fit: pd.Series) -> str:
     metric, doubled = str(fit["metric"]), count(2 * fit["images"], "image")
     gain, low, high = fit["gain"], fit["gain_low"], fit["gain_high"]
     ends = f"{difference(gain, metric)} {signed_interval(low, high, metric)}"
-    least, most = sorted((abs(low), abs(high)))
+    least, most = (-high, -low) if metric in LOWER_IS_BETTER else (low, high)
     if least > _NOTICED:
         return f"{name}: doubling the labels, to {doubled}, should bring {ends}, to {number(fit['doubled'], metric)}."
     if most < LITTLE:
@@ -87,6 +87,7 @@ def explained(points: pd.DataFrame, fits: pd.DataFrame) -> list[str]:
         said.append(
             "The curve is a power law of the loss, a n^\N{MINUS SIGN}b + c, fitted from a sixteenth of the images on. "
             f"Its interval ({level.iloc[0]:.0%}) counts seeds, the training images that happened to be drawn, and the "
-            "test images. It presumes that more images would be like these, and that the curve goes on as it has begun."
+            "test images; that of what doubling brings counts the luck of the new images, too. It presumes that more "
+            "images would be like these, and that the curve goes on as it has begun."
         )
     return said

@@ -158,7 +158,7 @@ def _fit(measured: Measured, curve: Extrapolation) -> dict[str, Any]:
     images, law = float(measured.images_K.max()), curve.expected
     at_M = np.array([images, 2 * images])
     value_M, sample_BM = (_values(laws.at(at_M), measured.metric) for laws in (law, curve.samples))
-    (now, doubled), gain_B = value_M[0], sample_BM[:, 1] - sample_BM[:, 0]
+    (now, doubled), gain_B = value_M[0], sample_BM[:, 1] - sample_BM[:, 0] + curve.luck_B
     row = {"a": law.a_B[0], "b": law.b_B[0], "c": law.c_B[0], "level": LEVEL, "refused": ""}
     row |= {"strategy": measured.strategy, "metric": measured.metric, "images": images}
     row |= {"sizes": int(measured.extrapolable.sum()), "draws": measured.values_KDU.shape[1]}

@@ -116,10 +116,12 @@ class Extrapolation:
     Attributes:
         expected: the one fitted to the means.
         samples: those fitted to means that are drawn anew, with other test images, training images and seeds.
+        luck_B: what a doubling of the images brings beyond the expected, by which images and seeds it happens to be.
     """
 
     expected: PowerLaws
     samples: PowerLaws
+    luck_B: Floats
 
     @classmethod
     def of(cls, images_K: Floats, loss_KDU: Floats, seed: int = 0) -> Extrapolation:
@@ -140,4 +142,8 @@ class Extrapolation:
         widening_B1 = np.sqrt(noise.freedom / rng.chisquare(noise.freedom, (SAMPLES, 1)))
         loss_BK = np.maximum(weight_BU @ mean_KU.T + widening_B1 * (drawn_BK + luck_B1), 0.0)
         weight_K = 1 / np.diagonal(covariance_KK)
-        return cls(fit(images_K, mean_KU.mean(axis=1)[None], weight_K), fit(images_K, loss_BK, weight_K))
+        # Half of the images after doubling are new: (luck now + luck of the new) / 2 takes the place of the luck now.
+        doubling_sd = np.sqrt(noise.sample / (2 * noise.total) + 2 * noise.seed)
+        luck_B = widening_B1[:, 0] * doubling_sd * rng.standard_normal(SAMPLES)
+        expected = fit(images_K, mean_KU.mean(axis=1)[None], weight_K)
+        return cls(expected, fit(images_K, loss_BK, weight_K), luck_B)

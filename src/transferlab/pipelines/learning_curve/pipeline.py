@@ -23,7 +23,7 @@ def create_pipeline(strategies: Iterable[str]) -> Pipeline:
     strategies = list(strategies)
     return Pipeline(
         [
-            _node(
+            node(  # outside the namespace, which the strategies' trainings would interrupt
                 nodes.draw_subsets,
                 ["index", "params:dataset", "params:learning_curve"],
                 "learning_curve_subsets",

@@ -54,5 +54,6 @@ def _note(share: pd.DataFrame, deciding: pd.Series) -> str:
     if share["sample_se"].isna().all():
         return "All trials share one split, so that what other training images would change is not in it."
     if share["seeds_se"].isna().all():
-        return f"Each of {deciding['splits']} splits has one trial: seeds are counted with the training images."
+        told = "seeds are counted with the training images. Several trials for each split would tell them apart"
+        return f"Each of {deciding['splits']} splits has one trial: {told}."
     return f"Splits: {deciding['splits']}, with several seeds each."
