@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from transferlab.core.calibration import familiarity
 from transferlab.core.calibration.conformal import LEVEL
 from transferlab.core.calibration.reference import Reference
-from transferlab.core.data.split import splits_of_trial
+from transferlab.core.data.split.index import splits_of_trial
 from transferlab.core.data.store import ImageStore
 from transferlab.core.evaluation import held_out, predictions
 from transferlab.core.loading.feature_cache import FeatureCache

@@ -14,7 +14,8 @@ from transferlab.console import progress
 from transferlab.core.data.split.index import as_first_trial, split_columns
 from transferlab.core.data.split.training_subsets import training_subsets
 from transferlab.core.data.store import ImageStore
-from transferlab.core.evaluation import learning_curve, tables
+from transferlab.core.evaluation import learning_curve
+from transferlab.core.evaluation import predictions as predictions_of
 from transferlab.core.evaluation.contributions import Outcomes
 from transferlab.core.evaluation.design import Design
 from transferlab.core.launch.trials import train_trials
@@ -51,13 +52,11 @@ def train_on_parts(
     subsets: pd.DataFrame,
     feature_cache: Path,
     unfinished_parts: Path,
-    experiment: str,
-    run_id: str,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Train a strategy on every part, or go on with what a killed run left, and test it on the test split of trial 0.
 
     Returns:
-        The tables predictions and metrics; a trial is the number of a part.
+        The tables predictions and cost; a trial is the number of a part.
     """
     index = as_first_trial(index)
     initial = factory.initial(
@@ -69,21 +68,11 @@ def train_on_parts(
             state_path(unfinished_parts, spec.trial).unlink(missing_ok=True)
     with progress.trials(name, len(specs)) as report:
         trained = train_trials(specs, feature_cache, report, unfinished_parts)
-    evaluation = tables.Evaluation(
-        name=name,
-        strategy=strategy,
-        index=index,
-        stores=image_store,
-        subsets={},
-        machine=apply(resolve(training.compute)),
-        feature_cache=FeatureCache(feature_cache, training.features),
-        experiment=experiment,
-        run_id=run_id,
-        checkpoint_version=None,
-    )
-    found = tables.evaluate_trials({trial: result.checkpoint for trial, result in trained.items()}, evaluation)
-    seconds = {trial: result.cost.seconds for trial, result in trained.items()}
-    return found.predictions, found.metrics.assign(seconds=found.metrics["trial"].map(seconds))
+    checkpoints = {trial: result.checkpoint for trial, result in trained.items()}
+    cache = FeatureCache(feature_cache, training.features)
+    machine = apply(resolve(training.compute))
+    found = predictions_of.of_trials(name, strategy, checkpoints, index, image_store, machine, cache)
+    return found, pd.DataFrame([result.cost for result in trained.values()])
 
 
 def _specs(

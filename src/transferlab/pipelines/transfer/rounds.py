@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from transferlab.config.schema import Report, Training
 from transferlab.core.data.store import ImageStore
-from transferlab.core.evaluation import tables
+from transferlab.core.evaluation import predictions
+from transferlab.core.evaluation.contributions import Outcomes
 from transferlab.core.evaluation.sequential import Look, Race, SequentialTrials
 from transferlab.core.loading.feature_cache import FeatureCache
 from transferlab.core.models.checkpoint import Checkpoint
@@ -75,20 +76,11 @@ def _scores(job: Job, checkpoints: Mapping[int, Checkpoint], metric: str) -> NDA
     """Test trials; return the metric of each. The node `evaluate` will find the same."""
     if not checkpoints:
         return np.empty(0)
-    how = tables.Evaluation(
-        name=job.name,
-        strategy=job.strategy,
-        index=job.index,
-        stores=job.stores,
-        subsets={},
-        machine=apply(resolve(job.training.compute)),
-        feature_cache=FeatureCache(job.feature_cache, job.training.features),
-        experiment="",
-        run_id="",
-        checkpoint_version=None,
-    )
-    metrics = tables.evaluate_trials(checkpoints, how).metrics
-    return metrics.loc[metrics["metric"] == metric, "value"].to_numpy(dtype=float)
+    machine = apply(resolve(job.training.compute))
+    cache = FeatureCache(job.feature_cache, job.training.features)
+    found = predictions.of_trials(job.name, job.strategy, checkpoints, job.index, job.stores, machine, cache)
+    scores: NDArray[np.float64] = np.nanmean(Outcomes.of(found).contributions(metric), axis=1)
+    return scores
 
 
 def _told(looks: Sequence[Look], race: Race, metric: str) -> list[str]:
