@@ -89,7 +89,7 @@ def decode(root: Path, strategies: Sequence[Strategy], folder: Path) -> Data:
     """Decode the images of `root` into stores below `folder`, in the sizes that the strategies need."""
     listing, _ = list_images(root, ClassFolders())
     resizes = [factory.view_of(strategy.model, strategy.input, None).stored_as for strategy in strategies]
-    with _main_module_left_out():
+    with main_module_left_out():
         stores, accepted, _ = build(root, listing, resizes, folder / "stores")
     index = assign(accepted, SplitConfig())
     rows = {name: np.flatnonzero(index["split"] == name) for name in ("train", "test")}
@@ -102,7 +102,7 @@ def decode(root: Path, strategies: Sequence[Strategy], folder: Path) -> Data:
 
 
 @contextmanager
-def _main_module_left_out() -> Iterator[None]:
+def main_module_left_out() -> Iterator[None]:
     """Keep the processes that decode from importing the benchmark, and torch with it: those of `kedro run` do not."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")

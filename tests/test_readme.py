@@ -55,7 +55,7 @@ def test_the_nodes_of_the_commands_exist(whole, option):
 
 
 def test_the_pipelines_and_experiments_of_the_commands_exist():
-    assert set(values("--pipeline")) <= {"transfer", "data", "report"}
+    assert set(values("--pipeline")) <= {"transfer", "data", "report", "learning_curve"}
     made_by_the_reader = {"my_images"}
     for name in set(values("--env")) - made_by_the_reader:
         assert (PROJECT / "conf" / name / "parameters.yml").is_file(), name

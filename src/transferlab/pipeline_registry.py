@@ -7,20 +7,27 @@ from transferlab.config.context import current_experiment
 
 def register_pipelines() -> dict[str, Pipeline]:
     """Compose `data`, `report`, `predict`, and `transfer` (also the default): data, every strategy, report."""
-    strategies = current_experiment().strategies
+    experiment = current_experiment()
+    strategies = experiment.strategies
     # The nodes load torch, matplotlib, scikit-learn ...: a mistake in the parameters is told before.
     from transferlab.pipelines.data.pipeline import create_pipeline as data_pipeline
+    from transferlab.pipelines.learning_curve.pipeline import create_pipeline as curve_pipeline
     from transferlab.pipelines.predict.pipeline import create_pipeline as predict_pipeline
     from transferlab.pipelines.report.pipeline import create_pipeline as report_pipeline
     from transferlab.pipelines.transfer.pipeline import create_pipeline as strategies_pipeline
 
     data = data_pipeline()
-    report = report_pipeline(list(strategies), trained=any(strategy.stages for strategy in strategies.values()))
-    transfer = data + strategies_pipeline(strategies) + report
+    in_rounds = not isinstance(experiment.training.trials, int)
+    report = report_pipeline(
+        list(strategies), trained=any(strategy.stages for strategy in strategies.values()), in_rounds=in_rounds
+    )
+    that_train = [name for name, strategy in strategies.items() if strategy.stages]
+    transfer = data + strategies_pipeline(strategies, in_rounds) + report
     return {
         "__default__": transfer,
         "transfer": transfer,
         "data": data,
         "report": report,
         "predict": predict_pipeline(),
+        "learning_curve": curve_pipeline(experiment.learning_curve.strategies or that_train),
     }

@@ -21,7 +21,8 @@ COLUMNS = {
     "comparison": "strategy metric mean low high sd trials test_images selection low_images high_images standing "
     "behind_at_most corrected decides margin groups splits splitting",
     "differences": "strategy versus metric difference low high low_images high_images trials test_images p_exact "
-    "trial_sd image_sd both_sd target images_needed trials_needed images_for_power trials_for_power",
+    "seeds_se sample_se images_se trial_sd image_sd both_sd target images_needed trials_needed images_for_power "
+    "trials_for_power",
 }
 
 

@@ -20,6 +20,7 @@ from transferlab.datasets.checkpoints import StoredTrials
 from transferlab.datasets.finished import FinishedTrialsDataset
 from transferlab.datasets.folders import UnfinishedTrials
 from transferlab.pipelines.data.pipeline import create_pipeline as data_pipeline
+from transferlab.pipelines.learning_curve.pipeline import create_pipeline as curve_pipeline
 from transferlab.pipelines.named_partial import NamedPartial
 from transferlab.pipelines.report.nodes import diverged, gather, recipe_of, stale
 from transferlab.pipelines.report.pipeline import create_pipeline as report_pipeline
@@ -73,6 +74,24 @@ def test_one_strategy_has_no_differences_to_draw_and_an_untrained_one_no_steps()
     assert not any("differences" in name for name in names(report_pipeline(["scratch"])))
     untrained = names(report_pipeline(STRATEGIES, trained=False))
     assert not {"report.draw_learning_rates", "report.draw_step_losses"} & untrained
+
+
+@pytest.mark.filterwarnings("ignore:Namespace")
+def test_trials_in_rounds_are_one_node_that_makes_what_the_training_nodes_make():
+    alone, together = strategies_pipeline(STRATEGIES), strategies_pipeline(STRATEGIES, in_rounds=True)
+    assert together.all_outputs() == alone.all_outputs() | {"rounds"}
+    assert names(together) == {name for name in names(alone) if not name.endswith(".train")} | {"train_in_rounds"}
+    train = next(each for each in together.nodes if each.name == "train_in_rounds")
+    assert set(train.confirms) == {f"{name}.unfinished_trials" for name in STRATEGIES}
+    assert "rounds" in report_pipeline(STRATEGIES, in_rounds=True).inputs()
+    assert "rounds" not in report_pipeline(STRATEGIES).inputs()
+
+
+@pytest.mark.filterwarnings("error:Namespace")
+def test_a_learning_curve_needs_images_and_no_trained_strategy():
+    curve = curve_pipeline(STRATEGIES)
+    assert not {name for name in curve.inputs() if "checkpoints" in name or name.endswith("initial_model")}
+    assert {"draw_subsets", "scratch.train_on_parts", "learning_curve.write_page"} <= names(curve)
 
 
 def test_every_node_survives_the_pickle_of_a_parallel_runner_with_its_name(whole):

@@ -14,6 +14,7 @@ from transferlab.config.tables import missing_columns
 from transferlab.core.data.listing.config import LabelTable
 from transferlab.core.data.sources import FolderSource
 from transferlab.core.data.split.names import TEST, VALIDATION, gives_validation, splits_by_name
+from transferlab.core.evaluation.sequential import SequentialTrials
 from transferlab.core.validation import FieldProblems, Problem
 
 # More than any experiment needs, little enough that a slip of the keyboard stops the run and not the machine.
@@ -86,6 +87,13 @@ def conflicts(experiment: Experiment) -> Iterator[Problem]:
                 f"but strategies.{name} decides by validation figures; set it to "
                 "false, or give that strategy `select: last`, no plateau schedule and no patience",
             )
+        if strategy.select == "best" and experiment.report.metric != "accuracy":
+            yield Problem(
+                f"strategies.{name}.select",
+                "best",
+                f"keeps the epoch of the highest validation accuracy, but report.metric is {experiment.report.metric}, "
+                "which another epoch may be best at: set it to last, or report.metric to accuracy",
+            )
         if strategy.decides and not can_validate:
             yield Problem(
                 "dataset.split.validation",
@@ -103,11 +111,25 @@ def conflicts(experiment: Experiment) -> Iterator[Problem]:
             yield from _no_share(f"report.published.{number}.value", row.value)
     for number, line in enumerate(experiment.report.reference_lines):
         yield from _no_share(f"report.reference_lines.{number}.value", line.value)
+    yield from _no_curves(experiment)
+
+
+def _no_curves(experiment: Experiment) -> Iterator[Problem]:
+    """Yield the strategies of a learning curve that are not there, or train nothing."""
+    for number, name in enumerate(experiment.learning_curve.strategies):
+        field = f"learning_curve.strategies.{number}"
+        if name not in experiment.strategies:
+            yield Problem(field, name, "is no strategy of this experiment", tuple(experiment.strategies))
+        elif not experiment.strategies[name].stages:
+            yield Problem(field, name, "trains nothing, so that its curve is flat: leave it out")
 
 
 def _uneven_splits(experiment: Experiment) -> Iterator[Problem]:
     """Yield a number of trials that does not use each re-split, or fold, equally often."""
     split, trials = experiment.dataset.split, experiment.training.trials
+    if isinstance(trials, SequentialTrials):
+        yield from _pointless_rounds(experiment, trials)
+        return
     if trials % split.count:
         asked = f"folds: {split.folds}, repeats: {split.repeats}" if split.folds else f"resplits: {split.resplits}"
         yield Problem(
@@ -118,10 +140,29 @@ def _uneven_splits(experiment: Experiment) -> Iterator[Problem]:
         )
 
 
+def _pointless_rounds(experiment: Experiment, trials: SequentialTrials) -> Iterator[Problem]:
+    """Yield what keeps trials in rounds from ever telling strategies apart."""
+    if experiment.dataset.split.count > 1:
+        yield Problem(
+            "training.trials",
+            "sequential",
+            "stops by trials on one split, and dataset.split makes several, which share training images: give a number "
+            "of trials, or leave resplits and folds out",
+        )
+    if len(experiment.strategies) < 2:
+        yield Problem("training.trials", "sequential", "compares strategies, and there is one: give a number of trials")
+    elif not any(trials.levels(len(experiment.strategies))):
+        yield Problem(
+            "training.trials.at_most",
+            trials.at_most,
+            f"so few trials cannot tell {len(experiment.strategies)} strategies apart, whatever they find: e.g. 10",
+        )
+
+
 def _bad_names(strategy: str, stages: Iterable[str]) -> Iterator[Problem]:
     """Yield names that cannot name a namespace, a folder or a column."""
     if strategy in RESERVED:
-        yield Problem(f"strategies.{strategy}", strategy, "is taken: the report's own namespace; choose another name")
+        yield Problem(f"strategies.{strategy}", strategy, "is taken: a namespace of the report; choose another name")
     if not strategy.isidentifier():
         rule = "must be a plain name (letters, digits, _): it names a namespace"
         yield Problem(f"strategies.{strategy}", strategy, rule)

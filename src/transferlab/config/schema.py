@@ -13,6 +13,7 @@ from transferlab.core.data.decoding.levels import Percentiles
 from transferlab.core.data.listing.config import ClassFolders, Layout
 from transferlab.core.data.sources import Source
 from transferlab.core.data.split.config import SplitConfig
+from transferlab.core.evaluation.sequential import SequentialTrials
 from transferlab.core.files.remote import is_url
 from transferlab.core.loading.feature_cache import FeatureCacheConfig
 from transferlab.core.runtime.compute import Compute
@@ -86,7 +87,8 @@ class Dataset(Strict):
 class Training(Strict):
     """Settings that all strategies share."""
 
-    trials: Annotated[int, Field(ge=1)] = 3
+    trials: Annotated[int, Field(ge=1)] | SequentialTrials = 3
+    """How many, or `{at_least: 3, at_most: 10, stop: sequential}`: rounds until the strategies are told apart."""
     seed: Annotated[int, Field(ge=0)] = 0
     compute: Compute = Field(default_factory=Compute)
     features: FeatureCacheConfig = Field(default_factory=FeatureCacheConfig)
@@ -95,8 +97,18 @@ class Training(Strict):
     test_curve: bool = False
     """Record the test split's curve while training; allowed only where nothing is decided by a held-out split."""
 
+    @property
+    def most_trials(self) -> int:
+        """The number of trials, or the largest that there may be."""
+        return self.trials.at_most if isinstance(self.trials, SequentialTrials) else self.trials
 
-RESERVED = ("report",)
+    @property
+    def least_trials(self) -> int:
+        """The number of trials, or the smallest that there may be."""
+        return self.trials.at_least if isinstance(self.trials, SequentialTrials) else self.trials
+
+
+RESERVED = ("report", "learning_curve")
 
 
 class Published(Strict):
@@ -131,6 +143,17 @@ class Report(Strict):
     reference_lines: tuple[ReferenceLine, ...] = ()
     publish: Annotated[str, AfterValidator(_is_url)] | None = None
     """Where a whole run is published when it has ended, such as `s3://bucket/models`."""
+
+
+class LearningCurve(Strict):
+    """What `kedro run --pipeline=learning_curve` trains: parts of the training images, each half of the next."""
+
+    strategies: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Which strategies: one, or a list; by default all that train."""
+    draws: Annotated[int, Field(ge=3, le=1000)] = 3
+    """How often each size is drawn and trained on."""
+    halvings: Annotated[int, Field(ge=1, le=20)] = 4
+    """How often the training images are halved: 4 begins with a sixteenth of them. Curves are fitted from there on."""
 
 
 class Predict(Strict):
@@ -168,3 +191,4 @@ class Experiment(Strict):
     report: Report
     predict: Predict = Field(default_factory=Predict)
     tracking: Tracking | None = None
+    learning_curve: LearningCurve = Field(default_factory=LearningCurve)

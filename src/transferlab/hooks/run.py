@@ -211,9 +211,10 @@ class ProjectHooks:
 
     def _begun(self, node: Node) -> str:
         """Say how far a training node has come, such as `epoch 3 of trial 2 (scratch)`; empty where it has no state."""
-        for dataset in map(self._run.catalog.get, node.confirms):
+        for name in node.confirms:
+            dataset = self._run.catalog.get(name)
             if isinstance(dataset, UnfinishedTrials) and (at := dataset.progress()):
-                return f"epoch {at.epoch} of trial {at.trial + 1} ({node.namespace})"
+                return f"epoch {at.epoch} of trial {at.trial + 1} ({name.rpartition('.')[0]})"
         return ""
 
 

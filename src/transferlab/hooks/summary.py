@@ -25,8 +25,9 @@ def beginning(name: str, experiment: Experiment, catalog: DataCatalog) -> str:
     parts = [f"Experiment {name}"]
     if statistics is not None and statistics.exists():
         parts.append(_of_data(catalog.load("statistics")))
-    strategies, trials = count(len(experiment.strategies), "strategy", "strategies"), experiment.training.trials
-    return f"{': '.join(parts)}; {strategies} x {count(trials, 'trial')}"
+    strategies, training = count(len(experiment.strategies), "strategy", "strategies"), experiment.training
+    fewest = f"{training.least_trials} to " if training.least_trials < training.most_trials else ""
+    return f"{': '.join(parts)}; {strategies} x {fewest}{count(training.most_trials, 'trial')}"
 
 
 def ending(made: Iterable[str], catalog: DataCatalog) -> str:
@@ -85,6 +86,13 @@ def _shown(name: str, catalog: DataCatalog) -> str:
     return f"Page: {_path(catalog, name)}"
 
 
+def _extrapolated(name: str, catalog: DataCatalog) -> str:
+    from transferlab.reporting.learning_curve import sentences
+
+    fits, crossings = (catalog.load(table) for table in ("learning_curve_fits", "learning_curve_crossings"))
+    return "\n".join([*sentences(fits, crossings), f"Learning curves: {_path(catalog, name)}"])
+
+
 def _compared(name: str, catalog: DataCatalog) -> str:
     return f"Comparison: {_path(catalog, name)}"
 
@@ -96,6 +104,7 @@ _KINDS: dict[str, Callable[[str, DataCatalog], str]] = {
     "predictions": _predicted,
     "figure_contact_sheet": _drawn,
     "predictions_page": _shown,
+    "learning_curve_page": _extrapolated,
 }
 
 

@@ -51,7 +51,7 @@ def of_experiment(project: Path, env: str | None) -> Versions:
 
 def of_catalog(catalog: DataCatalog) -> Versions:
     """Return the versions of the experiment whose catalog this is."""
-    return Versions(catalog, pipelines["__default__"] + pipelines["predict"])
+    return Versions(catalog, pipelines["__default__"] + pipelines["predict"] + pipelines["learning_curve"])
 
 
 class Versions:
@@ -126,7 +126,7 @@ class Versions:
     def pipelines(self, version: str) -> list[str]:
         """Name the pipelines that made a version."""
         tags = {tag for name in self.folders[version] for tag in self._tags.get(name, ())}
-        return [name for name in ("data", "transfer", "report") if name in tags]
+        return [name for name in ("data", "transfer", "report", "learning_curve") if name in tags]
 
     def accuracies(self, version: str) -> dict[str, Measured | None]:
         """Return the accuracy of each strategy trained or measured in a version; None if it was not measured."""

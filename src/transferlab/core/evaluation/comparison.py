@@ -21,6 +21,7 @@ from transferlab.core.evaluation.design import BY_ACCURACY, Design
 from transferlab.core.evaluation.exact import sign_flip
 from transferlab.core.evaluation.pairing import Values, check_same_images, on_shared_trials
 from transferlab.core.evaluation.standings import NOT_RANKED, paired_spread, standings
+from transferlab.core.evaluation.uncertainty import standard_errors
 from transferlab.core.evaluation.variance import POWER, Budget, Spread, trials_needed_of_re_splits
 
 PAIRED_METRICS = ("accuracy", "log_loss")
@@ -92,9 +93,10 @@ def differences(
     """Return the table `differences`: each strategy against each other.
 
     `low, high` is the paired interval over trials: would other seeds give this, on these test images? `low_images,
-    high_images` is over trials and test images: would it hold on new photographs? `trial_sd`, `image_sd` and `both_sd`
-    say where the uncertainty comes from (`variance.Budget`); `images_needed` and `trials_needed` bring the half-width
-    of the latter interval to `target`, `images_for_power` and `trials_for_power` detect a difference of `target` with a
+    high_images` is over trials and test images: would it hold on new photographs? `seeds_se`, `sample_se` and
+    `images_se` say where the uncertainty comes from (`uncertainty.standard_errors`); `trial_sd`, `image_sd` and
+    `both_sd` are its components (`variance.Budget`); `images_needed` and `trials_needed` bring the half-width of the
+    latter interval to `target`, `images_for_power` and `trials_for_power` detect a difference of `target` with a
     probability of 80%; infinity where no number does. With groups, `images_` counts groups. `p_exact` is
     `exact.sign_flip`.
 
@@ -121,8 +123,8 @@ def differences(
 
 COLUMNS = (
     "strategy", "versus", "metric", "difference", "low", "high", "low_images", "high_images", "trials", "test_images",
-    "p_exact", "trial_sd", "image_sd", "both_sd", "target", "images_needed", "trials_needed", "images_for_power",
-    "trials_for_power",
+    "p_exact", "seeds_se", "sample_se", "images_se", "trial_sd", "image_sd", "both_sd", "target", "images_needed",
+    "trials_needed", "images_for_power", "trials_for_power",
 )  # fmt: skip
 
 
@@ -147,7 +149,9 @@ def _difference(one: Outcomes, other: Outcomes, metric: str, design: Design, tar
         "p_exact": sign_flip(hits_TN, other_TN) if metric == "accuracy" else math.nan,
         "target": target,
     }
-    return row | (_needed(spread, design, target) if math.isfinite(half) else {})
+    if not math.isfinite(half):
+        return row
+    return row | standard_errors(left.trials, over_trials_T, spread, design) | _needed(spread, design, target)
 
 
 def _needed(spread: Spread, design: Design, target: float) -> dict[str, float]:

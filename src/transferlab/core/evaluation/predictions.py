@@ -5,7 +5,7 @@ Shapes: N images, K classes, F features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,12 +13,17 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from transferlab.core.data.split.index import splits_of_trial
+from transferlab.core.data.store import ImageStore
 from transferlab.core.loading import features
 from transferlab.core.loading.feature_cache import FeatureCache
 from transferlab.core.loading.images import Images, Split
+from transferlab.core.loading.splits import split_of, store_for
 from transferlab.core.models import factory, forward, freezing
 from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.core.models.forward import EVALUATION_BATCH
 from transferlab.core.runtime.device import Machine
+from transferlab.core.runtime.memory import memory_explained
 from transferlab.core.strategies.strategy import Strategy
 
 
@@ -55,6 +60,32 @@ def predict_split(
     with forward.head_inputs(model, checkpoint.header.head) as gathered:
         logits_NK = forward.logits(network, source.in_order(), machine)
     return Predicted(logits_NK.cpu().double().softmax(dim=1).numpy(), torch.cat(gathered).numpy())
+
+
+def of_trials(
+    name: str,
+    strategy: Strategy,
+    checkpoints: Mapping[int, Checkpoint],
+    index: pd.DataFrame,
+    stores: Mapping[str, ImageStore],
+    machine: Machine,
+    feature_cache: FeatureCache,
+) -> pd.DataFrame:
+    """Return the table `predictions` of some trials on the test split, and measure nothing else.
+
+    Raises:
+        DeviceMemoryError: the device has too little memory.
+        NoStoreError: the images were decoded for other parameters.
+    """
+    tables = []
+    for trial, checkpoint in checkpoints.items():
+        split = split_of(index, store_for(checkpoint.header.view, stores), "test", trial)
+        smaller = machine.smaller_micro_batch(EVALUATION_BATCH)
+        with memory_explained(f"strategies.{name}: evaluation of trial {trial + 1}", smaller):
+            p_NK = predict_split(checkpoint, strategy, split, machine, feature_cache).p_NK
+        paths = list(index.loc[splits_of_trial(index, trial) == "test", "path"])
+        tables.append(table(p_NK, name, trial, paths, split.labels, checkpoint.header.classes))
+    return pd.concat(tables, ignore_index=True)
 
 
 def table(

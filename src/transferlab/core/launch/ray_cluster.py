@@ -19,7 +19,8 @@ from transferlab.core.errors import MendableError
 from transferlab.core.files.atomic import temporary
 from transferlab.core.launch import ray_node
 from transferlab.core.launch.ray_node import NodeReport
-from transferlab.core.runtime.device import Compute, Machine, resolve
+from transferlab.core.runtime.compute import Compute
+from transferlab.core.runtime.device import Machine, resolve
 
 LOCAL = "local"
 # A node's first task starts a process that imports torch; from a shared disk that may take a minute.

@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 
 import transferlab
-from transferlab.core.runtime.device import Compute, Machine, resolve
+from transferlab.core.runtime.compute import Compute
+from transferlab.core.runtime.device import Machine, resolve
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "ray")
 _LOOKS, _SECONDS_BETWEEN_LOOKS = 10, 0.5  # network file systems show a new file late

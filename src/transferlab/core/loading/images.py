@@ -34,7 +34,7 @@ class Split:
         store: holds all images, resized as the view asks.
         rows: the images' places in the store.
         labels: class numbers.
-        pool: where trials have splits of their own, the rows of all their images; None where there is one split.
+        pool: where trials have splits of their own, or train on parts, the rows of all their images; else None.
     """
 
     name: str

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from transferlab.core.data.split.index import split_columns, splits_of_trial
 from transferlab.core.data.store import ImageStore
@@ -29,6 +32,12 @@ def store_for(view: View, stores: Mapping[str, ImageStore]) -> ImageStore:
             "run `kedro run --pipeline=data` with the same --env and --params"
         )
     return stores[view.stored_as.key]
+
+
+def part_of(split: Split, on_N: NDArray[np.bool_]) -> Split:
+    """Return a part of a split's images; what is computed for all of them, or for more, serves the part."""
+    pool = split.rows if split.pool is None else split.pool
+    return replace(split, rows=split.rows[on_N], labels=split.labels[on_N], pool=pool)
 
 
 def split_of(index: pd.DataFrame, store: ImageStore, name: str, trial: int) -> Split:

@@ -101,7 +101,7 @@ def collect_facts(
         "device_name": str(first["device_name"]),
         "threads": int(first["threads"]),
         "seed": training.seed,
-        "trials": training.trials,
+        "trials": training.least_trials,
         "recipes": dict(recipe for trials in checkpoints for recipe in recipe_of(trials)),
         "overrides": {run: changed for run in trained if (changed := parameters_used.overrides(run))},
     }
@@ -205,7 +205,8 @@ def write_page(
         mistakes: test images that are wrong most often.
         together: what the trials of a strategy get together.
         coverage: of prediction sets.
-        named: the figures, and the summary and checkpoints of each strategy, by the names of their datasets.
+        named: the figures, the summary and checkpoints of each strategy, and, where trials came in rounds, the table
+            `rounds`, by the names of their datasets.
     """
     summaries = {name: named[f"{name}.summary"] for name in strategies}
     tables = Tables(
@@ -220,6 +221,7 @@ def write_page(
         mistakes,
         together,
         coverage,
+        named.get("rounds"),
     )
     warnings = [
         *stale(metrics, {name: named[f"{name}.checkpoints"] for name in strategies}),

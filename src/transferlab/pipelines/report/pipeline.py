@@ -15,7 +15,7 @@ from kedro.pipeline.node import Node
 
 from transferlab.pipelines.named_partial import NamedPartial
 from transferlab.pipelines.report import nodes
-from transferlab.reporting.figures import cost, curves, evaluation, paired_differences, steps
+from transferlab.reporting.figures import cost, curves, evaluation, paired_differences, steps, uncertainty
 
 _report_node = partial(node, namespace="report")
 ON_PAGE = ("facts", "comparison", "differences", "cost", "metrics", "per_class", "quarantine", "duplicates", "mistakes",
@@ -23,12 +23,13 @@ ON_PAGE = ("facts", "comparison", "differences", "cost", "metrics", "per_class",
 GATHERED = ("history", "steps", "cost", "metrics", "per_class", "confusion", "together", "coverage")
 
 
-def create_pipeline(strategies: list[str], trained: bool = True) -> Pipeline:
-    """Report on some strategies; `trained` says whether any of them has a stage."""
+def create_pipeline(strategies: list[str], trained: bool = True, in_rounds: bool = False) -> Pipeline:
+    """Report on some strategies; `trained` says whether any has a stage, `in_rounds` whether they trained in rounds."""
     overall = _overall_figures(trained, several=len(strategies) > 1)
     own = [each for name in strategies for each in _strategy_figures(name)]
     drawn = [output for each in [*overall, *own] for output in each.outputs]
-    of_strategies = [f"{name}.{kind}" for kind in ("summary", "checkpoints") for name in strategies]
+    more = [f"{name}.{kind}" for kind in ("summary", "checkpoints") for name in strategies]
+    more += ["rounds"] if in_rounds else []
     return Pipeline(
         [
             *(
@@ -72,7 +73,7 @@ def create_pipeline(strategies: list[str], trained: bool = True) -> Pipeline:
             *own,
             _report_node(
                 NamedPartial(nodes.write_page, strategies, {output: _page_name(output) for output in drawn}),
-                {name: name for name in (*ON_PAGE, *of_strategies, *drawn)},
+                {name: name for name in (*ON_PAGE, *more, *drawn)},
                 "report",
                 name="write_page",
             ),
@@ -101,6 +102,7 @@ def _overall_figures(trained: bool, several: bool) -> list[Node]:
             )
             for metric in ("accuracy", "log_loss")
         ]
+        drawn.append(_figure(uncertainty.sources_of_uncertainty, ["differences", "comparison"], "uncertainty"))
     if trained:
         drawn += [
             _figure(steps.learning_rates, ["steps"], "learning_rates"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,60 @@ def build_model(strategy: Strategy, training: Training, statistics: dict[str, An
     return checkpoint, summary.summary(strategy, checkpoint)
 
 
+@dataclass(frozen=True)
+class Job:
+    """What the training of a strategy needs, whichever trials are trained; the fields are the node's inputs."""
+
+    name: str
+    strategy: Strategy
+    training: Training
+    initial: Checkpoint
+    index: pd.DataFrame
+    stores: Stores
+    feature_cache: Path
+    unfinished: Path
+    finished: FinishedTrials
+
+    def specs(self, numbers: range) -> list[TrialSpec]:
+        """Return the trials with these numbers."""
+        if self.strategy.decides and not (self.index["split"] == "validation").any():
+            raise UserError(
+                f"strategies.{self.name} decides by a validation split and there are no validation images: "
+                "set dataset.split.validation, e.g. to 0.15"
+            )
+        store = store_for(self.initial.header.view, self.stores)
+        held_out = "test" if self.training.test_curve and not self.strategy.decides else "validation"
+        return [
+            TrialSpec(
+                self.name,
+                self.strategy,
+                self.initial,
+                split_of(self.index, store, "train", number),
+                split_of(self.index, store, held_out, number) or None,
+                number,
+                self.training.seed,
+                self.training.compute,
+                self.training.features,
+            )
+            for number in numbers
+        ]
+
+    def train(self, numbers: range) -> tuple[dict[int, Checkpoint], dict[str, pd.DataFrame], dict[str, Any]]:
+        """Train trials, reuse those an earlier run finished, and go on with those that a killed run left.
+
+        Returns:
+            Checkpoints by trial; the tables history, steps and cost by name; what each trial depends on.
+        """
+        specs = self.specs(numbers)
+        wanted = fingerprints(specs)
+        found = reuse.finished(self.name, wanted, self.finished, self.unfinished, self.training.fresh)
+        left = [spec for spec in specs if not found or spec.trial not in found.checkpoints]
+        is_alone = found is None and numbers.start == 0
+        trained = _train(left, self.feature_cache, self.unfinished, is_alone) if left else {}
+        checkpoints, tables = reuse.joined(found, trained)
+        return checkpoints, tables, {str(number): wanted[number] for number in checkpoints}
+
+
 def train(
     name: str,
     strategy: Strategy,
@@ -56,38 +111,15 @@ def train(
     unfinished_trials: Path,
     finished_trials: FinishedTrials,
 ) -> tuple[dict[int, Checkpoint], pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    """Train all trials, reuse those an earlier run finished, and go on with those that a killed run left.
+    """Train all trials of a strategy; see `Job`.
 
     Returns:
         Checkpoints by trial; the tables history, steps and cost; what each trial depends on.
     """
-    if strategy.decides and not (index["split"] == "validation").any():
-        raise UserError(
-            f"strategies.{name} decides by a validation split and there are no validation images: "
-            "set dataset.split.validation, e.g. to 0.15"
-        )
-    store = store_for(initial_model.header.view, image_store)
-    held_out = "test" if training.test_curve and not strategy.decides else "validation"
-    specs = [
-        TrialSpec(
-            name,
-            strategy,
-            initial_model,
-            split_of(index, store, "train", number),
-            split_of(index, store, held_out, number) or None,
-            number,
-            training.seed,
-            training.compute,
-            training.features,
-        )
-        for number in range(training.trials)
-    ]
-    wanted = fingerprints(specs)
-    found = reuse.finished(name, wanted, finished_trials, unfinished_trials, training.fresh)
-    left = [spec for spec in specs if not found or spec.trial not in found.checkpoints]
-    trained = _train(left, feature_cache, unfinished_trials, is_alone=found is None) if left else {}
-    checkpoints, tables = reuse.joined(found, trained)
-    done = {str(number): wanted[number] for number in checkpoints}
+    job = Job(
+        name, strategy, training, initial_model, index, image_store, feature_cache, unfinished_trials, finished_trials
+    )
+    checkpoints, tables, done = job.train(range(training.most_trials))
     return checkpoints, tables["history"], tables["steps"], tables["cost"], done
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +81,11 @@ def _joined(reused: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     if not len(reused):
         return new
     return pd.concat([reused, new]).sort_values("trial", kind="stable", ignore_index=True)
+
+
+def stacked(rounds: Sequence[tuple[dict[int, Checkpoint], dict[str, pd.DataFrame], dict[str, Any]]]) -> tuple[Any, ...]:
+    """Join what several rounds of a strategy's training made, into what its training saves at the end."""
+    checkpoints = {number: each for found, _, _ in rounds for number, each in found.items()}
+    tables = {name: pd.concat([table[name] for _, table, _ in rounds], ignore_index=True) for name in TABLES}
+    done = {number: each for _, _, found in rounds for number, each in found.items()}
+    return checkpoints, tables["history"], tables["steps"], tables["cost"], done

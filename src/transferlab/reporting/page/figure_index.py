@@ -24,8 +24,14 @@ KINDS = {
     ),
     "differences_accuracy": Kind("differences", "Forest plot of the paired accuracy differences in the table below"),
     "differences_log_loss": Kind("differences", "Forest plot of the paired log-loss differences in the table below"),
+    "uncertainty": Kind(
+        "uncertainty", "Shares of seeds, training and test images in each difference: numbers in the table below"
+    ),
     "batch": Kind("data", "Photographs of the data with their classes"),
     "augmented": Kind("data", "Photographs beside augmented views of them"),
+    "learning_curve": Kind(
+        "learning", "Test metric of every strategy over the number of training images, with fitted curves"
+    ),
     "all_errors": Kind("learning", "Held-out error of every strategy per epoch"),
     "errors": Kind("learning", "Train and held-out error of {} per epoch, stages marked"),
     "learning_rates": Kind("learning", "Learning rate of every step for all strategies"),

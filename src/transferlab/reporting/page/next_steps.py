@@ -52,8 +52,10 @@ def next_steps(
     if len(duplicates) and "excluded" not in facts["images"]:
         run = f"{KEDRO} run --pipeline=transfer {environment} --params=dataset.duplicates=exclude"
         steps.append(Step("Look at the duplicates across splits, and train without those that are real.", run))
+    curve = f"{KEDRO} run --pipeline=learning_curve {environment}"
     return [
         *steps,
+        Step("Ask whether more labels would help: train on parts of the images, and extrapolate.", curve),
         Step(
             f"Change a recipe in conf/{facts['experiment']}/parameters.yml, then train and compare again.",
             f"{KEDRO} run --pipeline=transfer {environment}",

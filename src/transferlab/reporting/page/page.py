@@ -14,6 +14,7 @@ from transferlab.reporting import wording
 from transferlab.reporting.page import certainty, sections
 from transferlab.reporting.page.figure_index import KINDS, kind_of
 from transferlab.reporting.page.next_steps import next_steps
+from transferlab.reporting.page.uncertainty import rounds, uncertainty
 from transferlab.reporting.verdict import verdict
 
 # Rows of the tables of files: those not used (quarantined first; a part of CIFAR-10 leaves out 59,000) and duplicates.
@@ -37,6 +38,7 @@ class Tables:
         mistakes: test images that any trial got wrong, the most often and most surely wrong first.
         together: what the trials of each strategy get together; no row where there is one.
         coverage: how often prediction sets hold the truth; no row where there is no validation split.
+        rounds: what each look at trials in rounds has decided; None where their number was fixed.
     """
 
     comparison: pd.DataFrame
@@ -50,6 +52,7 @@ class Tables:
     mistakes: pd.DataFrame
     together: pd.DataFrame
     coverage: pd.DataFrame
+    rounds: pd.DataFrame | None = None
 
 
 def render(facts: Mapping[str, Any], tables: Tables, figures: Mapping[str, bytes], warnings: Sequence[str] = ()) -> str:
@@ -88,6 +91,8 @@ def render(facts: Mapping[str, Any], tables: Tables, figures: Mapping[str, bytes
             coverage=certainty.coverage(tables.coverage),
             coverage_per_class=certainty.coverage_per_class(tables.coverage, facts["classes"]),
             level=tables.coverage["level"].max(),
+            uncertainty=uncertainty(tables.differences, tables.comparison),
+            rounds=None if tables.rounds is None else rounds(tables.rounds, tables.comparison),
             cost=sections.cost(tables.cost),
             images=sections.images(facts),
             several_splits=bool((tables.comparison["splits"] > 1).any()),
@@ -126,10 +131,14 @@ class Picture:
     uri: str
 
 
+def picture(name: str, png: bytes) -> Picture:
+    """Embed a figure."""
+    uri = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+    return Picture(name, kind_of(name)[1], uri)
+
+
 def _by_section(figures: Mapping[str, bytes]) -> dict[str, list[Picture]]:
     pictures: dict[str, list[Picture]] = {kind.section: [] for kind in KINDS.values()}
     for name, png in figures.items():
-        kind, alt = kind_of(name)
-        uri = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-        pictures[kind.section].append(Picture(name, alt, uri))
+        pictures[kind_of(name)[0].section].append(picture(name, png))
     return pictures

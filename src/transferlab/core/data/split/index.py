@@ -66,6 +66,11 @@ def splits_of_trial(index: pd.DataFrame, trial: int) -> pd.Series[str]:
     return index[columns[trial % len(columns)]]
 
 
+def as_first_trial(index: pd.DataFrame) -> pd.DataFrame:
+    """Return the index in which all trials have the split of trial 0; it has as many columns, which share features."""
+    return index.assign(**dict.fromkeys(split_columns(index), index["split"]))
+
+
 def exclude(index: pd.DataFrame, paths: Collection[str], column: str = "split") -> pd.DataFrame:
     """Return the index with the split `excluded` for some images: no row goes, so that row i stays row i of the stores.
 

@@ -1,0 +1,149 @@
+"""A learning curve as a power law: the loss `a n^-b + c` after training on n images, and how sure it is.
+
+Power laws fit many learning curves (Viering and Loog 2023, IEEE TPAMI 45); `c` is what no number of images takes away.
+Values come from several draws of training images and from one set of test images. What makes them uncertain is
+modelled as a sum: the luck of a training sample, of which nested parts share what means of them would share; seeds; and
+the test images, which every size has in common.
+
+Shapes: K sizes, D draws, U test images or groups, B samples of the curve, G grid of exponents, M numbers of images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+Floats = NDArray[np.float64]
+EXPONENTS_G = np.geomspace(0.1, 2.0, 48)
+SAMPLES = 1_000
+# Of the median variance between draws: a size whose draws happen to agree is not taken for certain.
+_LEAST_SEED_SHARE = 0.02
+
+
+@dataclass(frozen=True)
+class PowerLaws:
+    """Curves `a (n / unit)^-b + c`, one for each sample.
+
+    Attributes:
+        a_B: the part of the loss that images can still take away, at `unit` images.
+        b_B: how fast it goes.
+        c_B: what no number of images takes away.
+        unit: a number of training images.
+    """
+
+    a_B: Floats
+    b_B: Floats
+    c_B: Floats
+    unit: float
+
+    def at(self, images_M: Floats) -> Floats:
+        """Return the losses (B, M) after training on so many images."""
+        losses: Floats = self.a_B[:, None] * (images_M / self.unit) ** -self.b_B[:, None] + self.c_B[:, None]
+        return losses
+
+
+def fit(images_K: Floats, loss_BK: Floats, weight_K: Floats) -> PowerLaws:
+    """Fit curves by weighted least squares, with a and c at least 0 and b on a grid.
+
+    Args:
+        images_K: how many images were trained on.
+        loss_BK: losses at least 0, for each sample.
+        weight_K: one over the variance of each size's loss.
+    """
+    unit = float(images_K.max())
+    x_GK = (images_K / unit) ** -EXPONENTS_G[:, None]
+    share_K = weight_K / weight_K.sum()
+    mean_G, mean_B = x_GK @ share_K, loss_BK @ share_K
+    x_off_GK, loss_off_BK = x_GK - mean_G[:, None], loss_BK - mean_B[:, None]
+    a_BG = np.maximum((loss_off_BK * share_K) @ x_off_GK.T / (x_off_GK**2 @ share_K), 0.0)
+    c_BG = mean_B[:, None] - a_BG * mean_G
+    through_zero_BG = (loss_BK * share_K) @ x_GK.T / (x_GK**2 @ share_K)
+    a_BG, c_BG = np.where(c_BG < 0, through_zero_BG, a_BG), np.maximum(c_BG, 0.0)
+    error_BGK = a_BG[:, :, None] * x_GK + c_BG[:, :, None] - loss_BK[:, None]
+    best_B = (error_BGK**2 @ share_K).argmin(axis=1)
+    rows = np.arange(len(loss_BK))
+    return PowerLaws(a_BG[rows, best_B], EXPONENTS_G[best_B], c_BG[rows, best_B], unit)
+
+
+@dataclass(frozen=True)
+class DrawNoise:
+    """How much one training's mean loss varies, apart from test images.
+
+    Attributes:
+        seed: variance between trainings on the same images.
+        sample: variance between independent training samples, times their number of images.
+        freedom: degrees of freedom of both together.
+        total: all training images there are, of which the parts are drawn.
+    """
+
+    seed: float
+    sample: float
+    freedom: int
+    total: float
+
+    @classmethod
+    def of(cls, images_K: Floats, loss_KD: Floats) -> DrawNoise:
+        """Estimate both from the variances between draws, which shrink as parts share more of the images.
+
+        Parts of n of N images vary by `seed + sample (1/n - 1/N)`, as means of samples without replacement do
+        (Cochran 1977, "Sampling Techniques", section 2.6).
+        """
+        variance_K, total = loss_KD.var(axis=1, ddof=1), float(images_K.max())
+        terms_K2 = np.stack([np.ones(len(images_K)), 1 / images_K - 1 / total], axis=1)
+        weight_K = np.ones(len(images_K))
+        for _ in range(2):  # then by the variances that the first fit expects
+            (seed, sample), _ = nnls(terms_K2 * weight_K[:, None], variance_K * weight_K)
+            expected_K = terms_K2 @ np.array([seed, sample])
+            weight_K = 1 / np.maximum(expected_K, max(0.05 * float(expected_K.max()), 1e-12))
+        least = max(_LEAST_SEED_SHARE * float(np.median(variance_K)), 1e-9)
+        return cls(max(seed, least), sample, loss_KD.size - len(loss_KD), total)
+
+    def of_means(self, images_K: Floats, draws: int) -> Floats:
+        """Return the covariances (K, K) of the mean losses over draws, given which images there are."""
+        larger_KK = np.maximum(images_K[:, None], images_K)
+        shared_KK = self.sample * (1 / larger_KK - 1 / self.total)
+        covariances: Floats = (shared_KK + self.seed * np.eye(len(images_K))) / draws
+        return covariances
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """A fitted curve, and curves that the data would also allow.
+
+    Attributes:
+        expected: the one fitted to the means.
+        samples: those fitted to means that are drawn anew, with other test images, training images and seeds.
+        luck_B: what a doubling of the images brings beyond the expected, by which images and seeds it happens to be.
+    """
+
+    expected: PowerLaws
+    samples: PowerLaws
+    luck_B: Floats
+
+    @classmethod
+    def of(cls, images_K: Floats, loss_KDU: Floats, seed: int = 0) -> Extrapolation:
+        """Fit a curve, and one to each of `SAMPLES` parametric bootstrap samples.
+
+        Test images are drawn by random weights (Rubin 1981), the same for every curve with this seed and these images.
+        The means over draws get normal noise with the covariances of `DrawNoise`, and the luck that the whole training
+        sample has; both are widened as Student's t is for the degrees of freedom they are known by.
+        """
+        rng, draws = np.random.default_rng(seed), loss_KDU.shape[1]
+        mean_KU = loss_KDU.mean(axis=1)
+        weight_BU = rng.standard_exponential((SAMPLES, mean_KU.shape[1]))
+        weight_BU /= weight_BU.sum(axis=1, keepdims=True)
+        noise = DrawNoise.of(images_K, loss_KDU.mean(axis=2))
+        covariance_KK = noise.of_means(images_K, draws)
+        drawn_BK = rng.multivariate_normal(np.zeros(len(images_K)), covariance_KK, SAMPLES, method="eigh")
+        luck_B1 = np.sqrt(noise.sample / noise.total) * rng.standard_normal((SAMPLES, 1))
+        widening_B1 = np.sqrt(noise.freedom / rng.chisquare(noise.freedom, (SAMPLES, 1)))
+        loss_BK = np.maximum(weight_BU @ mean_KU.T + widening_B1 * (drawn_BK + luck_B1), 0.0)
+        weight_K = 1 / np.diagonal(covariance_KK)
+        # Half of the images after doubling are new: (luck now + luck of the new) / 2 takes the place of the luck now.
+        doubling_sd = np.sqrt(noise.sample / (2 * noise.total) + 2 * noise.seed)
+        luck_B = widening_B1[:, 0] * doubling_sd * rng.standard_normal(SAMPLES)
+        expected = fit(images_K, mean_KU.mean(axis=1)[None], weight_K)
+        return cls(expected, fit(images_K, loss_BK, weight_K), luck_B)

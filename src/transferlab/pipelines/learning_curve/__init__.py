@@ -1,0 +1,1 @@
+"""Would more labels help? Trains the strategies on parts of the training images, and extrapolates."""

@@ -1,0 +1,97 @@
+"""The node that trains all strategies in rounds, until they are told apart (`training.trials: {stop: sequential}`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from transferlab.config.schema import Report, Training
+from transferlab.core.data.store import ImageStore
+from transferlab.core.evaluation import predictions
+from transferlab.core.evaluation.contributions import Outcomes
+from transferlab.core.evaluation.sequential import Look, Race, SequentialTrials
+from transferlab.core.loading.feature_cache import FeatureCache
+from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.core.runtime.device import apply, resolve
+from transferlab.pipelines.transfer.nodes import Job
+from transferlab.pipelines.transfer.reuse import stacked
+from transferlab.reporting.wording import amount, enumerate_words, title
+
+logger = logging.getLogger(__name__)
+OF_STRATEGY = ("params:strategies.{}", "{}.initial_model", "{}.unfinished_trials", "{}.finished_trials")
+OUTPUTS = ("checkpoints", "history", "steps", "cost", "fingerprints")
+
+
+def train_in_rounds(
+    strategies: Sequence[str],
+    training: Training,
+    report: Report,
+    index: pd.DataFrame,
+    image_store: Mapping[str, ImageStore],
+    feature_cache: Path,
+    **of_strategies: Any,
+) -> tuple[Any, ...]:
+    """Train a round of every strategy that is not told apart from all others, test it, and decide; again and again.
+
+    Args:
+        strategies: their names.
+        training: settings; `trials` is a `SequentialTrials`.
+        report: the metric that decides.
+        index: all images.
+        image_store: the images.
+        feature_cache: the folder that caches features.
+        of_strategies: `OF_STRATEGY` of each strategy, by the names of their datasets.
+
+    Returns:
+        `OUTPUTS` of each strategy in turn, then the table `rounds`: a row per look and pair.
+    """
+    rule = training.trials
+    assert isinstance(rule, SequentialTrials)  # noqa: S101 - the pipeline is made by the same parameter
+    jobs = {}
+    for name in strategies:
+        strategy, initial, unfinished, finished = (of_strategies[each.format(name)] for each in OF_STRATEGY)
+        jobs[name] = Job(name, strategy, training, initial, index, image_store, feature_cache, unfinished, finished)
+    race, rounds = Race(strategies, rule), {name: [] for name in strategies}  # type: ignore[var-annotated]
+    scores = {name: np.empty(0) for name in strategies}
+    for number, trials in enumerate(rule.looks):
+        for name in race.running:
+            trained = jobs[name].train(range(rule.looks[number - 1] if number else 0, trials))
+            rounds[name].append(trained)
+            scores[name] = np.append(scores[name], _scores(jobs[name], trained[0], report.metric))
+        for line in _told(race.look(number, scores), race, report.metric):
+            logger.info("%s", line)
+        if not race.running:
+            break
+    outputs = [output for name in strategies for output in stacked(rounds[name])]
+    return (*outputs, pd.DataFrame(race.looks, columns=Look._fields))
+
+
+def _scores(job: Job, checkpoints: Mapping[int, Checkpoint], metric: str) -> NDArray[np.float64]:
+    """Test trials; return the metric of each. The node `evaluate` will find the same."""
+    if not checkpoints:
+        return np.empty(0)
+    machine = apply(resolve(job.training.compute))
+    cache = FeatureCache(job.feature_cache, job.training.features)
+    found = predictions.of_trials(job.name, job.strategy, checkpoints, job.index, job.stores, machine, cache)
+    scores: NDArray[np.float64] = np.nanmean(Outcomes.of(found).contributions(metric), axis=1)
+    return scores
+
+
+def _told(looks: Sequence[Look], race: Race, metric: str) -> list[str]:
+    """Say what a look has decided, and who goes on."""
+    said = [
+        f"after {look.trials} trials, {title(look.strategy)} and {title(look.versus)} are told apart: "
+        f"{amount(look.difference, metric)}"
+        for look in looks
+        if look.decided
+    ]
+    last = looks[0].trials >= race.rule.at_most if looks else True
+    if race.running and not last:
+        said.append(f"after {looks[0].trials} trials, {enumerate_words(list(map(title, race.running)))} go on")
+    return said
