@@ -78,7 +78,7 @@ def test_neither_a_sound_configuration_nor_a_mistake_loads_what_is_heavy(experim
 
 def test_a_run_trains_before_it_loads_what_measures_and_draws():
     pipelines = ", ".join(
-        f"transferlab.pipelines.{name}.pipeline" for name in ("data", "transfer", "report", "predict")
+        f"transferlab.pipelines.{name}.pipeline" for name in ("data", "transfer", "report", "predict", "learning_curve")
     )
     (line,) = output(["-c", f"import sys, {pipelines}\n{LOADED}"])
     assert not {"sklearn", "scipy", "matplotlib", "onnx"} & {*line.split()}

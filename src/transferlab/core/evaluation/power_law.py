@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 Floats = NDArray[np.float64]
 EXPONENTS_G = np.geomspace(0.1, 2.0, 48)
@@ -91,6 +90,8 @@ class DrawNoise:
         Parts of n of N images vary by `seed + sample (1/n - 1/N)`, as means of samples without replacement do
         (Cochran 1977, "Sampling Techniques", section 2.6).
         """
+        from scipy.optimize import nnls  # takes a second to load, which a run need not wait for before it trains
+
         variance_K, total = loss_KD.var(axis=1, ddof=1), float(images_K.max())
         terms_K2 = np.stack([np.ones(len(images_K)), 1 / images_K - 1 / total], axis=1)
         weight_K = np.ones(len(images_K))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from transferlab.reporting.figures import style
 from transferlab.reporting.wording import capital, count, is_percentage, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @style.styled
@@ -73,9 +76,8 @@ def _axes(ax: Axes, points: pd.DataFrame, metric: str, all_images: float, has_cu
     sizes = sorted(points["images"].unique())
     ticks = [*sizes, 2 * all_images] if has_curves else sizes
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(FixedLocator(ticks))
-    ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticks(ticks, [count(round(tick)) for tick in ticks])
+    ax.set_xticks([], minor=True)
     ax.set_xlabel("training images (logarithmic)")
     ax.set_ylabel(f"test {title(metric)}" + (" (%)" if is_percentage(metric) else ""))
     if has_curves:

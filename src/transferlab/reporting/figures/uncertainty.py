@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pandas as pd
-from matplotlib.figure import Figure
 
 from transferlab.reporting.figures import style
 from transferlab.reporting.wording import MINUS, amount, title
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _PARTS = {"seeds_se": "seeds", "sample_se": "training images", "images_se": "test images"}
 _COLOURS = dict(zip(_PARTS, (style.PALETTE[5], style.PALETTE[2], style.PALETTE[0]), strict=True))
