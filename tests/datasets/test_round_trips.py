@@ -137,7 +137,9 @@ def test_a_page_and_a_figure_come_back_as_text_and_png(tmp_path):
     drawn.save(figure())
     assert page.load().strip() == "<p>ねこ</p>"
     assert drawn.load().startswith(b"\x89PNG")
-    assert Image.open(tmp_path / "f.png").size == (150, 150)
+    assert Image.open(tmp_path / "f.png").size == tuple(figure().get_size_inches() * figure().dpi), (
+        "the pixels it asks for"
+    )
 
 
 def test_checkpoints_come_back_trial_by_trial(tmp_path):

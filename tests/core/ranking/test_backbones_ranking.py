@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from tiny import STATISTICS, machine, photographs, split_of, strategy
 
-from transferlab.core.data.store_builder import Decoding
+from transferlab.core.data.decoding.batch import Decoding
 from transferlab.core.loading.images import Images
 from transferlab.core.models import factory
 from transferlab.core.models.backbones.model import Model
