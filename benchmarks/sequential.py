@@ -16,16 +16,16 @@ from benchmarks import result
 from transferlab.core.evaluation.sequential import Race, SequentialTrials
 
 Pools = dict[str, NDArray[np.float64]]
-RULES = (SequentialTrials(at_least=3, at_most=10), SequentialTrials(at_least=5, at_most=10))
+RULES = (SequentialTrials(at_least=3, at_most=10), SequentialTrials(at_least=3, at_most=20))
 
 
 def raced(pools: Pools, rule: SequentialTrials, rng: np.random.Generator) -> tuple[Race, dict[str, int]]:
     """Run a race whose trials are drawn with replacement; return it and each strategy's number of trials."""
     race, drawn = Race(list(pools), rule), {name: rng.choice(pool, rule.at_most) for name, pool in pools.items()}
     used = dict.fromkeys(pools, 0)
-    for number, trials in enumerate(rule.looks):
+    for trials in rule.looks(len(pools)):
         used |= dict.fromkeys(race.running, trials)
-        race.look(number, {name: drawn[name][: used[name]] for name in pools})
+        race.look({name: drawn[name][: used[name]] for name in pools})
         if not race.running:
             break
     return race, used
@@ -39,41 +39,42 @@ def of_experiment(name: str, experiments: int) -> dict[str, Any]:
     for rule in RULES:
         rng = np.random.default_rng(0)
         called = {
-            key: sum(not raced({key: pool, "again": pool}, rule, rng)[0].undecided for _ in range(experiments))
+            key: sum(bool(raced({key: pool, "again": pool}, rule, rng)[0].behind) for _ in range(experiments))
             for key, pool in pools.items()
         }
         ended = [raced(pools, rule, rng) for _ in range(experiments)]
         used = {key: float(np.mean([trials[key] for _, trials in ended])) for key in pools}
+        at_once = [raced(pools, SequentialTrials(at_least=rule.at_most, at_most=rule.at_most), rng) for _ in ended]
         figures[f"{rule.at_least} to {rule.at_most}"] = {
             "share called different, under two names": {key: count / experiments for key, count in called.items()},
             "mean trials": used,
             "trials saved": 1 - sum(used.values()) / (len(pools) * rule.at_most),
-            "pairs told apart": float(np.mean([1 - len(race.undecided) / _pairs(race) for race, _ in ended])),
-            "pairs told apart at a single look after all trials": _at_once(pools, rule, experiments),
+            **_survivors(pools, [race for race, _ in ended], ""),
+            **_survivors(pools, [race for race, _ in at_once], ", with one look after all trials"),
         }
     return figures
 
 
-def _pairs(race: Race) -> int:
-    return len(race.strategies) * (len(race.strategies) - 1) // 2
-
-
-def _at_once(pools: Pools, rule: SequentialTrials, experiments: int) -> float:
-    whole, rng = SequentialTrials(at_least=rule.at_most, at_most=rule.at_most), np.random.default_rng(0)
-    races = [raced(pools, whole, rng)[0] for _ in range(experiments)]
-    return float(np.mean([1 - len(race.undecided) / _pairs(race) for race in races]))
+def _survivors(pools: Pools, races: list[Race], how: str) -> dict[str, float]:
+    """Return how many strategies are left in the end, and how often the truly best is one of them."""
+    best = max(pools, key=lambda key: pools[key].mean())
+    return {
+        f"strategies left{how}": float(np.mean([len(pools) - len(race.behind) for race in races])),
+        f"the best is left{how}": float(np.mean([best not in race.behind for race in races])),
+    }
 
 
 def table(report: dict[str, Any]) -> result.Table:
     """Make a table with a row for each experiment and rule."""
+    left = ("strategies left", "strategies left, with one look after all trials")
     rows = [
         [name, rule, result.percent(max(found["share called different, under two names"].values())),
-         result.percent(found["trials saved"]), result.percent(found["pairs told apart"]),
-         result.percent(found["pairs told apart at a single look after all trials"])]
+         result.percent(found["trials saved"]), *(f"{found[key]:.2f}" for key in left),
+         result.percent(found["the best is left"])]
         for name, rules in report["experiments"].items() for rule, found in rules.items()
     ]  # fmt: skip
-    columns = ["experiment", "trials", "one under two names: called different", "trials saved", "pairs told apart",
-               "with all trials"]  # fmt: skip
+    columns = ["experiment", "trials", "one under two names: called different", "trials saved", *left,
+               "the best is left"]  # fmt: skip
     note = f"`{report['command']}`; {report['options']['experiments']} resampled experiments of each kind."
     return result.Table("Trials that stop when the answer is known", columns, rows, note)
 

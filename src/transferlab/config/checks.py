@@ -151,7 +151,7 @@ def _pointless_rounds(experiment: Experiment, trials: SequentialTrials) -> Itera
         )
     if len(experiment.strategies) < 2:
         yield Problem("training.trials", "sequential", "compares strategies, and there is one: give a number of trials")
-    elif not any(trials.levels(len(experiment.strategies))):
+    elif not trials.looks(len(experiment.strategies)):
         yield Problem(
             "training.trials.at_most",
             trials.at_most,

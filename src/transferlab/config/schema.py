@@ -88,7 +88,7 @@ class Training(Strict):
     """Settings that all strategies share."""
 
     trials: Annotated[int, Field(ge=1)] | SequentialTrials = 3
-    """How many, or `{at_least: 3, at_most: 10, stop: sequential}`: rounds until the strategies are told apart."""
+    """How many, or `{at_least: 3, at_most: 10, stop: sequential}`: rounds until the best strategy is known."""
     seed: Annotated[int, Field(ge=0)] = 0
     compute: Compute = Field(default_factory=Compute)
     features: FeatureCacheConfig = Field(default_factory=FeatureCacheConfig)

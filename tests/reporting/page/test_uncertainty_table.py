@@ -44,8 +44,8 @@ def test_the_shares_of_the_figure_add_up(example):
 def race() -> pd.DataFrame:
     rng, running = np.random.default_rng(0), Race(["scratch", "fine_tuning"], SequentialTrials())
     scores = {"scratch": rng.normal(0.6, 0.01, 6), "fine_tuning": rng.normal(0.9, 0.01, 6)}
-    running.look(0, {name: values[:3] for name, values in scores.items()})
-    running.look(1, scores)
+    running.look({name: values[:3] for name, values in scores.items()})
+    running.look(scores)
     return pd.DataFrame(running.looks)
 
 
@@ -54,7 +54,7 @@ def test_the_page_lists_what_each_look_decided(example):
 
     table = rounds(race(), example.comparison)
     assert [[cells[0].main, cells[3].main, cells[4].main] for _, cells in table.rows] == [
-        ["3", "none yet", "goes on"],
+        ["3", "0.017", "goes on"],
         ["6", "0.017", "told apart"],
     ]
     page = render(example.facts, replace(tables_of(example), rounds=race()), {})

@@ -4,7 +4,8 @@ As in AdaStop (Mathieu et al. 2023, arXiv 2306.10882), trials are run in rounds 
 pairs of strategies are told apart by permuting trials, at levels that are fixed before the run and add up to 5% over
 all looks and pairs. Here the looks share the error by Bonferroni's inequality and the pairs of a look by Holm's
 procedure (1979). That holds whatever the strategies are like, with few trials as with many: a permutation test is
-exact.
+exact. Unlike in AdaStop a strategy stops as soon as another is surely better, as in a race (Maron and Moore 1994):
+which of the others is worst is of no use.
 
 It asks whether other *seeds* would give the same order on these test images; the report's intervals also count images.
 """
@@ -26,15 +27,16 @@ from transferlab.core.validation import check
 Floats = NDArray[np.float64]
 Pair = tuple[str, str]
 ERROR = 0.05  # over all looks and pairs
+MOST_LOOKS = 3
 MOST_PERMUTATIONS = 20_000  # of more, this many are drawn at random
 
 
 @dataclass(frozen=True, kw_only=True)
 class SequentialTrials:
-    """How many trials there are, if the answer decides: rounds of `at_least` until all pairs are told apart.
+    """How many trials there are, if the answer decides: rounds until the best is known.
 
     Attributes:
-        at_least: trials of each strategy in the first round, and in each further one.
+        at_least: trials of each strategy in the first round, or more where so few can tell nothing apart (`looks`).
         at_most: trials after which no more are run.
         stop: the rule; there is one.
     """
@@ -51,22 +53,20 @@ class SequentialTrials:
             (self.at_least <= self.at_most <= 1000, "at_most", self.at_most, "must be from at_least to 1000"),
         )
 
-    @property
-    def looks(self) -> tuple[int, ...]:
-        """After how many trials of each strategy the test is made."""
-        return (*range(self.at_least, self.at_most, self.at_least), self.at_most)
+    def looks(self, strategies: int) -> tuple[int, ...]:
+        """Return after how many trials of each strategy the test is made; none where `at_most` are too few to tell.
 
-    def levels(self, strategies: int) -> tuple[float, ...]:
-        """Return the error that each look may spend: equal parts, but none where so few trials can show nothing.
-
-        All are 0 where even the last look has too few permutations.
+        The first is as soon as the test can tell strategies apart, the last at the end, and one is halfway. Each may
+        spend an equal part of the error.
         """
-        looks, pairs = self.looks, max(math.comb(strategies, 2), 1)
-        for able in range(len(looks), 0, -1):
-            first = looks[-able]
-            if smallest_p(first) <= ERROR / able / pairs:
-                return (0.0,) * (len(looks) - able) + (ERROR / able,) * able
-        return (0.0,) * len(looks)
+        pairs = max(math.comb(strategies, 2), 1)
+        for count in range(MOST_LOOKS, 0, -1):
+            able = [n for n in range(self.at_least, self.at_most + 1) if smallest_p(n) <= ERROR / count / pairs]
+            if able and count == 1:
+                return (self.at_most,)
+            if len(able) >= count:
+                return (able[0], *((able[0] + self.at_most) // 2,) * (count - 2), self.at_most)
+        return ()
 
 
 def smallest_p(trials: int) -> float:
@@ -98,38 +98,44 @@ class Look(NamedTuple):
 
 @dataclass
 class Race:
-    """Strategies of which some pairs are not told apart yet.
+    """Strategies of which some may be the best.
 
     Attributes:
         strategies: their names.
         rule: when to look.
-        undecided: the pairs that are not told apart.
+        lower_is_better: whether low scores are good.
+        behind: strategies that are told apart from a better one; they need no more trials.
         looks: what was found so far.
     """
 
     strategies: Sequence[str]
     rule: SequentialTrials
-    undecided: list[Pair] = field(init=False)
+    lower_is_better: bool = False
+    behind: set[str] = field(init=False, default_factory=set)
     looks: list[Look] = field(init=False, default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.undecided = list(combinations(self.strategies, 2))
+    @property
+    def undecided(self) -> list[Pair]:
+        """The pairs of strategies that are not told apart, of those that may be the best."""
+        told = {(row.strategy, row.versus) for row in self.looks if row.decided}
+        return [pair for pair in combinations(self.strategies, 2) if pair not in told and not self.behind & {*pair}]
 
     @property
     def running(self) -> list[str]:
-        """The strategies that need more trials: those of a pair that is not told apart."""
+        """The strategies that need more trials."""
         return [name for name in self.strategies if any(name in pair for pair in self.undecided)]
 
-    def look(self, number: int, scores: Mapping[str, Floats]) -> list[Look]:
+    def look(self, scores: Mapping[str, Floats]) -> list[Look]:
         """Test the pairs that are not told apart.
 
         Args:
-            number: of the look.
             scores: of the trials of each strategy, at least of those running.
         """
-        level = self.rule.levels(len(self.strategies))[number]
+        level = ERROR / len(self.rule.looks(len(self.strategies)))
         p_of = {pair: permutation_p(scores[pair[0]], scores[pair[1]]) for pair in self.undecided}
-        found, is_going, left = [], True, len(p_of)
+        # Pairs that are no longer tested still count: only then the error is kept whatever made them stop.
+        left = math.comb(len(self.strategies), 2) - sum(row.decided for row in self.looks)
+        found, is_going = [], True
         for pair, p in sorted(p_of.items(), key=lambda item: item[1]):  # Holm: the smallest first
             is_going = is_going and p <= level / left
             one, other = (scores[name] for name in pair)
@@ -137,8 +143,10 @@ class Race:
                 Look(min(len(one), len(other)), *pair, float(one.mean() - other.mean()), p, level / left, is_going)
             )
             left -= is_going
-        self.undecided = [pair for pair in self.undecided if not any(row[1:3] == pair and row.decided for row in found)]
         self.looks += found
+        for row in found:
+            if row.decided:
+                self.behind.add(row.strategy if (row.difference < 0) != self.lower_is_better else row.versus)
         return found
 
 

@@ -11,7 +11,7 @@ SHARED = {"index", "image_store", "statistics", "feature_cache", "experiment", "
 
 
 def create_pipeline(strategies: Iterable[str], in_rounds: bool = False) -> Pipeline:
-    """Build, train and evaluate every strategy; `in_rounds` trains them in one node, until they are told apart."""
+    """Build, train and evaluate every strategy; `in_rounds` trains them in one node, until the best is known."""
     strategies = list(strategies)
     each = sum((one_strategy(name, trains=not in_rounds) for name in strategies), Pipeline([]))
     return each + _rounds(strategies) if in_rounds else each

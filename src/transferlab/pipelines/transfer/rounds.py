@@ -1,9 +1,10 @@
-"""The node that trains all strategies in rounds, until they are told apart (`training.trials: {stop: sequential}`)."""
+"""The node that trains all strategies in rounds, until the best is known (`training.trials: {stop: sequential}`)."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from transferlab.config.schema import Report, Training
 from transferlab.core.data.store import ImageStore
 from transferlab.core.evaluation import predictions
-from transferlab.core.evaluation.contributions import Outcomes
+from transferlab.core.evaluation.contributions import LOWER_IS_BETTER, Outcomes
 from transferlab.core.evaluation.sequential import Look, Race, SequentialTrials
 from transferlab.core.loading.feature_cache import FeatureCache
 from transferlab.core.models.checkpoint import Checkpoint
@@ -37,7 +38,7 @@ def train_in_rounds(
     feature_cache: Path,
     **of_strategies: Any,
 ) -> tuple[Any, ...]:
-    """Train a round of every strategy that is not told apart from all others, test it, and decide; again and again.
+    """Train a round of every strategy that may be the best, test it, and decide; again and again.
 
     Args:
         strategies: their names.
@@ -57,14 +58,16 @@ def train_in_rounds(
     for name in strategies:
         strategy, initial, unfinished, finished = (of_strategies[each.format(name)] for each in OF_STRATEGY)
         jobs[name] = Job(name, strategy, training, initial, index, image_store, feature_cache, unfinished, finished)
-    race, rounds = Race(strategies, rule), {name: [] for name in strategies}  # type: ignore[var-annotated]
+    race = Race(strategies, rule, report.metric in LOWER_IS_BETTER)
+    rounds = {name: [] for name in strategies}  # type: ignore[var-annotated]
     scores = {name: np.empty(0) for name in strategies}
-    for number, trials in enumerate(rule.looks):
+    looks = rule.looks(len(strategies))
+    for begun, trials in pairwise((0, *looks)):
         for name in race.running:
-            trained = jobs[name].train(range(rule.looks[number - 1] if number else 0, trials))
+            trained = jobs[name].train(range(begun, trials))
             rounds[name].append(trained)
             scores[name] = np.append(scores[name], _scores(jobs[name], trained[0], report.metric))
-        for line in _told(race.look(number, scores), race, report.metric):
+        for line in _told(race.look(scores), race, report.metric):
             logger.info("%s", line)
         if not race.running:
             break

@@ -84,7 +84,7 @@ def rounds(table: pd.DataFrame, comparison: pd.DataFrame) -> Grid:
                 Cell(str(row["trials"])),
                 Cell(difference(row["difference"], metric)),
                 Cell(f"{row['p']:.2g}"),
-                Cell(f"{row['level']:.2g}" if row["level"] else "none yet"),
+                Cell(f"{row['level']:.2g}"),
                 Cell("told apart" if row["decided"] else "goes on"),
             ],
         )
