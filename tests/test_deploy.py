@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from transferlab.core.runtime.device import Compute
+from transferlab.core.runtime.compute import Compute
 
 PROJECT = Path(__file__).parents[1]
 DEPLOY = PROJECT / "deploy"
