@@ -54,7 +54,7 @@ def grid(columns: Iterable[str], rows: Iterable[tuple[str, Iterable[Cell]]]) -> 
 
 
 def comparison(table: pd.DataFrame, cost: pd.DataFrame) -> Grid:
-    """List strategies by mean accuracy: a column per metric, then size, trials, test images and the selection rule."""
+    """List strategies by mean accuracy: a column per metric, then size, test images, trials and the selection rule."""
     parameters = cost.groupby("strategy")["total_parameters"].max()
     metrics = sorted(table["metric"].unique(), key=_metric_order)
     by_metric = table.set_index(["strategy", "metric"])
@@ -72,15 +72,13 @@ def comparison(table: pd.DataFrame, cost: pd.DataFrame) -> Grid:
             [
                 *(cell(row["strategy"], metric) for metric in metrics),
                 _size(parameters.get(row["strategy"])),
-                Cell(str(row["trials"])),
-                Cell(count(row["test_images"]), f"in {count(row['groups'], 'group')}" if row["groups"] else ""),
-                Cell(row["selection"], words=True),
+                _tested(row),
             ],
         )
         for row in first.to_dict("records")
     )
     heads = [_head(metric, table, first["test_images"].max()) for metric in metrics]
-    return grid([*heads, "Parameters", "Trials", "Test images", "Selection"], rows)
+    return grid([*heads, "Parameters", "Test images"], rows)
 
 
 def _intervals(row: pd.Series, metric: str) -> str:
@@ -90,6 +88,12 @@ def _intervals(row: pd.Series, metric: str) -> str:
     if has_own_test_images(row):
         return whole or alone or "no interval"
     return f"{whole} trials alone {alone}".strip() if alone else whole or "no interval"
+
+
+def _tested(row: Mapping[str, Any]) -> Cell:
+    """Write on how many images a strategy was tested, in how many trials, and how their epochs were selected."""
+    groups = f" in {count(row['groups'], 'group')}" if row["groups"] else ""
+    return Cell(count(row["test_images"]) + groups, f"{count(row['trials'], 'trial')}, {row['selection']}", words=True)
 
 
 def _size(parameters: float | None) -> Cell:
