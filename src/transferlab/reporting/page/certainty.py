@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from transferlab.reporting.page.sections import Cell, Grid, grid
+from transferlab.reporting.page.grid import Cell, Grid, grid
 from transferlab.reporting.wording import (
     NOTHING,
     capital,

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from transferlab.reporting import learning_curve
+from transferlab.reporting.page.grid import Cell, Grid, grid
 from transferlab.reporting.page.page import environment, picture
-from transferlab.reporting.page.sections import Cell, Grid, grid
 from transferlab.reporting.wording import NOTHING, capital, count, difference, interval, number, signed_interval, title
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from transferlab.reporting.page.grid import Cell, Grid, grid
 from transferlab.reporting.page.page import environment
-from transferlab.reporting.page.sections import Cell, Grid, grid
 from transferlab.reporting.wording import count
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from transferlab.reporting.evidence import has_own_test_images
 from transferlab.reporting.gaps import told_apart
+from transferlab.reporting.page.grid import Cell, Grid, grid
 from transferlab.reporting.recommendation import seconds_alone
 from transferlab.reporting.wording import (
     METRIC_NAMES,
@@ -29,28 +29,6 @@ _COST_COLUMNS = (
     "One trial, alone", "One epoch", "Images per second", "Epochs", "Views of an image", "Trainable parameters",
     "Peak memory", "Trials", "Device",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A number and, in smaller type, its interval or what it is of; `words` may break into lines."""
-
-    main: str
-    note: str = ""
-    words: bool = False
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table to print: column names, and rows of a row's name and its cells."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
-
-
-def grid(columns: Iterable[str], rows: Iterable[tuple[str, Iterable[Cell]]]) -> Grid:
-    """Make a table of column names, and rows of a name and cells."""
-    return Grid(tuple(columns), tuple((name, tuple(cells)) for name, cells in rows))
 
 
 def comparison(table: pd.DataFrame, cost: pd.DataFrame) -> Grid:

@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from transferlab.reporting.page.sections import Cell, Grid, grid
+from transferlab.reporting.page.grid import Cell, Grid, grid
 from transferlab.reporting.wording import NOTHING, about, amount, capital, difference, title
 
 
