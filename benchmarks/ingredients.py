@@ -126,7 +126,7 @@ def trial(
     spec = TrialSpec("recipe", strategy, initial, train, None, number, 0, Compute())
     done = train_trials([spec], folder / "features", lambda at: None)[number]
     cache = FeatureCache(folder / "features", FeatureCacheConfig())
-    p_NK = predict_split(done.checkpoint, strategy, held_out, ours.machine(), cache)
+    p_NK = predict_split(done.checkpoint, strategy, held_out, ours.machine(), cache).p_NK
     return {**scores(p_NK, held_out.labels), "seconds": done.cost.seconds}
 
 
