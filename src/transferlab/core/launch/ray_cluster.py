@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import signal
 import socket
@@ -22,6 +23,7 @@ from transferlab.core.launch.ray_node import NodeReport
 from transferlab.core.runtime.compute import Compute
 from transferlab.core.runtime.device import Machine, resolve
 
+logger = logging.getLogger(__name__)
 LOCAL = "local"
 # A node's first task starts a process that imports torch; from a shared disk that may take a minute.
 _PATIENCE_SECONDS = 180.0
@@ -220,6 +222,9 @@ def _ask(nodes: Sequence[_Node], needs: Mapping[str, int], arguments: tuple[Any,
         name = asked[ref].name
         try:
             report = ray.get(ref)
+        except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError) as error:
+            logger.warning("%s is lost, and left out (%s)", name, _told(error))
+            continue
         except ray.exceptions.RayError as error:
             raise ClusterError(_unlike(name, _told(getattr(error, "cause", None) or error))) from error
         if report.unseen:
@@ -229,6 +234,8 @@ def _ask(nodes: Sequence[_Node], needs: Mapping[str, int], arguments: tuple[Any,
                 "at the same path. Put the project on a file system that all have, or stop that node (`ray stop`)"
             )
         reports[f"{name}, node {asked[ref].id[:6]}"] = report
+    if not reports:
+        raise ClusterError("training.compute.address: every node of the cluster is lost: start some (`ray start`)")
     return reports
 
 
