@@ -11,7 +11,7 @@ import pytest
 from tiny import COMPUTE, FLIP_AND_CROP, same, spec_of, split_of, stage, strategy, untimed
 
 from transferlab.core.launch import ray_cluster, ray_node
-from transferlab.core.launch.ray_cluster import ClusterError
+from transferlab.core.launch.ray_check import ClusterError
 from transferlab.core.launch.trials import fingerprints, train_trials
 from transferlab.core.runtime import interrupt
 from transferlab.core.strategies.optimizers import SGD

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,32 +15,15 @@ from typing import Any
 
 import torch
 
-from transferlab.core.errors import MendableError
 from transferlab.core.files.atomic import temporary
-from transferlab.core.launch import ray_node
+from transferlab.core.launch.ray_check import ClusterError, Node, ask, first_line, the_same
 from transferlab.core.launch.ray_node import NodeReport
 from transferlab.core.runtime.compute import Compute
 from transferlab.core.runtime.device import Machine, resolve
 
 LOCAL = "local"
-# A node's first task starts a process that imports torch; from a shared disk that may take a minute.
-_PATIENCE_SECONDS = 180.0
 _SECONDS_TO_CONNECT = 10.0
 _QUIET: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": "ERROR"}
-
-
-class ClusterError(MendableError):
-    """A cluster that cannot be joined, or whose nodes cannot train the trials."""
-
-
-@dataclass(frozen=True)
-class _Node:
-    """A node of the cluster that is alive: Ray's id of it, its name, and what it has in all."""
-
-    id: str
-    name: str
-    cpus: float
-    gpus: float
 
 
 @dataclass(frozen=True)
@@ -98,8 +81,8 @@ def join(compute: Compute, folders: Sequence[Path] = (), files: Sequence[Path] =
         )
     with ExitStack() as held:
         tokens = [held.enter_context(_token(folder.absolute())) for folder in folders]
-        reports = _ask(able, needs, (compute, tokens, [file.absolute() for file in files]))
-    return Cluster(needs, _the_same(reports))
+        reports = ask(able, needs, (compute, tokens, [file.absolute() for file in files]))
+    return Cluster(needs, the_same(reports))
 
 
 @contextmanager
@@ -158,13 +141,13 @@ def _check_reachable(address: str) -> None:
 
 def _no_cluster(address: str, error: Exception) -> ClusterError:
     return ClusterError(
-        f"training.compute.address: {address!r}: no Ray cluster can be joined there ({_told(error)}): start one with "
-        "`ray start --head`, or set 'local' for this machine alone. If it has a token, set RAY_AUTH_MODE=token in the "
-        "environment"
+        f"training.compute.address: {address!r}: no Ray cluster can be joined there ({first_line(error)}): start one "
+        "with `ray start --head`, or set 'local' for this machine alone. If it has a token, set RAY_AUTH_MODE=token in "
+        "the environment"
     )
 
 
-def _nodes() -> list[_Node]:
+def _nodes() -> list[Node]:
     import ray
 
     found = []
@@ -172,11 +155,11 @@ def _nodes() -> list[_Node]:
         if node["Alive"]:
             name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
             has = node["Resources"]
-            found.append(_Node(node["NodeID"], name, has.get("CPU", 0.0), has.get("GPU", 0.0)))
+            found.append(Node(node["NodeID"], name, has.get("CPU", 0.0), has.get("GPU", 0.0)))
     return sorted(found, key=lambda node: (node.name, node.id))
 
 
-def _needs(compute: Compute, nodes: Iterable[_Node]) -> dict[str, int]:
+def _needs(compute: Compute, nodes: Iterable[Node]) -> dict[str, int]:
     on_gpus = compute.device == "cuda" or (compute.device == "auto" and any(node.gpus for node in nodes))
     return {"num_cpus": (compute.threads or 1) * compute.devices, "num_gpus": compute.devices if on_gpus else 0}
 
@@ -190,74 +173,3 @@ def _token(folder: Path) -> Iterator[Path]:
             yield token
         finally:
             token.unlink(missing_ok=True)
-
-
-def _ask(nodes: Sequence[_Node], needs: Mapping[str, int], arguments: tuple[Any, ...]) -> dict[str, NodeReport]:
-    """Return what each node reports, by its name.
-
-    Raises:
-        ClusterError: one does not answer, or sees something not.
-    """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    asked = {}
-    for node in nodes:
-        there = NodeAffinitySchedulingStrategy(node.id, soft=False)
-        # Without CPUs of its own it need not wait for other work to end.
-        options = {"num_cpus": 0, "num_gpus": needs["num_gpus"], "max_retries": 0, "scheduling_strategy": there}
-        asked[ray.remote(ray_node.report_of).options(**options).remote(*arguments)] = node
-    answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=_PATIENCE_SECONDS)
-    for ref in silent:
-        ray.cancel(ref)
-    if silent:
-        raise ClusterError(
-            f"training.compute.address: {', '.join(asked[ref].name for ref in silent)} did not answer within "
-            f"{_PATIENCE_SECONDS:g} s: wait until other work has left it, or stop that node (`ray stop`)"
-        )
-    reports: dict[str, NodeReport] = {}
-    for ref in answered:
-        name = asked[ref].name
-        try:
-            report = ray.get(ref)
-        except ray.exceptions.RayError as error:
-            raise ClusterError(_unlike(name, _told(getattr(error, "cause", None) or error))) from error
-        if report.unseen:
-            raise ClusterError(
-                f"training.compute.address: {name} does not see, or may not write, "
-                f"{', '.join(map(str, report.unseen))}: all nodes must share the project's `data` with this process, "
-                "at the same path. Put the project on a file system that all have, or stop that node (`ray stop`)"
-            )
-        reports[f"{name}, node {asked[ref].id[:6]}"] = report
-    return reports
-
-
-def _the_same(reports: Mapping[str, NodeReport]) -> NodeReport:
-    """Return what every node reports.
-
-    Raises:
-        ClusterError: one runs other versions than this process, or is another machine than the first.
-    """
-    here, (first, one) = ray_node.versions(), next(iter(reports.items()))
-    for name, report in reports.items():
-        if told := _differences(report.versions, here, "this process"):
-            raise ClusterError(_unlike(name, told))
-        if told := _differences(report.machine.numerics(), one.machine.numerics(), first):
-            raise ClusterError(_unlike(name, f"{told} (the last bits of a trial depend on it)"))
-    return one
-
-
-def _differences(there: Mapping[str, Any], here: Mapping[str, Any], where: str) -> str:
-    other = [key for key in here if there.get(key) != here[key]]
-    return "; ".join(f"{key} {there.get(key)}, where {where} has {here[key]}" for key in other)
-
-
-def _unlike(node: str, what: str) -> str:
-    return (
-        f"training.compute.address: the nodes of a cluster must be alike, and {node} is not: {what}. Install the same "
-        "there, or stop that node (`ray stop`)"
-    )
-
-
-def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
