@@ -49,6 +49,20 @@ def test_a_clear_best_is_said_to_be():
     assert "3.0 times as long as the cheapest strategy, b" in text
 
 
+def test_who_is_surely_not_the_best_need_not_be_surely_behind_the_leader():
+    rows = {"a": (0.95, "may be best", 0.02), "b": (0.94, "may be best", 0.02), "c": (0.90, "behind", 0.1)}
+    gaps = [("a", "b", 0.01, -0.03, 0.05), ("a", "c", 0.05, -0.01, 0.11), ("c", "b", -0.04, -0.06, -0.02)]
+    said = verdict(*tables(rows, {"a": 3, "b": 2, "c": 1}, gaps)).sentences
+    assert "Surely not the best: c, \N{MINUS SIGN}4.0 points [\N{MINUS SIGN}6.0, \N{MINUS SIGN}2.0] against b." in said
+    assert not any("Surely behind" in sentence for sentence in said), "its interval against a includes 0"
+
+
+def test_where_lower_is_better_behind_is_above():
+    rows = {"a": (0.30, "may be best", 0.0), "b": (0.40, "behind", 0.2)}
+    said = verdict(*tables(rows, {"a": 3, "b": 2}, [("b", "a", 0.10, 0.05, 0.15)], metric="log_loss")).sentences
+    assert "Surely behind it: b +0.100 [+0.050, +0.150]." in said
+
+
 def test_a_leader_that_is_the_cheapest_is_recommended_with_what_it_may_lose():
     answer = verdict(*tables(TIED, {"a": 5, "b": 9, "c": 1}))
     assert answer.headline == (

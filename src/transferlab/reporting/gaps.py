@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from transferlab.reporting.wording import difference, signed_interval
+from transferlab.reporting.wording import LOWER_IS_BETTER, difference, signed_interval
 
 FEWEST_TRIALS = 3
 
@@ -22,6 +22,11 @@ class Gap:
     low: float
     high: float
     metric: str = "accuracy"
+
+    @property
+    def at_best(self) -> float:
+        """The end of the interval that is best for `strategy`, as by how much it is better; NaN without interval."""
+        return -self.low if self.metric in LOWER_IS_BETTER else self.high
 
     def __str__(self) -> str:
         """Write the difference and its interval."""

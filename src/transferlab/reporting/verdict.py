@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from transferlab.reporting.evidence import alone, explained, has_own_test_images, over
-from transferlab.reporting.gaps import gap_between, pair_of
+from transferlab.reporting.gaps import Gap, gap_between, pair_of
 from transferlab.reporting.recommendation import Recommendation, deciding, recommend, seconds_of
 from transferlab.reporting.wording import (
     about,
@@ -118,17 +118,28 @@ def _measured_best(ranked: pd.DataFrame, leader: str, rivals: Sequence[str]) -> 
 def _distances(ranked: pd.DataFrame, differences: pd.DataFrame, leader: str, rivals: Sequence[str]) -> list[str]:
     metric = str(ranked["metric"].iloc[0])
     others = [str(name) for name in ranked.index[1:]]
-    gaps = {name: f"{title(name)} {gap_between(differences, name, leader, metric)}" for name in others}
+    gaps = {name: gap_between(differences, name, leader, metric) for name in others}
+    close = [name for name in others if name in rivals]
+    elsewhere = [name for name in others if name not in rivals and gaps[name].at_best >= 0]
+    behind = [name for name in others if name not in (*close, *elsewhere)]
     said = []
-    if close := [gaps[name] for name in others if name in rivals]:
-        said.append(f"Against it: {enumerate_words(close)}.")
-    if behind := [gaps[name] for name in others if name not in rivals]:
-        said.append(f"Surely behind it: {enumerate_words(behind)}.")
+    for words, names in (("Against it", close), ("Surely behind it", behind)):
+        if names:
+            said.append(f"{words}: {enumerate_words([f'{title(name)} {gaps[name]}' for name in names])}.")
+    said += [_behind_another(differences, name, gaps[name]) for name in elsewhere]
     if said:
         said.append(
             f"Intervals (95%) are paired, over {over(ranked.loc[leader])}; the order is sure for all pairs together."
         )
     return said
+
+
+def _behind_another(differences: pd.DataFrame, name: str, to_leader: Gap) -> str:
+    """Say of a strategy that is surely not the best, though not surely behind the leader, which one it is behind."""
+    strategies = {*differences["strategy"], *differences["versus"]} - {name}
+    gaps = [gap_between(differences, name, other, to_leader.metric) for other in sorted(strategies)]
+    surest = min(gaps, key=lambda gap: math.inf if math.isnan(gap.at_best) else gap.at_best)
+    return f"Surely not the best: {title(name)}, {surest} against {title(surest.versus)}."
 
 
 def _how_good(rows: pd.DataFrame, name: str) -> str:

@@ -183,7 +183,7 @@ def test_the_cost_of_trials_at_a_time_is_said_to_be_that(example):
 
 
 def test_a_strategy_far_behind_leaves_room_for_the_others(example):
-    table = example.comparison.query("metric == 'accuracy'").assign(low=np.nan, high=np.nan)
+    table = example.comparison.query("metric == 'accuracy'").assign(low_images=np.nan, high_images=np.nan)
     means = dict(zip(table["strategy"], [0.6, 0.97, 0.98, 0.985], strict=True))
     ax = cost.accuracy_against_cost(table.assign(mean=table["strategy"].map(means)), example.cost).axes[0]
     heights = {mean: (ax.transScale + ax.transLimits).transform((1, 100 * mean))[1] for mean in means.values()}

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from transferlab.reporting.evidence import has_own_test_images
 from transferlab.reporting.figures import style
 from transferlab.reporting.recommendation import seconds_alone
 from transferlab.reporting.wording import capital, count, duration, title
@@ -89,8 +90,9 @@ def _points(comparison: pd.DataFrame, cost: pd.DataFrame) -> pd.DataFrame:
 def _draw_point(ax: Axes, row: Mapping[Any, Any], look: style.Look) -> tuple[str, tuple[float | None, float], str]:
     x, y = row["seconds"], 100 * row["mean"]
     ax.plot([x], [y], marker=look.marker, markersize=7, color=look.colour, linestyle="none", zorder=3)
-    if np.isfinite(row["low"]):
-        ax.vlines(x, 100 * max(0, row["low"]), 100 * min(1, row["high"]), color=look.colour, linewidth=1.6, zorder=2)
+    low, high = row["low_images"], row["high_images"]
+    if np.isfinite(low):
+        ax.vlines(x, 100 * max(0, low), 100 * min(1, high), color=look.colour, linewidth=1.6, zorder=2)
     ax.hlines(y, row["fastest"], row["slowest"], color=look.colour, linewidth=1.6, zorder=2)
     return f"{title(row['strategy'])} {y:.1f}%", (x, y), look.colour
 
@@ -98,7 +100,7 @@ def _draw_point(ax: Axes, row: Mapping[Any, Any], look: style.Look) -> tuple[str
 def _accuracy_axis(ax: Axes, points: pd.DataFrame, lines: Sequence[float]) -> bool:
     """Scale the accuracy axis, and return whether it is logarithmic in the error."""
     smallest = 50 / float(points["test_images"].max())  # percent: half an image, where an accuracy of 100% is drawn
-    ends = np.clip(100 * points[["mean", "low", "high"]].to_numpy(dtype=float), 0, 100)
+    ends = np.clip(100 * points[["mean", "low_images", "high_images"]].to_numpy(dtype=float), 0, 100)
     errors = 100 - np.append(ends[np.isfinite(ends)], lines)
     low, high = max(smallest, float(errors.min())), max(smallest, float(errors.max()))
     ax.set_ylabel("test accuracy (%)")
@@ -171,11 +173,19 @@ def spread(wanted: npt.NDArray[np.float64], gap: float) -> npt.NDArray[np.float6
     return places
 
 
+def _over(points: pd.DataFrame) -> str:
+    if has_own_test_images(points.iloc[0]):
+        return "splits"
+    return "trials and test images" if points["trials"].max() > 1 else "test images"
+
+
 def _cost_note(points: pd.DataFrame, published: Sequence[Any], reference_lines: Sequence[Any], beside: bool) -> str:
     trials = sorted(set(points["trials"]))
     n = count(trials[0], "trial") if len(trials) == 1 else f"{trials[0]} to {count(trials[-1], 'trial')}"
-    bars = "Vertical bars: 95% interval over trials" if trials[-1] > 1 else "No interval: one trial ranks nothing"
-    note = f"n = {n}, {count(points['test_images'].max(), 'test image')}. {bars}; horizontal: fastest to slowest trial."
+    note = (
+        f"n = {n}, {count(points['test_images'].max(), 'test image')}. Vertical bars: 95% interval over {_over(points)}"
+    )
+    note += "; horizontal: fastest to slowest trial." if trials[-1] > 1 else ": one trial ranks nothing."
     note += " Alone: its training and the features of frozen layers."
     note += " Several trials trained at a time: the seconds are those beside the others." if beside else ""
     lines = ["dashed: published figures"] * bool(published) + ["dotted: reference figures"] * bool(reference_lines)
