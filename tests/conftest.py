@@ -11,6 +11,7 @@ def pytest_configure() -> None:
     """Give each of the suite's processes, one per core, one thread that does not spin. Torch is imported later."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background deaf to it
 
 
 # Whole runs, real processes, networks of every family: minutes on two cores. `-m "not slow"` leaves them out.

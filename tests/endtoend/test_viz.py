@@ -45,6 +45,7 @@ def test_the_pipelines_can_be_chosen(graph):
         "data",
         "report",
         "predict",
+        "learning_curve",
     }
 
 
