@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+import time
 
 import pytest
 import torch
@@ -74,6 +75,15 @@ def test_the_numbers_are_those_of_the_trials_alone(splits, tmp_path, name, selec
             assert torch.allclose(value, one.checkpoint.tensors[tensor], atol=1e-5), tensor
         for figure in ("total_parameters", "trainable_parameters", "epochs", "views", "feature_mb"):
             assert getattr(alone.cost, figure) == getattr(one.cost, figure)
+
+
+def test_the_seconds_of_trials_are_those_after_their_features_are_there(splits, tmp_path):
+    began = time.perf_counter()
+    for _ in ("computed", "from the cache"):
+        costs = [result.cost for result in together.train(specs_of(splits), tmp_path, quietly, None).values()]
+        spent, began = time.perf_counter() - began, time.perf_counter()
+        assert all(cost.seconds > 0 and cost.seconds >= cost.seconds_per_epoch for cost in costs)
+        assert sum(cost.seconds for cost in costs) < spent
 
 
 def test_each_trial_has_a_head_of_its_own_and_the_same_prefix(splits, tmp_path):

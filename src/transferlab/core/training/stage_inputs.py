@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +30,6 @@ class StageInputs:
         held_out: the held-out split, or None.
         seconds: that computing the features took, once, in whichever trial or run; None if the stage runs on images.
         nbytes: size of the features.
-        waited: seconds that this trial waited for them.
     """
 
     running: nn.Module
@@ -39,7 +37,6 @@ class StageInputs:
     held_out: features.StageInput | None
     seconds: float | None = None
     nbytes: int = 0
-    waited: float = 0.0
 
 
 class Inputs:
@@ -81,14 +78,10 @@ class Inputs:
         train = Images(self._spec.train, view, self._machine, stage.augmentation, seed, stage.distinct_views)
         held_out = self.held_out()
         if stage.distinct_views is not None:
-            began = time.perf_counter()
             splits = [train, held_out] if held_out else [train]
             if kept := self._on_features(network, name, splits, epoch):
                 seconds, nbytes = sum(s.seconds for s in kept.sources), sum(s.nbytes for s in kept.sources)
-                waited = time.perf_counter() - began
-                return StageInputs(
-                    kept.tail, kept.sources[0], kept.sources[1] if held_out else None, seconds, nbytes, waited
-                )
+                return StageInputs(kept.tail, kept.sources[0], kept.sources[1] if held_out else None, seconds, nbytes)
         train.move_to(self._gpu_cache)
         return StageInputs(network, train, features.rendered(held_out, self._gpu_cache) if held_out else None)
 

@@ -95,10 +95,11 @@ class Training:
         self._meter.count_trainable(network)
         if state and names.index(name) < names.index(state["stage"]):
             return
+        began = time.perf_counter()
         with distributed.zero_first():  # rank 0 computes features, the others read them
             found = self._inputs.of(network, name, stage, self._epoch_number)
         if found.seconds is not None:
-            self._meter.add_features(name, found.seconds, found.nbytes, found.waited)
+            self._meter.add_features(name, found.seconds, found.nbytes, waited=time.perf_counter() - began)
         size = self._spec.initial.header.view.at(stage.size).size
         mode = compilation.mode(self._machine, stage, size, found.train.on_device)
         self._learner.begin_stage(found.running, mode if self._compiled[name] else None)
