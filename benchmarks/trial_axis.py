@@ -49,7 +49,7 @@ def table(report: dict[str, Any]) -> result.Table:
     """Seconds of both ways."""
     rows = [
         [
-            str(measured["training_images"]),
+            f"{measured['training_images']:,}",
             result.seconds(measured["decoding_and_features_seconds"]),
             result.seconds(measured["one_by_one_seconds"]["median"]),
             result.seconds(measured["together_seconds"]["median"]),
