@@ -120,3 +120,12 @@ def spec_of(config, train, held_out=None, trial=0, seed=0, compute=COMPUTE):
 def untimed(rows):
     """Rows of history or steps as dictionaries, without what a clock says."""
     return [{key: value for key, value in asdict(row).items() if key != "seconds"} for row in rows]
+
+
+def assert_same_results(found, expected):
+    """Check that trials have the same numbers, and their results the same bits."""
+    assert list(found) == list(expected)
+    for number, result in expected.items():
+        assert untimed(found[number].history) == untimed(result.history)
+        assert found[number].steps == result.steps
+        assert same(found[number].checkpoint.tensors, result.checkpoint.tensors)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from tiny import COMPUTE, FLIP_AND_CROP, same, spec_of, split_of, stage, strategy, untimed
+from tiny import COMPUTE, FLIP_AND_CROP, assert_same_results, spec_of, split_of, stage, strategy
 
 from transferlab.core.launch.channel import RankError
 from transferlab.core.launch.trials import train_trials
@@ -29,14 +29,6 @@ def in_parallel(specs):
     return [replace(spec, compute=TWO) for spec in specs]
 
 
-def assert_same(found, expected):
-    assert list(found) == list(expected)
-    for number, result in expected.items():
-        assert untimed(found[number].history) == untimed(result.history)
-        assert found[number].steps == result.steps
-        assert same(found[number].checkpoint.tensors, result.checkpoint.tensors)
-
-
 @pytest.fixture(scope="module")
 def specs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
@@ -53,7 +45,7 @@ def test_they_are_to_the_bit_what_they_are_one_by_one_and_all_is_told_here(specs
     told = []
     with caplog.at_level("INFO", "transferlab"):
         found = train_trials(in_parallel(specs), tmp_path, told.append)
-    assert_same(found, one_by_one)
+    assert_same_results(found, one_by_one)
     assert "tiny: 2 trials at a time, threads of each: 1" in caplog.messages
     ends = [(at.trial, at.epoch) for at in told if at.loss is not None]
     assert sorted(ends) == [(trial, epoch) for trial in range(3) for epoch in range(1, 6)]
@@ -67,7 +59,7 @@ def test_one_that_diverges_is_left_out_and_what_it_had_is_kept(specs, one_by_one
     some = [specs[0], replace(specs[1], strategy=wild), specs[2]]
     states = tmp_path / "unfinished"
     found = train_trials(in_parallel(some), tmp_path, quietly, states)
-    assert_same(found, {number: one_by_one[number] for number in (0, 2)})
+    assert_same_results(found, {number: one_by_one[number] for number in (0, 2)})
     assert "tiny: trial 2 of 3 stopped: the loss became" in caplog.text
     assert f"What it had after epoch 5 is kept in {divergence.path_of(states, 1)}" in caplog.text
 
@@ -87,7 +79,7 @@ def test_a_process_that_is_killed_ends_the_others_and_the_bits_are_those_of_a_wh
     with pytest.raises(RankError, match=told):
         train_trials(in_parallel(specs), folders[0], kill_one, folders[2])
     assert multiprocessing.active_children() == []
-    assert_same(train_trials(in_parallel(specs), *folders), one_by_one)
+    assert_same_results(train_trials(in_parallel(specs), *folders), one_by_one)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -106,7 +98,7 @@ def test_ctrl_c_saves_the_epoch_of_each_first(specs, one_by_one, tmp_path):
         train_trials(in_parallel(specs), tmp_path, press, states)
     assert multiprocessing.active_children() == []
     assert state.finished_epochs(states / "trial_1.pt") >= 3  # only every stage's last epoch is saved otherwise: 2
-    assert_same(train_trials(in_parallel(specs), tmp_path, quietly, states), one_by_one)
+    assert_same_results(train_trials(in_parallel(specs), tmp_path, quietly, states), one_by_one)
 
 
 def test_an_error_of_one_is_raised_here_and_ends_the_others(specs, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny import COMPUTE, FLIP_AND_CROP, same, spec_of, split_of, stage, strategy, untimed
+from tiny import COMPUTE, FLIP_AND_CROP, assert_same_results, spec_of, split_of, stage, strategy
 
 from transferlab.core.launch import ray_cluster, ray_node
 from transferlab.core.launch.ray_check import ClusterError
@@ -76,14 +76,6 @@ def sent(specs, compute):
     return [replace(spec, compute=compute) for spec in specs]
 
 
-def assert_same(found, expected):
-    assert list(found) == list(expected)
-    for number, result in expected.items():
-        assert untimed(found[number].history) == untimed(result.history)
-        assert found[number].steps == result.steps
-        assert same(found[number].checkpoint.tensors, result.checkpoint.tensors)
-
-
 def workers():
     """The processes of Ray that are training."""
     return [
@@ -96,7 +88,7 @@ def test_the_bits_are_those_of_a_lone_run_and_all_is_told_here(specs, alone, on_
     told, of_cluster = [], sent(specs, on_cluster)
     with caplog.at_level("INFO", "transferlab"):
         found = train_trials(of_cluster, tmp_path / "features", told.append, tmp_path / "states")
-    assert_same(found, alone)
+    assert_same_results(found, alone)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert fingerprints(of_cluster) == fingerprints(specs)
     ends = [(at.trial, at.epoch) for at in told if at.loss is not None]
@@ -112,7 +104,7 @@ def test_heads_train_together_as_one_task(splits, on_cluster, tmp_path, caplog):
     specs = [replace(first, initial=replace(first.initial, header=header), trial=trial) for trial in range(3)]
     expected = train_trials(specs, tmp_path / "here", quietly)
     with caplog.at_level("INFO", "transferlab"):
-        assert_same(train_trials(sent(specs, on_cluster), tmp_path / "there", quietly), expected)
+        assert_same_results(train_trials(sent(specs, on_cluster), tmp_path / "there", quietly), expected)
     assert any("tiny: 3 trials together on the cpu of" in message for message in caplog.messages)
 
 
@@ -126,7 +118,7 @@ def test_a_killed_worker_is_replaced_and_no_bit_differs(specs, alone, on_cluster
 
     found = train_trials(sent(specs, on_cluster), tmp_path, kill, tmp_path / "states")
     assert killed
-    assert_same(found, alone)
+    assert_same_results(found, alone)
     assert any("its worker was lost" in message for message in caplog.messages)
 
 
@@ -139,7 +131,7 @@ def test_a_lost_node_is_replaced_and_no_bit_differs(cluster, specs, alone, on_cl
             lost.append(extra)
             cluster.remove_node(extra, allow_graceful=False)
 
-    assert_same(train_trials(sent(specs, on_cluster), tmp_path, lose, tmp_path / "states"), alone)
+    assert_same_results(train_trials(sent(specs, on_cluster), tmp_path, lose, tmp_path / "states"), alone)
     assert lost
 
 
@@ -158,7 +150,7 @@ def test_a_stop_saves_the_epoch_of_each_first(specs, alone, on_cluster, tmp_path
     assert asked
     assert state.finished_epochs(folders[1] / "trial_1.pt") >= 3  # only every stage's last epoch is saved otherwise: 2
     assert workers() == []
-    assert_same(train_trials(sent(specs, on_cluster), folders[0], quietly, folders[1]), alone)
+    assert_same_results(train_trials(sent(specs, on_cluster), folders[0], quietly, folders[1]), alone)
 
 
 def test_an_error_of_one_is_raised_here(specs, on_cluster, tmp_path):
