@@ -186,6 +186,14 @@ def test_the_metrics_that_make_one_the_best_stay_with_it(experiment):
     assert experiment.prune(best=1) == [3]
 
 
+def test_the_newest_metrics_of_checkpoints_that_stay_do_too_or_the_best_would_be_another_the_next_time(experiment):
+    experiment.whole(day(1), (0.5, 0.5))
+    experiment.whole(day(2), (0.9, 0.9))
+    experiment.evaluate("a", day(3), (0.1, 0.1))  # now day 1 has the best of a, and day 2 that of b
+    experiment.whole(day(4), (0.2, 0.2))
+    assert [experiment.prune(best=1), experiment.prune(best=1)] == [[], []]
+
+
 def test_those_since_a_time_stay_and_rules_add_up(experiment):
     for number in range(1, 7):
         experiment.whole(day(number), (0.9, 0.9) if number == 2 else (0.1, 0.1))

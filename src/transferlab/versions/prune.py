@@ -31,17 +31,26 @@ class Rules:
 def staying(versions: Versions, rules: Rules) -> Reasons:
     """Return the versions that stay, with the reason. A version stays whole or goes whole.
 
-    Whatever the rules say these stay: the newest of every dataset, what a run under way has saved or may read, and
-    what the metrics of a version that stays were measured on.
+    Whatever the rules say these stay: the newest of every dataset, what a run under way has saved or may read, what
+    the metrics of a version that stays were measured on, and the newest metrics of the checkpoints in it. Without the
+    last, a removal would bring older metrics back, and with them another order of the best.
     """
     reasons = {**_newest(versions), **_by_rule(versions, rules), **_under_way(versions)}
     new = list(reasons)
     while new:
         version = new.pop()
-        others = (versions.references.get(version, set()) & versions.folders.keys()) - reasons.keys()
-        reasons |= dict.fromkeys(others, f"metrics of {version} refer to it")
+        needed = dict.fromkeys(versions.references.get(version, ()), f"metrics of {version} refer to it")
+        needed |= dict.fromkeys(_metrics_of(versions, version), f"the newest metrics of {version}")
+        others = {one: why for one, why in needed.items() if one in versions.folders and one not in reasons}
+        reasons |= others
         new += others
     return reasons
+
+
+def _metrics_of(versions: Versions, version: str) -> Iterable[str]:
+    """Return the versions with the newest metrics of the checkpoints that a version holds."""
+    newest = {one.strategy: one.metrics for one in reversed(versions.measured) if one.checkpoints == version}
+    return newest.values()
 
 
 def remove_versions(versions: Versions, leaving: Iterable[str]) -> None:
