@@ -12,7 +12,11 @@ import resource
 import signal
 import sys
 
-HEAVY = ("matplotlib.figure", "pandas", "pyarrow.parquet", "scipy.stats", "sklearn.metrics", "timm", "torchvision")
+HEAVY = (
+    "kedro.framework.cli", "matplotlib.figure", "pandas", "pyarrow.parquet", "scipy.stats", "sklearn.metrics", "timm",
+    "torchvision", "transferlab.cli.run", "transferlab.hooks.run", "transferlab.pipelines.report.nodes",
+    "transferlab.pipelines.transfer.nodes",
+)  # fmt: skip
 
 
 def serve() -> None:
@@ -47,9 +51,10 @@ def _become_kedro(
     if stop is not None:
         _get_signal(*stop)
     sys.argv = ["kedro", *arguments]
-    from kedro.framework.cli import main
+    from kedro.framework import cli, project
 
-    main()
+    type(project.LOGGING)()  # sets logging up, as the first import does, from this project's file
+    cli.main()
 
 
 def _get_signal(number: int, after: str) -> None:

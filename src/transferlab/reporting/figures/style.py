@@ -65,7 +65,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
         with rc_context(rc=_settings()):
             figure = draw(*args, **kwargs)
             figure.draw_without_rendering()  # the first draw makes ticks, with the settings of its time
-        figure.set_layout_engine("none")  # it is laid out, and need not be again when it is saved
+        figure.set_layout_engine(None)  # it is laid out, and need not be again when it is saved
         return figure
 
     return draw_styled
