@@ -6,7 +6,7 @@ from transferlab.config.context import current_experiment
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Compose `data`, `report`, `predict`, and `transfer` (also the default): data, every strategy, report."""
+    """Compose `data`, `report`, `predict`, `learning_curve` and the default, `transfer`: data, strategies, report."""
     experiment = current_experiment()
     strategies = experiment.strategies
     # The nodes load torch, matplotlib, scikit-learn ...: a mistake in the parameters is told before.

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import asdict
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -479,3 +480,9 @@ def test_any_mistake_is_a_config_error_that_names_a_key(parameters):
             assert key
             assert " - " in rest
             assert key.split(".")[0] in {*VALID, *parameters}
+
+
+def test_images_are_decoded_by_all_that_the_data_set_says_of_it():
+    said = {"workers": 2, "range": "file", "max_pixels": 5, "channels": [3, 2, 1]}
+    dataset = read(Dataset, {**VALID["dataset"], **said})
+    assert asdict(dataset.decoding) == {**said, "channels": (3, 2, 1)}

@@ -1,5 +1,7 @@
 """Many images in parts: found = predicted + refused, the same table as at once, metrics where labels are known."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ from tiny import STATISTICS, machine, photographs
 
 from transferlab.core.calibration.reference import Calibrated, Reference, Training
 from transferlab.core.evaluation.metrics import scores
-from transferlab.core.inference.predict import predict_files, table
+from transferlab.core.inference.predict import Prediction, predict_files, table
 from transferlab.core.models import factory
 from transferlab.core.models.backbones.model import Model
 from transferlab.core.transforms.input import Input
@@ -135,6 +137,20 @@ def test_sets_and_flags_are_columns_where_they_can_be_had(checkpoint, folder, tm
     assert usable["set_size"].max() == 2, "the calibration's truth is the less probable class"
     assert ((usable["relative_distance"] > 1) == (usable["unfamiliar"] == "yes")).all()
     assert tally.unfamiliar == 1, "of seven validation images, the farthest"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_part_of_refused_files_alone_has_the_columns_of_the_others(tmp_path, suffix):
+    p_NK, features_NF = np.array([[0.3, 0.7]]), np.array([[1.0, 2.0]], dtype=np.float32)
+    reference = Reference.of("these", p_NK, np.array([1]), features_NF, Training(features_NF, np.array([1]), ("a",)))
+    calibrated = Calibrated.of([reference], 0.5)
+    refused = Prediction(Path("torn.png"), reason="It is empty.")
+    known = Prediction(Path("1.png"), p_NK[0], features=(features_NF[0],))
+    with written_in_parts(tmp_path / f"table{suffix}") as write:
+        for part in (refused, known):
+            write(table([part], CLASSES, top_k=2, calibrated=calibrated))
+    rows = TableDataset(filepath=str(tmp_path / f"table{suffix}")).load()
+    assert list(rows["set_size"].isna()) == list(rows["prediction_set"].isna()) == [True, False]
 
 
 def test_a_table_that_fails_halfway_leaves_the_one_before(tmp_path):

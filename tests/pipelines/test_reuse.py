@@ -20,6 +20,7 @@ from transferlab.datasets.document import JSONDataset
 from transferlab.datasets.finished import FinishedTrialsDataset
 from transferlab.datasets.table import TableDataset
 from transferlab.pipelines.transfer import nodes
+from transferlab.pipelines.transfer.reuse import joined
 
 STATISTICS = {"classes": ["red", "blue"], "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
 FILES = {
@@ -174,6 +175,14 @@ def test_what_is_lost_or_damaged_is_trained_anew_with_a_warning(node, name, capl
     assert trained == {0, 1}
     assert "2026-01-01T00.00.00.000Z cannot be reused" in caplog.text
     assert [astuple(one.header) for one in again[0].values()] == [astuple(one.header) for one in first[0].values()]
+
+
+def test_a_table_without_any_row_can_be_read_again(tmp_path):
+    """As the history of a strategy that trains nothing, without held-out images."""
+    for name, table in joined(None, {})[1].items():
+        dataset = TableDataset(filepath=str(tmp_path / f"{name}.csv"))
+        dataset.save(table)
+        assert list(dataset.load().columns) == list(table.columns) != []
 
 
 def test_a_version_without_its_checkpoints_is_passed_over(node):

@@ -94,14 +94,12 @@ def _ranked(
     catalog: DataCatalog, candidates: list[Candidate], dataset: Dataset, compute: Compute, images: int
 ) -> list[Ranked]:
     from transferlab.console import progress
-    from transferlab.core.data.decoding.batch import Decoding
     from transferlab.core.ranking.backbones import LabelledImages, rank, sample
     from transferlab.core.runtime.device import apply, resolve
 
     index, root = catalog.load("index"), Path(catalog.load("extracted")["path"])
     rows = sample(index[index["split"] == "train"], images)
-    decoding = Decoding(workers=dataset.workers, range=dataset.range, max_pixels=dataset.max_pixels)
-    labelled = LabelledImages(root, rows, catalog.load("statistics"), decoding)
+    labelled = LabelledImages(root, rows, catalog.load("statistics"), dataset.decoding)
     with tempfile.TemporaryDirectory() as folder, progress.counting("decoding images") as report:
         return rank(candidates, labelled, apply(resolve(compute)), Path(folder), report)
 

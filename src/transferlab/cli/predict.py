@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transferlab.core.calibration.conformal import Method
+    from transferlab.core.data.decoding.levels import Levels
     from transferlab.pipelines.predict.tally import Tally
 
 _SUFFIXES = (".csv", ".parquet")
@@ -106,19 +107,19 @@ def _predict(
         raise Interrupted("stopped; the same command goes on where it was.") from None
     remove(parts)
     if options.page:
-        _show(tally, params["report"].title, [str(model), calibration.told], out)
+        _show(tally, params["report"].title, [str(model), calibration.told], out, model.checkpoints[0].header.levels)
     for line in tally.lines():
         say(line)
     say(f"Predictions: {out}")
 
 
-def _show(tally: Tally, title: str, sentences: Sequence[str], out: Path) -> None:
+def _show(tally: Tally, title: str, sentences: Sequence[str], out: Path, levels: Levels | None) -> None:
     """Write the page and the contact sheet beside the table, under its name."""
     from transferlab.core.files.atomic import whole_file
     from transferlab.pipelines.predict import pictures
 
-    page = pictures.page(tally, title, sentences, out)
-    sheet = pictures.contact_sheet(tally.least_sure, tally.found - tally.refused)
+    page = pictures.page(tally, title, sentences, out, levels)
+    sheet = pictures.contact_sheet(tally.least_sure, tally.found - tally.refused, levels)
     with whole_file(out.with_suffix(".html")) as file:
         file.write(page.encode())
     with whole_file(out.with_suffix(".png")) as file:

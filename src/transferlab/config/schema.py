@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from transferlab.core.calibration.conformal import LEVEL, Method
+from transferlab.core.data.decoding.batch import Decoding
 from transferlab.core.data.decoding.decode import MAX_PIXELS
 from transferlab.core.data.decoding.levels import Percentiles
 from transferlab.core.data.listing.config import ClassFolders, Layout
@@ -82,6 +83,11 @@ class Dataset(Strict):
     seen_in_pretraining: bool = False
     """True if the weights were pretrained on these very images; the report says so."""
     seen_in_pretraining_note: str | None = None
+
+    @property
+    def decoding(self) -> Decoding:
+        """How its images are decoded."""
+        return Decoding(workers=self.workers, range=self.range, max_pixels=self.max_pixels, channels=self.channels)
 
 
 class Training(Strict):

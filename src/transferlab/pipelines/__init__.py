@@ -1,4 +1,6 @@
-"""The Kedro pipelines: `data`, `transfer` (a namespace per strategy), `report` and `predict`: thin nodes over the core.
+"""The Kedro pipelines `data`, `transfer` (a namespace per strategy), `report`, `learning_curve` and `predict`.
+
+Their nodes are thin: the core does the work.
 
 The pipeline registry imports it, and the command `predict`, which shares its work with the pipeline.
 """

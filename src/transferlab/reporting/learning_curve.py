@@ -52,7 +52,10 @@ def sentence(fit: pd.Series) -> str:
 def _overtaking(row: pd.Series, images: float) -> str:
     few, many = title(row["few"]), title(row["many"])
     low, high = row["low"], row["high"]
-    ends = f"at {about(low)} or more, or never" if math.isinf(high) else f"between {about(low)} and {about(high)}"
+    if math.isinf(low):
+        ends = "or never"
+    else:
+        ends = f"at {about(low)} or more, or never" if math.isinf(high) else f"between {about(low)} and {about(high)}"
     verb = "overtakes" if row["images"] <= images else "should overtake"
     where = f"about {about(row['images'])} training images"
     return f"{capital(many)} {verb} {few} at {where} ({ends}, {row['level']:.0%})."

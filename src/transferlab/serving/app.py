@@ -23,6 +23,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from transferlab.core.data.decoding.batch import Decoded, decode_one
+from transferlab.core.data.decoding.decode import Rules
 from transferlab.core.data.store import Resize
 from transferlab.serving.answerer import Answerer
 
@@ -75,7 +76,7 @@ def application(answerer: Answerer, sentences: list[str], title: str, images: Pa
         paths = answerer.references[0].training.paths if answerer.references else ()
         if images is None or number >= len(paths):
             return Response(status_code=404, headers=_HEADERS)
-        return await run_in_threadpool(_thumbnail, images / paths[number])
+        return await run_in_threadpool(_thumbnail, images / paths[number], Rules(levels=answerer.ensemble.levels))
 
     return Starlette(
         routes=[
@@ -88,8 +89,8 @@ def application(answerer: Answerer, sentences: list[str], title: str, images: Pa
     )
 
 
-def _thumbnail(path: Path) -> Response:
-    outcome = decode_one(path, [Resize(size=THUMBNAIL_SIZE)])
+def _thumbnail(path: Path, rules: Rules) -> Response:
+    outcome = decode_one(path, [Resize(size=THUMBNAIL_SIZE)], rules)
     if not isinstance(outcome, Decoded):
         return Response(status_code=404, headers=_HEADERS)
     file = io.BytesIO()

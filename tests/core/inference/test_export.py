@@ -9,8 +9,9 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from tiny import STATISTICS, machine, photographs, strategy
+from tiny import STATISTICS, header, machine, photographs, strategy
 
+from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.inference.export import deployed, standalone
 from transferlab.core.inference.export.deployed import ExportError, Photograph
 from transferlab.core.inference.export.int8 import Int8
@@ -115,12 +116,20 @@ def test_int8_is_measured_and_refused_where_it_costs_too_much(tmp_path, files):
 @pytest.mark.parametrize("size", [(40, 48), (31, 64), (90, 33), (20, 25)])
 def test_the_script_sees_the_pixels_that_we_see(tmp_path, size, mode, held_out):
     config = Input(size=24, resize=30, mode=mode, held_out=held_out, interpolation="bilinear")
-    view = factory.view_of(strategy().model, config, STATISTICS)
+    seen = header(view=factory.view_of(strategy().model, config, STATISTICS))
     (image_HWC,), _ = photographs(1, size=size)
     Image.fromarray(image_HWC).save(tmp_path / "a.png")
-    ((ours_13SS, _),) = deployed.batches([Photograph(tmp_path / "a.png")], view)
+    ((ours_13SS, _),) = deployed.batches([Photograph(tmp_path / "a.png")], seen)
     theirs_13SS = standalone.load(tmp_path / "a.png", 24, 30, mode, held_out, "bilinear")
     assert np.abs(theirs_13SS - ours_13SS.numpy()).max() <= 1.01 / 255, "Pillow cuts to whole grey levels"
+
+
+def test_grey_of_more_than_8_bits_is_seen_at_the_levels_of_the_data_set(tmp_path):
+    Image.fromarray(np.full((40, 40), 3000, dtype=np.uint16)).save(tmp_path / "a.png")
+    ((x_13SS, _),) = deployed.batches([Photograph(tmp_path / "a.png")], header(levels=Levels(low=0, high=4000)))
+    assert x_13SS.mean() == pytest.approx(0.75, abs=0.01)
+    with pytest.raises(ValueError, match=r"a\.png has values of more than 8 bits"):
+        standalone.load(tmp_path / "a.png", 24, 30, "short_side", "centre_crop", "bilinear")
 
 
 def test_an_export_that_differs_is_refused_and_nothing_is_written(tmp_path, files):

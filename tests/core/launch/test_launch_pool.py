@@ -9,6 +9,7 @@ import psutil
 import pytest
 from tiny import COMPUTE, FLIP_AND_CROP, assert_same_results, spec_of, split_of, stage, strategy
 
+from transferlab.core.launch import pool
 from transferlab.core.launch.channel import RankError
 from transferlab.core.launch.trials import train_trials
 from transferlab.core.strategies.optimizers import SGD
@@ -52,6 +53,18 @@ def test_they_are_to_the_bit_what_they_are_one_by_one_and_all_is_told_here(specs
     assert [result.cost.parallel_trials for result in found.values()] == [2, 2, 2]
     assert [result.cost.parallel_trials for result in one_by_one.values()] == [1, 1, 1]
     assert multiprocessing.active_children() == []
+
+
+def test_the_only_trial_that_is_left_has_its_share_of_threads_too(specs, one_by_one, tmp_path, monkeypatch):
+    launched = []
+
+    def launch(left, *_):
+        launched.extend(left)
+        return iter([(2, one_by_one[2])])
+
+    monkeypatch.setattr(pool, "launch", launch)
+    train_trials(in_parallel(specs)[2:], tmp_path, quietly)
+    assert [spec.trial for spec in launched] == [2]
 
 
 def test_one_that_diverges_is_left_out_and_what_it_had_is_kept(specs, one_by_one, tmp_path, caplog):

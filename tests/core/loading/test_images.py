@@ -10,6 +10,7 @@ from transferlab.core.loading import features
 from transferlab.core.loading.features import Features, rendered
 from transferlab.core.loading.gpu_cache import GpuCache
 from transferlab.core.loading.images import Images, Split
+from transferlab.core.loading.splits import part_of
 from transferlab.core.models import forward
 from transferlab.core.transforms.operations import ColorJitter, RandomRotation
 
@@ -124,6 +125,14 @@ def test_a_split_takes_its_rows_of_a_shared_store(tmp_path):
     assert torch.allclose(whole(Images(part, VIEW, machine())), whole(Images(alone, VIEW, machine())))
     assert part.fingerprint == alone.fingerprint
     assert part.fingerprint != dataclasses.replace(part, rows=rows[::-1]).fingerprint
+
+
+def test_distinct_views_of_an_image_are_the_same_in_every_part_of_a_split(split):
+    part = part_of(split, np.arange(len(split)) % 3 != 0)
+    alike, fresh = (augmented(part, views=views).draws(1).map_N23 for views in (2, None))
+    every = augmented(split, views=2).draws(1).map_N23
+    assert torch.equal(alike, every[part.rows])
+    assert not torch.equal(fresh, every[part.rows]), "views anew in every epoch are the part's own"
 
 
 def test_a_split_travels(split):

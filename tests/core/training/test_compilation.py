@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import COMPUTE, machine, named, spec_of, split_of, stage, strategy
+from tiny import COMPUTE, machine, spec_of, split_of, stage, strategy
 from torch import nn
 
 from transferlab.core.loading import gpu_cache
@@ -84,7 +84,7 @@ def test_small_batches_in_one_pass_on_one_gpu_run_as_graphs(changes, batch_size,
 )
 def test_a_policy_may_train_the_head_alone(rows, is_head_alone):
     names = ["body.weight", "fc.weight", "fc.bias", "fc2.weight"]
-    assert freezing.trains_head_alone(rows, named(names), ("fc",)) == is_head_alone
+    assert freezing.trains_head_alone(rows, names, ("fc",)) == is_head_alone
 
 
 def fingerprint(splits, **compute):

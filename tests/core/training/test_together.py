@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import COMPUTE, FLIP_AND_CROP, same, spec_of, split_of, stage, strategy, untimed
 
-from transferlab.core.launch.trials import train_trials
+from transferlab.core.launch.trials import fingerprints, train_trials
 from transferlab.core.loading.features import Features
 from transferlab.core.models import factory
 from transferlab.core.models.checkpoint import Checkpoint
@@ -127,16 +127,17 @@ def test_several_stages_train_alone(splits):
 LAST_BLOCK = ((r"(layer4|fc)\..*", 1.0), (".*", None))
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"trainable": LAST_BLOCK}, {"trainable": "all"}, {"model": "torchvision/mobilenet_v3_small"}],
-    ids=["last_block", "all", "dropout"],
-)
-def test_more_than_linear_heads_trains_alone(splits, tmp_path, changes):
-    specs = specs_of(splits, count=2, epochs=1, **{"optimizer": SGD(lr=0.01), **changes})
+@pytest.mark.parametrize("trainable", [LAST_BLOCK, "all"], ids=["last_block", "all"])
+def test_more_than_heads_trains_alone_and_what_a_trial_depends_on_says_so(splits, trainable):
+    specs = specs_of(splits, count=3, epochs=1, trainable=trainable, views=None, augmentation=())
+    assert not together.could_train(specs)
+    assert fingerprints(specs[:2])[1] == fingerprints(specs)[1], "more trials change no other"
+
+
+def test_more_than_linear_layers_trains_alone(splits, tmp_path):
+    specs = specs_of(splits, count=2, epochs=1, optimizer=SGD(lr=0.01), model="torchvision/mobilenet_v3_small")
     assert together.could_train(specs)
     assert together.train(specs, tmp_path, quietly, None) is None
-    assert ("trainable" in changes) == (not list(tmp_path.glob("*.safetensors"))), "features for nothing"
     results = train_trials(specs, tmp_path, quietly)
     for spec in specs:
         alone = train_trial(spec, tmp_path, quietly)

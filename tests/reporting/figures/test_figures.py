@@ -339,19 +339,15 @@ def test_looks_depend_on_the_names_alone_and_are_told_apart():
     assert len({(look.colour, look.marker) for look in looks.values()}) == 20
 
 
-@pytest.mark.parametrize(
-    "draw",
-    [
-        curves.all_errors,
-        steps.learning_rates,
-        steps.step_losses,
-        lambda table: curves.strategy_errors(table, "no_such"),
-    ],
-)
+@pytest.mark.parametrize("draw", [steps.learning_rates, steps.step_losses])
 def test_nothing_to_draw_is_an_error_that_says_so(example, draw):
-    empty = example.history.merge(example.steps, how="outer").iloc[:0]
     with pytest.raises(ValueError, match="nothing to draw"):
-        draw(empty)
+        draw(example.steps.iloc[:0])
+
+
+def test_a_strategy_without_training_or_held_out_images_has_no_curve_and_says_why(example):
+    for figure in (curves.all_errors(example.history.iloc[:0]), curves.strategy_errors(example.history, "no_such")):
+        assert "no image was held out" in texts(figure)
 
 
 def test_a_strategy_that_never_trains_is_drawn(example):

@@ -1,5 +1,6 @@
 """The page and the sentences of the learning curves claim what their intervals allow."""
 
+import math
 import re
 
 import curves_example
@@ -33,6 +34,11 @@ def test_refusals_and_crossings_are_said():
     )
     assert headline(tables.fits) in said
     assert headline(curves_example.refused().fits) == "Nobody can say whether more labels would help."
+
+
+def test_a_crossing_that_hardly_any_sample_has_is_said_to_be_unsure():
+    tables = curves_example.tables()
+    assert "images (or never, 90%)" in sentences(tables.fits, tables.crossings.assign(low=math.inf, high=math.inf))[3]
 
 
 def test_the_page_is_whole_and_self_contained():

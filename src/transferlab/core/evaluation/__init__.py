@@ -1,4 +1,4 @@
 """Predictions on a split, metrics, and comparisons between strategies with intervals.
 
-The report and transfer pipelines and versions import it.
+Pipelines, versions and the experiment's schema import it.
 """

@@ -1,4 +1,4 @@
-"""Uses a trained checkpoint: predictions for image files.
+"""Uses a trained checkpoint: predictions for image files, and exports for other programs.
 
-Notebooks import it, and commands and pipelines that use a trained network.
+Commands, pipelines, serving and notebooks import it.
 """

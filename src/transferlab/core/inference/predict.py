@@ -186,7 +186,7 @@ def _calibrated_columns(
     order_NK: NDArray[np.int64],
     classes: Sequence[str],
     calibrated: Calibrated,
-) -> dict[str, list[object]]:
+) -> dict[str, Sequence[object] | NDArray[np.float64]]:
     """Return prediction sets, and how far images are from the training images, of rows that were predicted."""
     is_in_NK = calibrated.sets.of(p_NK)
     sets = [[classes[k] for k in order_K if is_in_K[k]] for order_K, is_in_K in zip(order_NK, is_in_NK, strict=True)]
@@ -194,15 +194,18 @@ def _calibrated_columns(
     distance_N = calibrated.familiarity.relative_distance(features) if rows else np.empty(0)
     return {
         "prediction_set": [SET_SEPARATOR.join(names) for names in sets],
-        "set_size": [float(len(names)) for names in sets],
+        "set_size": is_in_NK.sum(axis=1).astype(np.float64),
         "unfamiliar": ["yes" if distance > 1 else "no" for distance in distance_N],
-        "relative_distance": list(distance_N),
+        "relative_distance": distance_N,
     }
 
 
-def _spread(values: Sequence[object], places: Sequence[int], count: int) -> pd.Series:
-    """Return a column of `count` cells that has the values at some places and is missing elsewhere."""
-    is_number = bool(values) and isinstance(values[0], float)
+def _spread(values: Sequence[object] | NDArray[np.float64], places: Sequence[int], count: int) -> pd.Series:
+    """Return a column of `count` cells that has the values at some places and is missing elsewhere.
+
+    An array makes a column of numbers also where it is empty, so that all parts of a long table have the same types.
+    """
+    is_number = isinstance(values, np.ndarray)
     column = pd.Series(np.nan if is_number else None, index=range(count), dtype=float if is_number else object)
     column.iloc[list(places)] = list(values)
     return column

@@ -16,6 +16,7 @@ from typing import Any, cast
 from transferlab.core.launch import ray_cluster, ray_worker
 from transferlab.core.launch.channel import Failure, RankError, packed, relay, unpacked
 from transferlab.core.launch.launcher import Outcome
+from transferlab.core.launch.ray_check import first_line
 from transferlab.core.launch.ray_cluster import Cluster
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.runtime import interrupt
@@ -70,7 +71,7 @@ def _fan_out(tasks: _Tasks, specs: Sequence[TrialSpec], states: Path | None) -> 
     """
     jobs = [_Job([spec]) for spec in sorted(specs, key=lambda spec: _epochs_left(spec, states), reverse=True)]
     stages = list(specs[0].strategy.stages.values())
-    are_shared = bool(stages and stages[0].views and specs[0].initial.header.pretrained)
+    are_shared = bool(stages and stages[0].distinct_views and specs[0].initial.header.pretrained)
     at_first = 1 if are_shared else len(jobs)
     for job in jobs[:at_first]:
         tasks.start(job)
@@ -183,7 +184,7 @@ class _Tasks:
         epochs = _epochs(job.specs[0], self._folders[1])
         job.losses = job.losses + 1 if epochs == job.epochs else 1
         job.epochs = epochs
-        how = f"{type(error).__name__}: {error}".splitlines()[0]
+        how = first_line(error)
         if job.losses >= MOST_LOSSES:
             raise RankError(
                 f"strategies.{job} was lost {job.losses} times without a new epoch, the last time by {how}. Often "

@@ -79,7 +79,8 @@ def _alone(specs: Sequence[TrialSpec]) -> list[TrialSpec]:
 
 
 def _in_pool(specs: Sequence[TrialSpec]) -> bool:
-    return len(specs) > 1 and specs[0].compute.parallel_trials > 1
+    """Return whether trials train in processes beside each other; the last one left has its share of threads too."""
+    return specs[0].compute.parallel_trials > 1
 
 
 def _outcomes(

@@ -126,7 +126,7 @@ def on_features(
     for images, whole in zip(splits, wholes, strict=True):
         views = [prefix.features(whole, number, feature_cache) for number in range(images.views or 0)]
         seconds = sum(view.seconds for view in views)
-        own = slice(None) if whole is images else _places(images.split, whole.split)
+        own = slice(None) if whole is images else images.split.places
         sources.append(Features(tuple(view.features[own].to(home) for view in views), device, seconds))
     return OnFeatures(at.tail, sources)
 
@@ -134,8 +134,7 @@ def on_features(
 def _whole(images: Images) -> Images:
     """Return the images of all splits, if trials have splits of their own: their features are computed once for all.
 
-    The draws of a view are then those of its row among all images, and batches hold other neighbours, so that the last
-    bits may differ from those of a split alone.
+    Batches then hold other neighbours, so that the last bits may differ from those of a split alone.
     """
     split = images.split
     if split.pool is None:
@@ -149,12 +148,6 @@ def _whole(images: Images) -> Images:
         images.seed,
         images.views,
     )
-
-
-def _places(split: Split, whole: Split) -> Tensor:
-    """Return the places (N,) of a split's images among those of all splits."""
-    order_N = np.argsort(whole.rows, kind="stable")
-    return torch.from_numpy(order_N[np.searchsorted(whole.rows, split.rows, sorter=order_N)])
 
 
 class FrozenPrefix:

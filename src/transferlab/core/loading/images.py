@@ -47,6 +47,18 @@ class Split:
         return len(self.rows)
 
     @property
+    def places(self) -> Tensor:
+        """Places (N,) of the images among those of `pool`, int64.
+
+        Raises:
+            ValueError: there is no pool.
+        """
+        if self.pool is None:
+            raise ValueError(f"the {self.name} split has no pool")
+        order_N = np.argsort(self.pool, kind="stable")
+        return torch.from_numpy(order_N[np.searchsorted(self.pool, self.rows, sorter=order_N)])
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the images: their pixel hashes, in order, and what decoded and resized them."""
         header = self.store.header
@@ -95,11 +107,16 @@ class Images:
         return evaluation_batch(self.machine.device, 3, self.view.size, self.view.size)
 
     def draws(self, number: int) -> Draws:
-        """Draw the parameters of a view, a row per image of the split."""
+        """Draw the parameters of a view, a row per image of the split.
+
+        Distinct views are drawn for the whole pool, so that an image has the same ones in every split, cached or not.
+        """
         if self._drawn is None or self._drawn[0] != number:
-            shapes_N2 = self.split.store.shapes_N2[self.split.rows]
+            is_of_pool = self.split.pool is not None and self.views is not None
+            rows = self.split.pool if is_of_pool else self.split.rows
             rng = generator(*self.seed, "view", number)
-            self._drawn = number, self.view.draw(shapes_N2, self.operations, rng)
+            drawn = self.view.draw(self.split.store.shapes_N2[rows], self.operations, rng)
+            self._drawn = number, drawn.take(self.split.places) if is_of_pool else drawn
         return self._drawn[1]
 
     def pixels(self, number: int) -> Tensor:

@@ -48,13 +48,14 @@ def logits(network: nn.Module, inputs: Iterator[Tensor], machine: Machine) -> Te
 def head_inputs(network: nn.Module, head: Sequence[str]) -> Iterator[list[Tensor]]:
     """Gather what the head is given while open: the features (B, F) of each pass, float32, on the CPU.
 
-    Of several modules that make logits the last counts: the ones before are auxiliary. Maps are averaged over space.
+    Of several modules that make logits the last counts: the ones before are auxiliary. Maps are averaged over space,
+    tokens over their number.
     """
     gathered: list[Tensor] = []
 
     def gather(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         x = inputs[0].detach().float()
-        gathered.append((x.flatten(2).mean(dim=2) if x.ndim > 2 else x).cpu())
+        gathered.append((x.mean(dim=(2, 3)) if x.ndim == 4 else x.mean(dim=1) if x.ndim == 3 else x).cpu())
 
     handle = network.get_submodule(head[-1]).register_forward_pre_hook(gather)
     try:

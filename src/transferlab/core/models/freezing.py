@@ -154,14 +154,14 @@ def _scales(policy: Policy, names: list[str], head: Sequence[str]) -> dict[str, 
     return trained
 
 
-def trains_head_alone(policy: Policy, network: nn.Module, head: Sequence[str]) -> bool:
-    """Return whether the policy trains nothing outside the modules that make the logits.
+def trains_head_alone(policy: Policy, parameters: Iterable[str], head: Sequence[str]) -> bool:
+    """Return whether the policy trains none of these parameters outside the modules that make the logits.
 
     Raises:
         PolicyError: as `scales`.
     """
     inside = tuple(f"{module}." for module in head)
-    return all(name.startswith(inside) for name in scales(policy, network, head))
+    return all(name.startswith(inside) for name in _scales(policy, list(parameters), head))
 
 
 def apply(model: nn.Module, policy: Policy, head: Sequence[str]) -> dict[str, float]:

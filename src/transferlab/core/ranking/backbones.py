@@ -6,8 +6,7 @@ Shapes: N images, F features.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
-from torch import Tensor, nn
+from torch import nn
 
 from transferlab.core.data.decoding.batch import Decoding
 from transferlab.core.data.store import ImageStore
@@ -155,23 +154,7 @@ def _probed(
 
 def features(network: nn.Module, head: Sequence[str], images: Images, machine: Machine) -> NDArray[np.float32]:
     """Return what the head of a network is given, (N, F); of maps and tokens, their mean."""
-    with _captured(network.get_submodule(head[0])) as seen:
+    with forward.head_inputs(network, head) as gathered:
         forward.logits(network, images.in_order(), machine)
-    found: NDArray[np.float32] = torch.cat(seen).numpy()
+    found: NDArray[np.float32] = torch.cat(gathered).numpy()
     return found
-
-
-@contextmanager
-def _captured(module: nn.Module) -> Iterator[list[Tensor]]:
-    """While open, gather the input of a module."""
-    seen: list[Tensor] = []
-
-    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        x = inputs[0].float()
-        seen.append((x.mean(dim=(2, 3)) if x.ndim == 4 else x.mean(dim=1) if x.ndim == 3 else x).cpu())
-
-    handle = module.register_forward_pre_hook(keep)
-    try:
-        yield seen
-    finally:
-        handle.remove()

@@ -30,8 +30,9 @@ Mode = Literal["default", "reduce-overhead"]
 def compiled_stages(spec: TrialSpec, machine: Machine, network: nn.Module) -> dict[str, bool]:
     """Return whether each stage of a trial is compiled."""
     head, view, found = spec.initial.header.head, spec.initial.header.view, {}
+    names = [name for name, _ in network.named_parameters()]
     for name, stage in spec.strategy.stages.items():
-        head_alone = stage.distinct_views is not None and freezing.trains_head_alone(stage.trainable, network, head)
+        head_alone = stage.distinct_views is not None and freezing.trains_head_alone(stage.trainable, names, head)
         found[name] = is_compiled(machine, stage, len(spec.train), view.at(stage.size).size, head_alone)
     return found
 

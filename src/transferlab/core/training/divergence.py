@@ -23,7 +23,7 @@ from transferlab.core.training.engine import CURE, DivergedError
 from transferlab.core.training.history import Best, Record
 from transferlab.core.training.release import is_finite, released
 from transferlab.core.training.spec import TrialSpec
-from transferlab.core.training.state import read
+from transferlab.core.training.state import read, state_path
 
 SELECTION = "last saved epoch before the loss became NaN or infinite"
 
@@ -47,7 +47,7 @@ def keep_saved(spec: TrialSpec, states: Path, error: DivergedError) -> DivergedE
         OSError: it cannot be written; the state stays.
         StateError: the state is damaged.
     """
-    file = states / f"trial_{spec.trial}.pt"
+    file = state_path(states, spec.trial)
     if state := read(file):
         # A network on the CPU begins with the same bits as on any device.
         beginning = on_cpu(factory.fresh(spec.initial, spec.initial_seed, resolve(Compute(device="cpu"))))

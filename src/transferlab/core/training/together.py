@@ -11,6 +11,7 @@ from torch import nn
 
 from transferlab.core.loading.features import Features
 from transferlab.core.models import factory, freezing
+from transferlab.core.models.backbones import registry
 from transferlab.core.models.prefix import Tail
 from transferlab.core.runtime.device import apply, resolve
 from transferlab.core.runtime.progress import ProgressCallback
@@ -25,9 +26,12 @@ from transferlab.core.training.trial import state_file
 
 
 def could_train(specs: Sequence[TrialSpec]) -> bool:
-    """Check whether the config lets trials train together: one stage on shared views, on one device.
+    """Check whether the config lets trials train together: one stage of heads on shared views, on one device.
 
     A plateau schedule, patience and clipping by norm follow a single trial.
+
+    Raises:
+        PolicyError: the stage's policy does not fit the network.
     """
     stages = list(specs[0].strategy.stages.values())
     on_one_device = specs[0].compute.devices == 1
@@ -36,7 +40,12 @@ def could_train(specs: Sequence[TrialSpec]) -> bool:
     if not all(np.array_equal(spec.train.rows, specs[0].train.rows) for spec in specs):  # trials on re-splits
         return False
     clips = stages[0].clip is not None and stages[0].clip.by == "norm"
-    return not clips and not isinstance(stages[0].schedule, Plateau) and stages[0].patience is None
+    if clips or isinstance(stages[0].schedule, Plateau) or stages[0].patience is not None:
+        return False
+    header = specs[0].initial.header
+    return freezing.trains_head_alone(
+        stages[0].trainable, registry.parameter_names(header.model, header.view.size), header.head
+    )
 
 
 def train(
@@ -45,19 +54,19 @@ def train(
     """Train trials together; return their outcomes by number.
 
     Returns None, and trains nothing, if more differs between the trials than linear heads on features that all share.
+    `could_train` must have agreed.
 
     Raises:
         OSError: a file cannot be written, such as for lack of space.
-        PolicyError: the stage's policy does not fit the network.
         StateError: `states` holds a state that is damaged or of other trials.
     """
     first = specs[0]
     ((name, stage),) = first.strategy.stages.items()
-    machine, head = apply(resolve(first.compute)), first.initial.header.head
+    machine = apply(resolve(first.compute))
+    if machine.dtype == torch.float16:
+        return None  # a scaled loss has one scale for all
     network = factory.fresh(first.initial, first.initial_seed, machine)
-    if machine.dtype == torch.float16 or not freezing.trains_head_alone(stage.trainable, network, head):
-        return None  # a scaled loss has one scale for all; and features would be computed in vain
-    freezing.apply(network, stage.trainable, head)
+    freezing.apply(network, stage.trainable, first.initial.header.head)
     inputs = Inputs(first, first.initial.header.view, machine, folder, report)
     with memory_advice(first, name, stage, machine):
         found = inputs.of(network, name, stage, 0)

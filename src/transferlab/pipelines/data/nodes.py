@@ -13,7 +13,6 @@ from transferlab.config.schema import Dataset
 from transferlab.console import progress
 from transferlab.core.data import sources, subsets
 from transferlab.core.data.archives.extract import extract
-from transferlab.core.data.decoding.batch import Decoding
 from transferlab.core.data.download import Downloads
 from transferlab.core.data.duplicates import across_splits, contradictory, duplicates, repeating_classes
 from transferlab.core.data.listing.layout import list_images as list_files
@@ -59,12 +58,10 @@ def decode_images(
     image_folder: Path,
 ) -> tuple[dict[str, ImageStore], pd.DataFrame, pd.DataFrame]:
     """Decode every image once, resized as the strategies need it; what cannot be used goes to the quarantine."""
-    decoding = Decoding(
-        workers=dataset.workers, range=dataset.range, max_pixels=dataset.max_pixels, channels=dataset.channels
-    )
     resizes = [factory.view_of(each.model, each.input, None).stored_as for each in strategies.values()]
     with progress.counting("decoding images") as report:
-        stores, accepted, quarantined = build(Path(extracted["path"]), listing, resizes, image_folder, decoding, report)
+        root = Path(extracted["path"])
+        stores, accepted, quarantined = build(root, listing, resizes, image_folder, dataset.decoding, report)
     quarantine = pd.concat([quarantined, ignored], ignore_index=True)
     logger.info(
         "%d images accepted, %d quarantined, %d files ignored",

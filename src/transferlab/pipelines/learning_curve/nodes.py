@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from transferlab.core.launch.trials import train_trials
 from transferlab.core.loading.feature_cache import FeatureCache
 from transferlab.core.loading.splits import part_of, split_of, store_for
 from transferlab.core.models import factory
-from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.runtime.device import apply, resolve
 from transferlab.core.runtime.seeding import derive
 from transferlab.core.strategies.strategy import Strategy
@@ -62,7 +62,19 @@ def train_on_parts(
     initial = factory.initial(
         strategy.model, strategy.input, statistics["classes"], statistics, derive(training.seed, "trial", 0)
     )
-    specs = list(_specs(name, strategy, training, initial, index, store_for(initial.header.view, image_store), subsets))
+    store = store_for(initial.header.view, image_store)
+    whole = TrialSpec(
+        name,
+        strategy,
+        initial,
+        split_of(index, store, "train", 0),
+        split_of(index, store, "validation", 0) if strategy.decides else None,  # decisions see all of it
+        0,
+        training.seed,
+        training.compute,
+        training.features,
+    )
+    specs = list(_specs(whole, index.loc[index["split"] == "train", "path"], subsets))
     if training.fresh:
         for spec in specs:
             state_path(unfinished_parts, spec.trial).unlink(missing_ok=True)
@@ -75,24 +87,10 @@ def train_on_parts(
     return found, pd.DataFrame([result.cost for result in trained.values()])
 
 
-def _specs(
-    name: str,
-    strategy: Strategy,
-    training: Training,
-    initial: Checkpoint,
-    index: pd.DataFrame,
-    store: ImageStore,
-    subsets: pd.DataFrame,
-) -> Iterator[TrialSpec]:
-    """Yield what each part is trained by; decisions see the whole validation split."""
-    whole, paths = split_of(index, store, "train", 0), index.loc[index["split"] == "train", "path"]
-    held_out = split_of(index, store, "validation", 0) if strategy.decides else None
-    for trial in sorted(subsets["trial"].unique()):
-        part = subsets.loc[subsets["trial"] == trial, "path"]
-        train = part_of(whole, paths.isin(part).to_numpy())
-        yield TrialSpec(
-            name, strategy, initial, train, held_out, int(trial), training.seed, training.compute, training.features
-        )
+def _specs(whole: TrialSpec, paths: pd.Series[str], subsets: pd.DataFrame) -> Iterator[TrialSpec]:
+    """Yield what each part is trained by, given what all training images would be trained by, and their paths."""
+    for trial, part in subsets.groupby("trial")["path"]:
+        yield replace(whole, train=part_of(whole.train, paths.isin(part).to_numpy()), trial=int(trial))
 
 
 def tabulate(

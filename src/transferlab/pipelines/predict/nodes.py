@@ -53,6 +53,7 @@ def predict_source(
     tally = predict_all(request, unfinished, parts.append, logger.info)
     for line in tally.lines():
         logger.info("%s", line)
-    sheet = pictures.contact_sheet(tally.least_sure, tally.found - tally.refused)
-    page = pictures.page(tally, report.title, sentences, Path("predictions.parquet"))
+    levels = model.checkpoints[0].header.levels
+    sheet = pictures.contact_sheet(tally.least_sure, tally.found - tally.refused, levels)
+    page = pictures.page(tally, report.title, sentences, Path("predictions.parquet"), levels)
     return pd.concat(parts, ignore_index=True), sheet, page

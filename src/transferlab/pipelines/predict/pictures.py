@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from transferlab.core.data.decoding.batch import Decoded, decode_all
+from transferlab.core.data.decoding.decode import Rules
+from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.data.store import Resize
 from transferlab.pipelines.predict.tally import Tally
 from transferlab.reporting.figures import samples
@@ -25,20 +27,21 @@ ON_SHEET, SHEET_SIZE = 48, 240  # photographs of a contact sheet, pixels of a sh
 THUMBNAIL_SIZE = 180  # pixels of a short side on the page
 
 
-def contact_sheet(least_sure: pd.DataFrame, predicted: int) -> Figure:
+def contact_sheet(least_sure: pd.DataFrame, predicted: int, levels: Levels | None = None) -> Figure:
     """Draw the photographs that a model is least sure of.
 
     Args:
         least_sure: rows of predictions, the least sure first.
         predicted: how many images were predicted in all.
+        levels: of the model, for grey values of more than 8 bits.
     """
     examples = least_sure.head(ON_SHEET)
-    images = _read(examples, SHEET_SIZE)
+    images = _read(examples, SHEET_SIZE, levels)
     is_there = np.array([image is not None for image in images], dtype=bool)
     return samples.contact_sheet([image for image in images if image is not None], examples[is_there], predicted)
 
 
-def page(tally: Tally, title: str, sentences: Sequence[str], table: Path) -> str:
+def page(tally: Tally, title: str, sentences: Sequence[str], table: Path, levels: Levels | None = None) -> str:
     """Write the page of predictions.
 
     Args:
@@ -46,8 +49,10 @@ def page(tally: Tally, title: str, sentences: Sequence[str], table: Path) -> str
         title: of the experiment.
         sentences: which model predicted, and what it promises.
         table: the file with all rows.
+        levels: of the model, for grey values of more than 8 bits.
     """
-    thumbnails = [None if image is None else _jpeg(image) for image in _read(tally.least_sure, THUMBNAIL_SIZE)]
+    images = _read(tally.least_sure, THUMBNAIL_SIZE, levels)
+    thumbnails = [None if image is None else _jpeg(image) for image in images]
     return render_predictions(
         Answers(
             title,
@@ -62,10 +67,10 @@ def page(tally: Tally, title: str, sentences: Sequence[str], table: Path) -> str
     )
 
 
-def _read(rows: pd.DataFrame, size: int) -> list[NDArray[np.uint8] | None]:
+def _read(rows: pd.DataFrame, size: int, levels: Levels | None) -> list[NDArray[np.uint8] | None]:
     """Decode the photographs again; None for one that has gone."""
     paths = [Path(path) for path in rows["path"]] if len(rows) else []
-    outcomes = decode_all(paths, [Resize(size=size)], workers=0)
+    outcomes = decode_all(paths, [Resize(size=size)], workers=0, rules=Rules(levels=levels))
     return [outcome.images[0] if isinstance(outcome, Decoded) else None for outcome in outcomes]
 
 

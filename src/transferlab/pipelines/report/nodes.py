@@ -6,6 +6,7 @@ import logging
 import platform
 import textwrap
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from importlib.metadata import version
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -173,59 +174,23 @@ def list_mistakes(*predictions: pd.DataFrame) -> pd.DataFrame:
     return mistakes_of(predictions)
 
 
-def write_page(
-    strategies: list[str],
-    figures: dict[str, str],
-    facts: Document,
-    comparison: pd.DataFrame,
-    differences: pd.DataFrame,
-    cost: pd.DataFrame,
-    metrics: pd.DataFrame,
-    per_class: pd.DataFrame,
-    quarantine: pd.DataFrame,
-    duplicates: pd.DataFrame,
-    mistakes: pd.DataFrame,
-    together: pd.DataFrame,
-    coverage: pd.DataFrame,
-    **named: Any,
-) -> str:
+def write_page(strategies: list[str], figures: dict[str, str], facts: Document, **named: Any) -> str:
     """Write the page.
 
     Args:
         strategies: their names.
         figures: for each dataset that is a figure, its name on the page.
         facts: see `collect_facts`.
-        comparison: as stored; so are the tables that follow.
-        differences: paired differences between strategies.
-        cost: what each trial took.
-        metrics: one row per trial and metric.
-        per_class: one row per trial and class.
-        quarantine: images that were not used.
-        duplicates: pairs of photographs that may be the same.
-        mistakes: test images that are wrong most often.
-        together: what the trials of a strategy get together.
-        coverage: of prediction sets.
-        named: the figures, the summary and checkpoints of each strategy, and, where trials came in rounds, the table
-            `rounds`, by the names of their datasets.
+        named: by the names of their datasets: the figures, the summary and checkpoints of each strategy, and the tables
+            that are fields of `Tables`; `rounds` only where trials came in rounds.
     """
     summaries = {name: named[f"{name}.summary"] for name in strategies}
     tables = Tables(
-        comparison,
-        differences,
-        cost,
-        metrics,
-        per_class,
-        quarantine,
-        summaries,
-        duplicates,
-        mistakes,
-        together,
-        coverage,
-        named.get("rounds"),
+        summaries=summaries, **{field.name: named[field.name] for field in fields(Tables) if field.name in named}
     )
     warnings = [
-        *stale(metrics, {name: named[f"{name}.checkpoints"] for name in strategies}),
-        *diverged(cost, facts["trials"]),
+        *stale(tables.metrics, {name: named[f"{name}.checkpoints"] for name in strategies}),
+        *diverged(tables.cost, facts["trials"]),
     ]
     return render(facts, tables, {on_page: named[dataset] for dataset, on_page in figures.items()}, warnings)
 

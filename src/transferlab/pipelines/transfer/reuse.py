@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ import pandas as pd
 
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.training.fingerprint import Fingerprint, differences
+from transferlab.core.training.history import CostRow, HistoryRow, StepRow
 from transferlab.core.training.spec import TrialResult
 from transferlab.core.training.state import state_path
 from transferlab.datasets.finished import TABLES, FinishedTrials, Reusable
 
 logger = logging.getLogger(__name__)
-STEP_COLUMNS = ["strategy", "trial", "stage", "epoch", "step", "learning_rate", "loss"]
 _MOST_TOLD = 3  # differences that a message names
 
 
@@ -65,14 +66,19 @@ def joined(
     checkpoints = {number: result.checkpoint for number, result in trained.items()}
     results = trained.values()
     tables = {
-        "history": pd.DataFrame([row for result in results for row in result.history]),
-        "steps": pd.DataFrame([row for result in results for row in result.steps], columns=STEP_COLUMNS),
-        "cost": pd.DataFrame([result.cost for result in results]),
+        "history": _table(HistoryRow, [row for result in results for row in result.history]),
+        "steps": _table(StepRow, [row for result in results for row in result.steps]),
+        "cost": _table(CostRow, [result.cost for result in results]),
     }
     if found:
         checkpoints |= found.checkpoints
         tables = {name: _joined(found.tables[name], tables[name]) for name in TABLES}
     return dict(sorted(checkpoints.items())), tables
+
+
+def _table(kind: type[HistoryRow | StepRow | CostRow], rows: Sequence[Any]) -> pd.DataFrame:
+    """Return the rows as a table, which has its columns without any row too."""
+    return pd.DataFrame(rows, columns=[field.name for field in fields(kind)])
 
 
 def _joined(reused: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:

@@ -67,7 +67,7 @@ def train_in_rounds(
             trained = jobs[name].train(range(begun, trials))
             rounds[name].append(trained)
             scores[name] = np.append(scores[name], _scores(jobs[name], trained[0], report.metric))
-        for line in _told(race.look(scores), race, report.metric):
+        for line in _told(race.look(scores), race, report.metric, trials):
             logger.info("%s", line)
         if not race.running:
             break
@@ -86,15 +86,14 @@ def _scores(job: Job, checkpoints: Mapping[int, Checkpoint], metric: str) -> NDA
     return scores
 
 
-def _told(looks: Sequence[Look], race: Race, metric: str) -> list[str]:
-    """Say what a look has decided, and who goes on."""
+def _told(looks: Sequence[Look], race: Race, metric: str, trials: int) -> list[str]:
+    """Say what a look after so many trials has decided, and who goes on."""
     said = [
-        f"after {look.trials} trials, {title(look.strategy)} and {title(look.versus)} are told apart: "
+        f"after {trials} trials, {title(look.strategy)} and {title(look.versus)} are told apart: "
         f"{amount(look.difference, metric)}"
         for look in looks
         if look.decided
     ]
-    last = looks[0].trials >= race.rule.at_most if looks else True
-    if race.running and not last:
-        said.append(f"after {looks[0].trials} trials, {enumerate_words(list(map(title, race.running)))} go on")
+    if race.running and trials < race.rule.at_most:
+        said.append(f"after {trials} trials, {enumerate_words(list(map(title, race.running)))} go on")
     return said

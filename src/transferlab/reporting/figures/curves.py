@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BAND = "Line: mean over the trials that reached the epoch; band: lowest to highest trial."
+_NO_CURVE = "Nothing was trained, and no image was held out (dataset.split.validation)."
 _NAMES = {
     "validation": "validation (held out)",
     "test": "test (held out; nothing is decided by it)",
@@ -29,12 +30,11 @@ def strategy_errors(history: pd.DataFrame, strategy: str) -> Figure:
 
     Args:
         history: the history table; error is 1 - accuracy, in percent.
-        strategy: the strategy to draw.
-
-    Raises:
-        ValueError: the history has no row of this strategy.
+        strategy: the strategy to draw; there is nothing to draw of one that trains nothing and holds no image out.
     """
-    own = _errors(history[history["strategy"] == strategy], f"of strategy {strategy!r}")
+    own = _errors(history[history["strategy"] == strategy])
+    if own.empty:
+        return style.empty_figure(f"No error of {title(strategy)} per epoch", _NO_CURVE)
     held_out = curve_split(own)
     figure = style.new_figure(height=4.4)
     ax = figure.subplots()
@@ -51,12 +51,10 @@ def strategy_errors(history: pd.DataFrame, strategy: str) -> Figure:
 
 @style.styled
 def all_errors(history: pd.DataFrame) -> Figure:
-    """Draw the held-out error of every strategy per epoch in one figure; without a held-out curve, the train error.
-
-    Raises:
-        ValueError: the history is empty.
-    """
-    errors = _errors(history, "")
+    """Draw the held-out error of every strategy per epoch in one figure; without a held-out curve, the train error."""
+    errors = _errors(history)
+    if errors.empty:
+        return style.empty_figure("No error per epoch", _NO_CURVE)
     by_strategy = {
         str(name): own[own["split"] == curve_split(own)] for name, own in errors.groupby("strategy", sort=False)
     }
@@ -85,9 +83,7 @@ def curve_split(history: pd.DataFrame) -> str:
     return next((split for split in ("validation", "test") if split in recorded), "train")
 
 
-def _errors(history: pd.DataFrame, which: str) -> pd.DataFrame:
-    if history.empty:
-        raise ValueError(f"the history table has no row {which}: nothing to draw".replace("  ", " "))
+def _errors(history: pd.DataFrame) -> pd.DataFrame:
     errors: pd.DataFrame = history.assign(error=100 * (1 - history["accuracy"]))
     return errors
 

@@ -161,9 +161,7 @@ def contact_sheet(images: Sequence[Image], examples: pd.DataFrame, predicted: in
         columns: photographs in a row.
     """
     if not images:
-        figure = style.new_figure(height=1.2)
-        style.heading(figure, "No photograph could be predicted", "The table of predictions has the reasons.")
-        return figure
+        return style.empty_figure("No photograph could be predicted", "The table of predictions has the reasons.")
     _same_length(images=images, examples=examples)
     figure, axes = _grid(len(images), columns, text_inches=0.36)
     for ax, image_HWC, row in zip(axes, images, examples.to_dict("records"), strict=False):

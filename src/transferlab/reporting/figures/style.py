@@ -91,6 +91,13 @@ def new_figure(height: float, width: float = WIDTH_INCHES) -> Figure:
     return figure.Figure(figsize=(width, height), layout="constrained")
 
 
+def empty_figure(text: str, note: str) -> Figure:
+    """Return a figure that has a heading alone, where there is nothing to draw; the note says why."""
+    figure = new_figure(height=1.2)
+    heading(figure, text, note)
+    return figure
+
+
 def heading(figure: Figure, text: str, note: str = "") -> None:
     """Write a headline that says what is shown, and a grey note at the foot with n and how to read the figure."""
     width = figure.get_figwidth()

@@ -193,6 +193,7 @@ def test_a_heif_photograph_is_read_by_the_extra_and_told_of_without_it(monkeypat
     [
         ("a.jxl", b"\xff\x0a" + bytes(20), "JPEG XL"),
         ("a.nef", tiff(DEEP_HW), "raw photograph"),
+        ("a.dcr", tiff((DEEP_HW3 >> 8).astype(np.uint8), photometric="rgb"), "raw photograph"),
         ("a.DNG", tiff((DEEP_HW3 >> 8).astype(np.uint8), photometric="rgb"), "raw photograph"),
         ("a.heic", b"", "empty"),
     ],

@@ -40,6 +40,12 @@ def test_a_table_in_each_part_is_read(tmp_path):
     assert left_out["train/metadata.jsonl"] == left_out["test/metadata.csv"] == "It is a table of labels."
 
 
+def test_texts_with_other_line_separators_do_not_end_a_row(tmp_path):
+    rows = [{"file_name": f"{n}.png", "label": n, "text": "one\u2028two\x85three"} for n in "ab"]
+    text = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    assert len(listed(write(tmp_path, **{"metadata.jsonl": text, "a.png": "", "b.png": ""}))[0]) == 2
+
+
 def test_one_table_for_all_and_no_parts(tmp_path):
     write(tmp_path, **{"metadata.csv": "file_name,text,kind\nimages/1.png,a b,x\nimages/2.png,,y\nimages/3.png,,x\n",
                        "images/1.png": "", "images/2.png": ""})  # fmt: skip

@@ -16,13 +16,14 @@ NAMED_FORMATS = {".tga": "TGA"}  # has no signature: nearly anything could be on
 
 # Photographs that Pillow alone does not read: what they are, by suffix.
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
-JPEG_XL_SUFFIXES = frozenset({".jxl"})
-# Of cameras; the list of LibRaw's most common makers.
+# JPEG XL (ISO/IEC 18181), JPEG XR (ITU-T T.832), sequences of AVIF.
+OTHER_SUFFIXES = frozenset({".jxl", ".jxr", ".wdp", ".hdp", ".avifs"})
+# Of cameras; the raw formats that LibRaw lists.
 RAW_SUFFIXES = frozenset(
-    {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw"}
-    | {".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
+    {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef"}
+    | {".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
 )
-FOREIGN_SUFFIXES = HEIF_SUFFIXES | JPEG_XL_SUFFIXES | RAW_SUFFIXES
+FOREIGN_SUFFIXES = HEIF_SUFFIXES | OTHER_SUFFIXES | RAW_SUFFIXES
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0, section 2; BigTIFF
 _BITS, _SAMPLES = 258, 277  # TIFF 6.0, section 8

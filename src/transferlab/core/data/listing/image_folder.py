@@ -19,6 +19,7 @@ from transferlab.core.data.listing.matching import Files, match
 from transferlab.core.data.listing.scan import Found
 from transferlab.core.data.listing.table import LayoutError, LeftOut, Listed
 from transferlab.core.data.split.names import splits_by_name
+from transferlab.core.files.paths import stays_inside
 from transferlab.core.validation import did_you_mean
 
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -85,7 +86,8 @@ def _rows(file: Path) -> Iterator[Mapping[Any, Any]]:
             table = pd.read_csv(file, dtype="str", keep_default_na=False, index_col=False)
             yield from table.to_dict("records")
             return
-        for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+        # Not `splitlines`, which also ends lines at characters that JSON texts may hold, such as U+2028.
+        for number, line in enumerate(file.read_text(encoding="utf-8-sig").split("\n"), 1):
             row = json.loads(line) if line.strip() else None
             if isinstance(row, dict):
                 yield row
@@ -98,7 +100,6 @@ def _rows(file: Path) -> Iterator[Mapping[Any, Any]]:
 
 
 def _inside(file: Path, folder: PurePosixPath, name: str) -> str:
-    path = PurePosixPath(name.replace("\\", "/"))
-    if not name or path.is_absolute() or ".." in path.parts:
+    if not name or not stays_inside(name):
         raise LayoutError(f"{file} has the {FILE_NAME} {name!r}: it must be a path relative to the table's own folder")
-    return (folder / path).as_posix()
+    return (folder / name.replace("\\", "/")).as_posix()

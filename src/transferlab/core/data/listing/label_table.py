@@ -17,6 +17,7 @@ from transferlab.core.data.listing.matching import Files, match
 from transferlab.core.data.listing.scan import Found
 from transferlab.core.data.listing.table import LayoutError, LeftOut, Listed
 from transferlab.core.data.split.names import splits_by_name
+from transferlab.core.files.paths import stays_inside
 
 
 def list_table(
@@ -93,7 +94,7 @@ def _paths(value: str, layout: LabelTable) -> list[str]:
     if not value:
         raise LayoutError(f"{layout.file} has a row without a path (column {layout.path!r}): fill it or remove the row")
     relative = [PurePosixPath(folder) / (value.replace("\\", "/") + layout.suffix) for folder in layout.folders]
-    if not all(_inside(str(path)) for path in relative):
+    if not all(stays_inside(str(path)) for path in relative):
         raise LayoutError(
             f"{layout.file} lists {value!r}, which is outside the data's root; paths must be relative to it"
         )
@@ -109,11 +110,6 @@ def _splits(values: pd.Series[str], layout: LabelTable) -> pd.Series[str]:
             "and the usual other names of theirs"
         )
     return values.map(meant)
-
-
-def _inside(path: str) -> bool:
-    relative = PurePosixPath(path)
-    return not relative.is_absolute() and ".." not in relative.parts
 
 
 def _classes(threshold: Threshold, values: pd.Series[str]) -> pd.Series[str]:

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from transferlab.core.data.listing.scan import IMAGE_SUFFIXES, OTHER_PHOTOGRAPHS
+from transferlab.core.data.listing.scan import IMAGE_SUFFIXES
 from transferlab.core.data.listing.table import LayoutError
 
 logger = logging.getLogger(__name__)
@@ -92,6 +92,6 @@ def _stem_and_format(path: str) -> tuple[str, str]:
     """Return the folded path without an image's suffix, and the suffix as its format writes it; "" for none."""
     suffix = PurePosixPath(path).suffix
     kind = suffix.casefold()
-    if kind not in IMAGE_SUFFIXES | OTHER_PHOTOGRAPHS:
+    if kind not in IMAGE_SUFFIXES:
         return _folded(path), ""
     return _folded(path.removesuffix(suffix)), _SAME_FORMAT.get(kind, kind)

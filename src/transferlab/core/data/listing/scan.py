@@ -11,18 +11,11 @@ from typing import NamedTuple
 
 from transferlab.core.data.decoding.formats import FOREIGN_SUFFIXES
 
-# What PIL decodes in a default build, and people keep photographs in.
+# What PIL decodes in a default build, and what else people keep photographs in, so that the decoder says what reads it.
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga"}
-    | FOREIGN_SUFFIXES  # photographs, which decoding reads with an extra or quarantines
-)
-# Photographs that PIL alone cannot read: they are part of the data, so that the decoder says what reads them.
-# HEIF (ISO/IEC 23008-12), JPEG XL (ISO/IEC 18181), JPEG XR (ITU-T T.832), and the raw formats that LibRaw lists.
-OTHER_PHOTOGRAPHS = frozenset(
-    {".heic", ".heif", ".hif", ".avifs", ".jxl", ".jxr", ".wdp", ".hdp"}
-    | {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef"}
-    | {".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
+    | FOREIGN_SUFFIXES
 )
 # What systems and programs leave in folders; names in any case. Sources: GitHub's gitignore templates (macOS, Windows,
 # Linux, Python, Dropbox), Synology's and QNAP's knowledge bases on @eaDir and @Recycle, mklost+found(8).
@@ -148,7 +141,7 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
 
 def _file(entry: os.DirEntry[str], path: str) -> Found:
     suffix = Path(entry.name).suffix
-    if suffix.lower() not in IMAGE_SUFFIXES | OTHER_PHOTOGRAPHS:
+    if suffix.lower() not in IMAGE_SUFFIXES:
         what = (
             f"Its suffix {suffix!r} is none of an image that can be decoded." if suffix else "Its name has no suffix."
         )

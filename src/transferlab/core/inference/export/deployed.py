@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from transferlab.core.data.decoding.batch import Decoded, decode_all
+from transferlab.core.data.decoding.decode import Rules
 from transferlab.core.errors import MendableError
+from transferlab.core.models.checkpoint import CheckpointHeader
 from transferlab.core.models.forward import EVALUATION_BATCH
 from transferlab.core.transforms.pixels import HostImages
 from transferlab.core.transforms.view import View
@@ -56,7 +58,7 @@ class Photograph(NamedTuple):
 
 
 def compare(
-    model: Deployed, run: Run, photographs: Sequence[Photograph], view: View, tolerance: float
+    model: Deployed, run: Run, photographs: Sequence[Photograph], header: CheckpointHeader, tolerance: float
 ) -> dict[str, Any]:
     """Run images through torch and an export of it, at each batch size.
 
@@ -64,7 +66,7 @@ def compare(
         ExportError: a class or a probability differs, or no image can be used.
     """
     count, largest = 0, 0.0
-    for x_B3SS, _ in batches(photographs, view):
+    for x_B3SS, _ in batches(photographs, header):
         count += len(x_B3SS)
         with torch.inference_mode():
             expected_BK = model(x_B3SS).numpy()
@@ -98,7 +100,7 @@ class Measured(NamedTuple):
     images_per_second: float
 
 
-def measure(run: Run, photographs: Sequence[Photograph], view: View) -> Measured:
+def measure(run: Run, photographs: Sequence[Photograph], header: CheckpointHeader) -> Measured:
     """Measure accuracy, and images per second without decoding, on the images whose class is known.
 
     Raises:
@@ -106,7 +108,7 @@ def measure(run: Run, photographs: Sequence[Photograph], view: View) -> Measured
     """
     known = [photograph for photograph in photographs if photograph.label is not None]
     right, count, seconds = 0, 0, 0.0
-    for x_B3SS, labels_B in batches(known, view):
+    for x_B3SS, labels_B in batches(known, header):
         if not count:
             run(x_B3SS)  # the first pass allocates
         begun = time.perf_counter()
@@ -119,14 +121,16 @@ def measure(run: Run, photographs: Sequence[Photograph], view: View) -> Measured
     return Measured(right / count, count, count / seconds)
 
 
-def batches(photographs: Sequence[Photograph], view: View) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
+def batches(photographs: Sequence[Photograph], header: CheckpointHeader) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
     """Yield the usable images as batches of pixels x_B3SS in [0, 1], as the evaluation sees them, and their labels.
 
     A label that is not known is -1.
     """
     images: list[NDArray[np.uint8]] = []
     labels: list[int] = []
-    for one, outcome in zip(photographs, decode_all([p.path for p in photographs], [view.stored_as], 0), strict=True):
+    view, rules = header.view, Rules(levels=header.levels)
+    outcomes = decode_all([one.path for one in photographs], [view.stored_as], workers=0, rules=rules)
+    for one, outcome in zip(photographs, outcomes, strict=True):
         if isinstance(outcome, Decoded):
             images.append(outcome.images[0])
             labels.append(-1 if one.label is None else one.label)

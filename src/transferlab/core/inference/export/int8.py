@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from transferlab.core.inference.export import graphs
 from transferlab.core.inference.export.deployed import ExportError, Photograph, batches, measure
-from transferlab.core.transforms.view import View
+from transferlab.core.models.checkpoint import CheckpointHeader
 
 CALIBRATION_IMAGES = 128
 MARGIN = 0.01
@@ -37,14 +37,14 @@ class Int8:
     margin: float = MARGIN
 
 
-def quantize(path: Path, how: Int8, photographs: Sequence[Photograph], view: View) -> dict[str, Any]:
+def quantize(path: Path, how: Int8, photographs: Sequence[Photograph], header: CheckpointHeader) -> dict[str, Any]:
     """Replace a graph by its int8 form, if that is as accurate.
 
     Args:
         path: of the float graph.
         how: see `Int8`.
         photographs: labelled images to measure on, such as those of the test split.
-        view: how the network sees an image.
+        header: of the checkpoint, which says how the network sees an image.
 
     Returns:
         Accuracy, bytes and images per second before and after.
@@ -53,8 +53,8 @@ def quantize(path: Path, how: Int8, photographs: Sequence[Photograph], view: Vie
         ExportError: it costs more accuracy than `how.margin`, or there is no image to calibrate or measure on.
     """
     smaller = path.with_suffix(".int8.onnx")
-    used = _quantize(path, smaller, how.training, view)
-    before, after = (measure(graphs.runner(file, "onnx"), photographs, view) for file in (path, smaller))
+    used = _quantize(path, smaller, how.training, header)
+    before, after = (measure(graphs.runner(file, "onnx"), photographs, header) for file in (path, smaller))
     figures = {
         "calibrated_on": used,
         "margin": how.margin,
@@ -76,12 +76,12 @@ def quantize(path: Path, how: Int8, photographs: Sequence[Photograph], view: Vie
     return figures
 
 
-def _quantize(path: Path, target: Path, training: Sequence[Photograph], view: View) -> int:
+def _quantize(path: Path, target: Path, training: Sequence[Photograph], header: CheckpointHeader) -> int:
     """Write the int8 graph; return how many images it was calibrated on."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    images = [x_3SS for x_B3SS, _ in batches(training[:CALIBRATION_IMAGES], view) for x_3SS in x_B3SS.numpy()]
+    images = [x_3SS for x_B3SS, _ in batches(training[:CALIBRATION_IMAGES], header) for x_3SS in x_B3SS.numpy()]
     if not images:
         raise ExportError("no training image to calibrate int8 on: give files that can be decoded")
 

@@ -12,7 +12,10 @@ from PIL import Image, ImageOps
 
 def load(path: str, size: int, resize: int, mode: str, held_out: str, interpolation: str) -> NDArray[np.float32]:
     """Return a photograph as the network was trained to see it: (1, 3, size, size), float32 in [0, 1]."""
-    image = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode[0] in "IF":
+        raise ValueError(f"{path} has values of more than 8 bits: scale them by the `levels` of model.json first")
+    image = image.convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     kernel = Image.Resampling[interpolation.upper()]
     full_W, full_H = resize, resize

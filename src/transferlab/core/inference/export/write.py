@@ -88,10 +88,10 @@ def export(checkpoint: Checkpoint, photographs: Sequence[Photograph], folder: Pa
     with whole_folder(folder.parent, lambda: folder.name) as unfinished:
         path = unfinished / FORMATS[how.kind].file
         graphs.write_graph(model, header.model, header.view.size, how.kind, path)
-        compared = compare(model, graphs.runner(path, how.kind), photographs, header.view, how.tolerance)
+        compared = compare(model, graphs.runner(path, how.kind), photographs, header, how.tolerance)
         described = {**_describe(checkpoint, how.kind), **how.about, "compared_with_torch": compared}
         if how.int8:
-            described["int8"] = quantize(path, how.int8, photographs, header.view)
+            described["int8"] = quantize(path, how.int8, photographs, header)
         if header.model.startswith(FAMILY):
             write_timm(checkpoint, model, unfinished)
         text = json.dumps(described, indent=2, ensure_ascii=False)
@@ -114,7 +114,10 @@ def _describe(checkpoint: Checkpoint, kind: Kind) -> dict[str, Any]:
     """Return what `model.json` says of a checkpoint; `input` are the arguments of the script's `load`."""
     header = checkpoint.header.to_json()
     view = asdict(checkpoint.header.view)
-    kept = ("model", "weights", "strategy", "trial", "seed", "selection", "epoch", "metrics", "versions", "recipe")
+    kept = (
+        "model", "weights", "levels", "strategy", "trial", "seed", "selection", "epoch", "metrics", "versions",
+        "recipe",
+    )  # fmt: skip
     return {
         "file": FORMATS[kind].file,
         "library": FORMATS[kind].library,

@@ -113,15 +113,28 @@ def skeleton(name: str, classes: int, size: int, drop_path: float | None = None)
         return build(name, classes, size, drop_path).to("meta")
 
 
-@cache
 def heads(name: str, size: int) -> tuple[str, ...]:
     """Name the modules that make the logits: those whose parameters change shape with the number of classes.
 
     Raises:
         BUILD_ERRORS: as `build`.
     """
-    few, more = ({n: p.shape for n, p in skeleton(name, k, size).named_parameters()} for k in (2, 3))
+    few, more = (_shapes(name, classes, size) for classes in (2, 3))
     return tuple(dict.fromkeys(parameter.rpartition(".")[0] for parameter in few if few[parameter] != more[parameter]))
+
+
+def parameter_names(name: str, size: int) -> tuple[str, ...]:
+    """Return the names of a network's parameters, which do not depend on the number of classes.
+
+    Raises:
+        BUILD_ERRORS: as `build`.
+    """
+    return tuple(_shapes(name, 2, size))
+
+
+@cache
+def _shapes(name: str, classes: int, size: int) -> dict[str, torch.Size]:
+    return {parameter: p.shape for parameter, p in skeleton(name, classes, size).named_parameters()}
 
 
 def in_head(name: str, head: Sequence[str]) -> bool:
