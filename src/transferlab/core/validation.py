@@ -53,7 +53,8 @@ def check(*rules: tuple[bool, str, Any, str]) -> None:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the nearest known words, or an empty string if none is near."""
-    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    by_folded = {name.strip().casefold(): name for name in known}
+    near = [by_folded[name] for name in difflib.get_close_matches(word.strip().casefold(), by_folded, n=3, cutoff=0.5)]
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 

@@ -253,6 +253,17 @@ def test_few_levels_of_grey_are_warned_of(tmp_path, caplog):
     assert "dataset.range" in message
 
 
+@pytest.mark.parametrize("odd", [-3.4e38, 1e9])
+def test_a_single_pixel_that_takes_the_range_is_warned_of(tmp_path, caplog, odd):
+    values_HW = np.linspace(0, 1000, 400, dtype=np.float32).reshape(20, 20)
+    values_HW[3, 4] = odd  # no value, or a hot pixel
+    (tmp_path / "greys").mkdir()
+    for name in "ab":
+        Image.fromarray(values_HW).save(tmp_path / "greys" / f"{name}.tif")
+    build(tmp_path / "greys", listing_of(tmp_path / "greys"), [Resize()], tmp_path / "out", HERE)
+    assert "at most 0 of the 256 levels that are kept, but for single pixels" in caplog.text
+
+
 def test_images_of_8_bits_have_no_range(root, tmp_path):
     stores, _, _ = build(root, listing_of(root), [Resize()], tmp_path / "out", HERE)
     assert stores["full"].levels is None

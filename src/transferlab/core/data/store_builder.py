@@ -102,7 +102,7 @@ def _levels(files: Sequence[Path], decoding: Decoding, workers: int) -> Levels |
         return settled(chosen, channels=decoding.channels)
     rules = Rules(max_pixels=decoding.max_pixels, levels=Levels(channels=decoding.channels))
     found = spans(files, (whole.low, whole.high), workers, rules)
-    levels = settled(chosen, found, decoding.channels)
+    levels = settled(chosen, [(span.low, span.high) for span in found], decoding.channels)
     if found and levels and levels.low is not None and levels.high is not None:
         _tell_levels(found, levels.low, levels.high)
     return levels
@@ -111,14 +111,16 @@ def _levels(files: Sequence[Path], decoding: Decoding, workers: int) -> Levels |
 def _tell_levels(found: Sequence[Span], black: float, white: float) -> None:
     """Log the range, as a warning where half of the images use a small part of it."""
     width = (white - black) or 1.0
-    used = [256 * max(0.0, min(high, white) - max(low, black)) / width for low, high in found]
+    used = [256 * max(0.0, min(span.most_high, white) - max(span.most_low, black)) / width for span in found]
     half = int(median(used))
     told = (
         f"{len(found)} images have values of more than 8 bits: from {black:g} (black) to {white:g} (white), "
-        f"half of them use at most {half} of the 256 levels that are kept"
+        f"half of them use at most {half} of the 256 levels that are kept, but for single pixels"
     )
     if half < FEW_LEVELS:
-        logger.warning("%s; dataset.range can be narrower, or `file`: each image its own", told)
+        logger.warning(
+            "%s; dataset.range can be narrower, such as {low: 1, high: 99}, or `file`: each image its own", told
+        )
     else:
         logger.info("%s (dataset.range)", told)
 

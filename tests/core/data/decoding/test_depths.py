@@ -107,9 +107,68 @@ COLOURS = {
 def test_colours_have_the_values_of_another_decoder(kind):
     bits, encode, decoder = COLOURS[kind]
     content = encode(DEEP_HW3 if bits == 16 else (DEEP_HW3 >> 8).astype(np.uint8))
-    expected_HW3 = decoder(content) >> (bits - 8)
+    expected_HW3 = scaled(decoder(content), bits)
     difference = np.asarray(decode_rgb(content, "a.png")).astype(int) - expected_HW3
     assert np.abs(difference).max() <= (2 if kind == "JPEG" else 0)
+
+
+DARK_HW3 = DEEP_HW3 >> 6  # colours of 10 bits in 16
+WITH_ALPHA_HW4 = np.concatenate([DARK_HW3, np.full((24, 32, 1), 65535, np.uint16)], axis=2)
+DARK_COLOURS = {
+    "PNG": imagecodecs.png_encode(DARK_HW3),
+    "PNG with alpha": imagecodecs.png_encode(WITH_ALPHA_HW4),
+    "TIFF": tiff(DARK_HW3, photometric="rgb"),
+    "TIFF, other byte order": tiff(DARK_HW3, photometric="rgb", byteorder=">"),
+    "TIFF, deflate with differences": tiff(DARK_HW3, photometric="rgb", compression="zlib", predictor=True),
+    "TIFF in tiles": tiff(DARK_HW3, photometric="rgb", tile=(16, 16)),
+    "TIFF with alpha": tiff(WITH_ALPHA_HW4, photometric="rgb", extrasamples=["unassalpha"], compression="lzw"),
+    "TIFF in planes": tiff(np.moveaxis(DARK_HW3, 2, 0), photometric="rgb", planarconfig="separate"),
+    "TIFF in planes, deflate": tiff(
+        np.moveaxis(DARK_HW3, 2, 0), photometric="rgb", planarconfig="separate", compression="zlib"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DARK_COLOURS)
+def test_colours_that_use_part_of_16_bits_keep_all_their_values(kind):
+    assert span_of(DARK_COLOURS[kind], "a.png", (0, 100)) == (0, 1023)
+    image = decode_rgb(DARK_COLOURS[kind], "a.png", Rules(levels=Levels(low=0, high=1023)))
+    assert np.array_equal(np.asarray(image), scaled(DARK_HW3, 10))
+
+
+def test_grey_of_16_bits_with_alpha_keeps_its_values_where_it_can_be_seen():
+    values_HW2 = np.stack([1000 + (DEEP_HW >> 6), np.full_like(DEEP_HW, 65535)], axis=2)
+    values_HW2[0] = 0  # transparent, and black below
+    content = imagecodecs.png_encode(values_HW2)
+    assert span_of(content, "a.png", (0, 100)) == (1000 + (DEEP_HW[1, 0] >> 6), 2023)
+    image_HW = np.asarray(decode_rgb(content, "a.png", Rules(levels=Levels(low=1000, high=2023))))[..., 0]
+    assert (image_HW[0] == 255).all()
+    assert np.array_equal(image_HW[1:], scaled(DEEP_HW[1:] >> 6, 10))
+
+
+def test_planes_of_16_bits_need_the_extra(monkeypatch):
+    monkeypatch.setattr("transferlab.core.data.decoding.tiff.find_spec", lambda _: None)
+    with pytest.raises(UnusableImageError, match=r"a plane of more than 8 bits for each colour.*transferlab\[tiff\]"):
+        decode_rgb(DARK_COLOURS["TIFF in planes"], "a.tif")
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "u4", "f4", "f8", "u8"])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_numbers_with_or_without_a_sign_are_in_order_and_inverted_where_zero_is_white(dtype, photometric):
+    values = np.array([[0, 30, 60, 120]], dtype) - np.array(0 if "u" in dtype else 20, dtype)
+    content = tiff(values.repeat(2, axis=0), photometric=photometric)
+    low, high = span_of(content, "a.tif", (0, 100))
+    assert high - low == 120
+    row = np.asarray(decode_rgb(content, "a.tif", Rules(levels=Levels(low=low, high=high))))[0, :, 0]
+    assert row.tolist() == ([0, 64, 128, 255] if photometric == "minisblack" else [255, 191, 127, 0])
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_of_few_bits_is_as_light_with_channels_chosen(bits):
+    content = packed_tiff(DEEP_HW >> (16 - bits), bits)
+    for levels in (None, Levels(channels=(1,))):
+        image_HW = np.asarray(decode_rgb(content, "a.tif", Rules(levels=levels)))[..., 0]
+        assert np.array_equal(image_HW, scaled(DEEP_HW >> (16 - bits), bits))
 
 
 @pytest.mark.parametrize("bits", [10, 12, 16])

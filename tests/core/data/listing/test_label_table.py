@@ -59,7 +59,7 @@ def test_labels_without_images_and_images_without_labels_have_reasons(tmp_path):
         "odd.png": "quarantined",
     }  # fmt: skip
     assert "no such file" in left_out["reason"]["gone.png"]
-    assert "no label" in left_out["reason"]["odd.png"]
+    assert "no number for it in its column 'probability'" in left_out["reason"]["odd.png"]
     assert "does not list it" in left_out["reason"]["extra.png"]
 
 
@@ -70,7 +70,7 @@ def test_labels_without_images_and_images_without_labels_have_reasons(tmp_path):
         ("a.png 0 m\na.png 1 m\n", CELLS, "'a.png' more than once"),
         ("../a.png 0 m\n", CELLS, "outside the data's root"),
         ("/a.png 0 m\n", CELLS, "outside the data's root"),
-        ("path,kind,part\na.png,x,holdout\n", {"label": "kind", "split": "part"}, "'holdout' in its column 'part'"),
+        ("path,kind,part\na.png,x,spare\n", {"label": "kind", "split": "part"}, "'spare' in its column 'part'"),
         ("path,kind\na.png,x\nb.png,x\n", {"label": "kind"}, "only one class, 'x'"),
         ("path,kind\na.png,x\nb.png,y\nc.png,z\n", {"label": "kind"}, "class 'z', but none of its 1 images.*c.png: "),
         ("path,kind\na.png,x\n,y\n", {"label": "kind"}, "a row without a path"),
@@ -140,13 +140,60 @@ def test_images_may_lie_in_several_folders(tmp_path):
 
 @pytest.mark.parametrize(
     ("header", "separator", "seems"),
-    [("path;kind", ",", ";"), ("path\tkind", ",", "\t"), ("path,kind", ";", ","), ("path kind", ",", r"\s+")],
+    [
+        ("path;kind", ",", ";"),
+        ("path\tkind", ",", "\t"),
+        ("path,kind", ";", ","),
+        ("path kind", ",", r"\s+"),
+        ("path:kind", ",", ":"),
+        ("path^kind", ",", "^"),
+        ("path||kind", ",", r"\|\|"),
+    ],
 )
 def test_another_separator_is_named(tmp_path, header, separator, seems):
     write(tmp_path, f"{header}\na.png;x\n", "a.png")
     with pytest.raises(LayoutError) as caught:
         listed(tmp_path, label="kind", separator=separator)
     assert f"; its first line seems to be separated by {seems!r}: set dataset.layout.separator" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "layout", "message"),
+    [
+        ("path,Kind\na.png,x\n", {"label": "kind"}, "no column 'kind'; did you mean 'Kind'"),
+        ("path,kind,kind\na.png,x,y\n", {"label": "kind"}, "has several columns 'kind': give each a name"),
+        ("sep=;\npath;kind\na.png;x\n", {"label": "kind"}, "first line is a mark of Excel's: remove it"),
+        ("# by hand\npath,kind\na.png,x\n", {"label": "kind"}, "first line seems to be a comment: remove it"),
+        ("a.png,x\nb.png,y\n", {"label": "kind"}, "a row of an image: name the columns in dataset.layout.columns"),
+        ("path,kind\n", {"label": "kind"}, "labels.csv has no rows"),
+        ("PK\3\4", {"label": "kind"}, "a workbook of Excel"),
+        ("path,kind\na.png,x\n", {"label": "kind", "folder": ("in", "imgs")}, "no folder 'imgs'; did you mean 'img'"),
+        ("path,kind\nc.png,x\n", {"label": "kind"}, r"no such file; did you mean img/c\.png"),
+        ("path;kind\na.png;0,9\nb.png;0,1\n", {"separator": ";", "label": Threshold(
+            column="kind", threshold=0.5, below="x", above="y")}, "a.png: labels.csv has no number for it in its col"),
+    ],
+)  # fmt: skip
+def test_a_table_as_people_write_it_is_told_the_cure(tmp_path, text, layout, message):
+    write(tmp_path, text, "a.png", "b.png", "in/a.png", "img/c.png")
+    with pytest.raises(LayoutError, match=message):
+        listed(tmp_path, **layout)
+
+
+def test_labels_that_are_the_same_number_are_told(tmp_path, caplog):
+    write(tmp_path, "path,kind\na.png,1\nb.png,1.0\n", "a.png", "b.png")
+    listed(tmp_path, label="kind")
+    assert "the classes '1' and '1.0' differ in the way a number is written only" in caplog.text
+
+
+def test_spaces_around_names_of_columns_do_not_count(tmp_path):
+    write(tmp_path, "path , kind\na.png,x\nb.png,y\n", "a.png", "b.png")
+    assert [row[1] for row in listed(tmp_path, label="kind")[0]] == ["x", "y"]
+
+
+def test_the_table_is_found_by_a_name_that_is_nearly_its_own(tmp_path):
+    write(tmp_path, "path,kind\n")
+    with pytest.raises(LayoutError, match=r"Labels.csv does not exist; did you mean 'labels.csv'"):
+        list_images(tmp_path, LabelTable(file="Labels.csv", label="kind"))
 
 
 def test_the_old_name_of_stratify_says_what_it_did():

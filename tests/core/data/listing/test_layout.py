@@ -256,6 +256,13 @@ def test_folders_may_get_readable_names(tmp_path):
         (("train", "eval"), {"train", "test"}),
         (("seg_train", "seg_test"), {"train", "test"}),
         (("Train Images", "Validation Images"), {"train", "test"}),
+        (("01_train", "02_test"), {"train", "test"}),
+        (("train2017", "val2017"), {"train", "test"}),
+        (("Train", "Hold-out"), {"train", "test"}),
+        (("Trainingsdaten", "Testdaten"), {"train", "test"}),
+        (("entraînement", "test"), {"train", "test"}),
+        (("训练集", "验证集", "测试集"), {"train", "validation", "test"}),
+        (("seg_train/seg_train", "seg_test/seg_test"), {"train", "test"}),
     ],
 )
 def test_the_usual_names_of_parts_are_known_in_any_case(tmp_path, folders, parts):
@@ -293,6 +300,26 @@ def test_parts_without_class_folders_are_left_out_as_unlabelled(tmp_path):
             '{"test": "test", "train": "train"}',
             {"train": 4, "test": 4},
         ),
+        (
+            [f"{top}/{x}/1.jpg" for top in ("Train_A", "Test_B") for x in "ab"],
+            '{"Test_B": "test", "Train_A": "train"}',
+            {"train": 2, "test": 2},
+        ),
+        (
+            [f"{top}/{x}/1.jpg" for top in ("query", "train") for x in "ab"],
+            '{"query": "test", "train": "train"}',
+            {"train": 2, "test": 2},
+        ),
+        (
+            [f"{top}/{x}/1.jpg" for top in ("test", "development") for x in "ab"],
+            '{"development": "train", "test": "test"}',
+            {"train": 2, "test": 2},
+        ),
+        (
+            ["s1/a/1.jpg", "s1/b/1.jpg", "s1/x.jpg", "s2/a/1.jpg", "s2/b/1.jpg", "s2/b/2.jpg", "s2/b/3.jpg", "c/1.jpg"],
+            '{"s1": "test", "s2": "train"}',
+            {"train": 4, "test": 2},
+        ),
     ],
 )
 def test_where_folders_may_be_parts_or_classes_the_question_has_the_answer_in_it(tmp_path, paths, splits, expected):
@@ -303,6 +330,32 @@ def test_where_folders_may_be_parts_or_classes_the_question_has_the_answer_in_it
     listing, _ = list_images(tmp_path, ClassFolders(splits=json.loads(splits)))
     assert listing.groupby("split").size().to_dict() == expected
     assert len(list_images(tmp_path, ClassFolders(splits={}))[0]) == len(paths)
+
+
+@pytest.mark.parametrize(
+    ("folders", "cure"),
+    [
+        (["train", "test"], "put the images of each class into a folder in it, or name a table of their labels"),
+        (["Training", "valid_set", "test images"], "put the images of each class into a folder in it"),
+        (["trainA", "testA", "trainB", "testB"], "make folders train/<class> and test/<class> of them"),
+        (["train_cat", "train_dog", "val_cat", "val_dog"], "make folders train/<class> and test/<class> of them"),
+    ],
+)
+def test_folders_of_images_that_are_all_called_like_parts_are_no_classes(tmp_path, folders, cure):
+    touch(tmp_path, *(f"{folder}/{i}.jpg" for folder in folders for i in "12"))
+    with pytest.raises(LayoutError, match=f"are named like parts of the data, not like classes: {cure}"):
+        list_images(tmp_path, ClassFolders())
+    assert len(list_images(tmp_path, ClassFolders(splits={}))[0]) == 2 * len(folders)
+
+
+def test_parts_may_lie_deeper(tmp_path):
+    touch(tmp_path, *(f"{part}/{name}/1.jpg" for part in ("x/fit", "x/held", "spare") for name in "ab"))
+    listing, left_out = list_images(tmp_path, ClassFolders(splits={"x/fit": "train", "x/held/": "test"}))
+    assert rows(listing)[0] == ("x/fit/a/1.jpg", "a", "train")
+    assert set(left_out["path"]) == {"spare/a/1.jpg", "spare/b/1.jpg"}
+    (tmp_path / "x" / "fit" / "c").mkdir()
+    with pytest.raises(LayoutError, match="x/fit/c is a class folder without images"):
+        list_images(tmp_path, ClassFolders(splits={"x/fit": "train", "x/held": "test"}))
 
 
 def test_a_training_folder_beside_classes_is_asked_about(tmp_path):
@@ -316,6 +369,7 @@ def test_a_training_folder_beside_classes_is_asked_about(tmp_path):
 
 def test_what_systems_leave_is_no_part_of_the_data(tmp_path):
     litter = ["@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", "System Volume Information", "__pycache__"]
+    litter += ["RECYCLER", "found.012", "LOST.DIR", "@tmp", "~snapshot", "Network Trash Folder", "1.jpg@SynoEAStream"]
     touch(
         tmp_path, "a/1.jpg", "b/2.jpg", *(f"{name}/x.jpg" for name in litter), *(f"a/{name}/x.jpg" for name in litter)
     )
@@ -353,6 +407,19 @@ def test_photographs_that_nothing_here_reads_are_passed_on_to_be_quarantined(tmp
 def test_where_there_are_no_classes_the_message_says_where_they_may_be(tmp_path, paths, message):
     with pytest.raises(LayoutError, match=re.escape(message.format(tmp_path))):
         list_images(touch(tmp_path, *paths), ClassFolders())
+
+
+@pytest.mark.parametrize("pattern", ["masks", "masks/", "./masks", "**/masks/**", "masks/*"])
+def test_a_pattern_of_a_folder_may_be_written_as_for_git(tmp_path, pattern):
+    touch(tmp_path, "a/1.jpg", "b/2.jpg", "masks/3.jpg")
+    assert set(list_images(tmp_path, ClassFolders(ignore=(pattern,)))[0]["class"]) == {"a", "b"}
+
+
+def test_a_pattern_that_matches_nothing_is_told(tmp_path, caplog):
+    list_images(touch(tmp_path, "a/1.jpg", "b/2.jpg", "masks/3.jpg"), ClassFolders(ignore=("Masks", "a")))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"dataset.layout.ignore: 'Masks' matches nothing below {tmp_path}; did you mean 'masks'?"
+    ]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")

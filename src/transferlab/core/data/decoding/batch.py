@@ -7,22 +7,47 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from transferlab.core.data.decoding import pool
-from transferlab.core.data.decoding.decode import DEFAULT, MAX_PIXELS, Rules, UnusableImageError, decode_rgb, span_of
-from transferlab.core.data.decoding.levels import Percentiles, Range
+from transferlab.core.data.decoding.decode import (
+    DEFAULT,
+    MAX_PIXELS,
+    Rules,
+    UnusableImageError,
+    decode_rgb,
+    deep_values,
+)
+from transferlab.core.data.decoding.levels import Percentiles, Range, span
 from transferlab.core.data.decoding.png import SIGNATURE, bit_depth
 from transferlab.core.data.decoding.pool import Failed
 
 SUFFIXES_OF_DEEP = {".png", ".tif", ".tiff", ".pgm", ".pnm", ".jp2"}  # in which grey may have more than 8 bits
 
+MOST_PIXELS, SAMPLED = (1.0, 99.0), 100_000
+
 Resizing = Callable[[Image.Image], Image.Image]
-Span = tuple[float, float]
+
+
+class Span(NamedTuple):
+    """What an image of more than 8 bits uses of its numbers.
+
+    Attributes:
+        low: the lower of the percentiles that were asked for.
+        high: the higher of them.
+        most_low: from here to `most_high` are 98% of a sample of its pixels: a hot pixel, or a number that means "no
+            value", is beyond.
+        most_high: see `most_low`.
+    """
+
+    low: float
+    high: float
+    most_low: float
+    most_high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +110,10 @@ def decode_all(
 
 
 def spans(files: Sequence[Path], percentiles: tuple[float, float], workers: int, rules: Rules = DEFAULT) -> list[Span]:
-    """Return two percentiles of each grey image of more than 8 bits; of other files, and unusable ones, nothing."""
+    """Measure the values of each image of more than 8 bits; of other files, and unusable ones, nothing."""
     task = partial(_span_of_file, percentiles=percentiles, rules=rules)
     found = pool.run(task, [file for file in files if _may_be_deep(file)], workers)
-    return [span for span in found if isinstance(span, tuple)]
+    return [span for span in found if isinstance(span, Span)]
 
 
 def decode_one(file: Path, resizes: Sequence[Resizing], rules: Rules = DEFAULT) -> Outcome:
@@ -128,6 +153,10 @@ def _may_be_deep(file: Path) -> bool:
 
 def _span_of_file(file: Path, percentiles: tuple[float, float], rules: Rules) -> Span | None:
     try:
-        return span_of(file.read_bytes(), file.name, percentiles, rules)
+        values = deep_values(file.read_bytes(), file.name, rules)
     except (OSError, UnusableImageError):
         return None  # decoding says so
+    if values is None or (ends := span(values, percentiles)) is None:
+        return None
+    some = values.ravel()[:: max(1, values.size // SAMPLED)]
+    return Span(*ends, *(span(some, MOST_PIXELS) or ends))

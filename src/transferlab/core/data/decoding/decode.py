@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError, __version__
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, __version__
 
 from transferlab.core.data.decoding import deep, tiff
 from transferlab.core.data.decoding.deep import ORIENTATION, Deep
@@ -22,13 +22,17 @@ from transferlab.core.data.decoding.formats import formats_to_try, heif_reader, 
 from transferlab.core.data.decoding.levels import Levels, span
 from transferlab.core.data.decoding.png import SIGNATURE, bit_depth, sound_png
 
-__all__ = ["DECODER", "MAX_PIXELS", "Rules", "UnusableImageError", "decode", "decode_rgb", "span_of"]
+__all__ = ["DECODER", "MAX_PIXELS", "Rules", "UnusableImageError", "decode", "decode_rgb", "deep_values", "span_of"]
 
 # Part of what identifies decoded pixels: another Pillow, or another rule below, may give others.
-DECODER = f"transferlab 4, Pillow {__version__}{heif_reader()}{tiff.reader()}"
+DECODER = f"transferlab 5, Pillow {__version__}{heif_reader()}{tiff.reader()}"
 MAX_PIXELS = 178_956_970  # where Pillow itself stops: 512 MB of RGB
 PLACEHOLDER_NAME = re.compile(
     r"(not[-_ ]?(found|available)|un?available|no[-_ ]?image|placeholder|missing)", re.IGNORECASE
+)
+PLANES = (
+    "It is a TIFF with a plane of more than 8 bits for each colour, which Pillow reads wrongly: the extra 'tiff' reads "
+    "it (pip install 'transferlab[tiff]'), or save it with its colours together."
 )
 PLACEHOLDER_COLORS = 64
 PLACEHOLDER_SHARE = 0.9
@@ -58,9 +62,9 @@ DEFAULT = Rules()
 def decode(path: Path, rules: Rules = DEFAULT) -> NDArray[np.uint8]:
     """Return the image in `path` as image_HWC, uint8 RGB, turned as its EXIF orientation says.
 
-    Grey of more than 8 bits is scaled as the rules say (PIL would clip it at 255), colours of 16 bits keep their upper
-    8; palettes and CMYK become RGB; transparent pixels are laid over white. Of a phone's multi-picture JPEG (MPO) the
-    main picture is taken.
+    Grey of more than 8 bits and colours of 16 are scaled as the rules say (PIL would clip such grey at 255, and keep
+    the upper 8 bits of such colours); palettes and CMYK become RGB; transparent pixels are laid over white. Of a
+    phone's multi-picture JPEG (MPO) the main picture is taken.
 
     Raises:
         UnusableImageError: it cannot be read, is truncated, animated, too large, a placeholder, or of unknown scale.
@@ -98,9 +102,19 @@ def span_of(
     Raises:
         UnusableImageError: see `decode`.
     """
+    values = deep_values(data, name, rules)
+    return None if values is None else span(values, percentiles)
+
+
+def deep_values(data: bytes, name: str, rules: Rules = DEFAULT) -> NDArray[Any] | None:
+    """Return the values that can be seen of an image where they have more than 8 bits, else None.
+
+    Raises:
+        UnusableImageError: see `decode`.
+    """
     with _explained(data, name, rules):
         found = _opened(data, name, rules)
-        return span(found.pixels, percentiles) if isinstance(found, Deep) and found.needs_levels else None
+        return found.visible if isinstance(found, Deep) and found.needs_levels else None
 
 
 @contextmanager
@@ -133,27 +147,33 @@ def _opened(data: bytes, name: str, rules: Rules) -> Image.Image | Deep:
     """Open one still image and read it whole: values of more than 8 bits, or else an image."""
     if rules.channels and tiff.is_tiff(data, name) and (found := tiff.read(data, rules.channels, rules.max_pixels)):
         return found
+    if data.startswith(SIGNATURE):
+        data = sound_png(data)
     try:
-        image = _loaded(data, name)
+        image = _with_header_read(data, name)
     except UnidentifiedImageError:
         if tiff.is_tiff(data, name) and (found := tiff.read(data, None, rules.max_pixels)):
             return found
         raise
+    if deep.has_deep_planes(image):
+        if found := tiff.read(data, None, rules.max_pixels):
+            return found
+        raise UnusableImageError(PLANES)
+    if found := deep.colours_of(image, lambda: _with_header_read(data, name)):
+        return found
+    image.load()  # whole: `verify()` passes truncated files
+    if image.format == "PNG":
+        image.info = _with_sound_transparency(image, bit_depth(data))
     return deep.grey_of(image) or image
 
 
-def _loaded(data: bytes, name: str) -> Image.Image:
-    """Open one still image with Pillow and read it whole: `verify()` passes truncated files."""
-    if data.startswith(SIGNATURE):
-        data = sound_png(data)
+def _with_header_read(data: bytes, name: str) -> ImageFile.ImageFile:
+    """Open one still image with Pillow, which reads its header alone."""
     image = Image.open(BytesIO(data), formats=formats_to_try(data, name))
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format not in {"MPO", "HEIF"}:
         raise UnusableImageError(f"It has {frames} frames: an animation or a stack, not one image.")
     deep.check_readable(image, data)
-    image.load()
-    if image.format == "PNG":
-        image.info = _with_sound_transparency(image, bit_depth(data))
     return image
 
 

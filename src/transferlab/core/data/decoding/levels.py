@@ -8,7 +8,7 @@ compared between them, and it travels with whatever is trained, so that predicti
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -70,11 +70,22 @@ class Levels:
             channels=tuple(channels) if channels else None,
         )
 
-    def to_8_bits(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
-        """Scale values linearly, with rounding; what is outside of the range, or no number, becomes its nearer end."""
+    def to_8_bits(self, pixels: NDArray[Any], visible: NDArray[Any] | None = None) -> NDArray[np.uint8]:
+        """Scale values linearly, with rounding; what is outside of the range, or no number, becomes its nearer end.
+
+        Args:
+            pixels: values of any shape.
+            visible: those that are measured where each file has its own range; by default all.
+        """
         low, high = self.low, self.high
         if low is None or high is None:
-            low, high = span(pixels, self.percentiles) or (0.0, 1.0)
+            low, high = span(pixels if visible is None else visible, self.percentiles) or (0.0, 1.0)
+        if pixels.dtype == np.uint16:  # by a table: large photographs of 16 bits need little memory so
+            by_value: NDArray[np.uint8] = replace(self, low=low, high=high).to_8_bits(
+                np.arange(2**16, dtype=np.float64)
+            )
+            scaled: NDArray[np.uint8] = by_value[pixels]
+            return scaled
         unit = (np.nan_to_num(pixels.astype(np.float64), nan=low) - low) / max(high - low, np.finfo(float).tiny)
         return np.floor(unit.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 

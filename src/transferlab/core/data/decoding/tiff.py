@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import PurePath
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from transferlab.core.data.decoding.deep import ORIENTATION, WHITE_IS_ZERO, Deep
@@ -20,7 +21,7 @@ from transferlab.core.data.decoding.formats import RAW_SUFFIXES, TIFF_STARTS
 
 MOST_CHANNELS = 1024
 MOST_CHANNELS_OF_LARGEST = 4  # of an image with as many pixels as are allowed
-_RGB = 2  # TIFF 6.0, section 6: photometric interpretation
+_RGB, _NOT_CHANNELS = 2, {3, 6, 8}  # TIFF 6.0: photometric interpretation; palette, YCbCr and CIELab are PIL's
 
 
 def is_tiff(data: bytes, name: str) -> bool:
@@ -60,13 +61,19 @@ def read(data: bytes, channels: tuple[int, ...] | None, max_pixels: int) -> Deep
         if max((offset + count for offset, count in places), default=0) > len(data):
             raise UnusableImageError("It cannot be decoded: it is truncated.")
     values_HWC = _channels_last(series.asarray(), series.axes)
+    if int(page.photometric) in _NOT_CHANNELS:
+        return None
     chosen = _chosen(channels, values_HWC.shape[2], int(page.photometric))
     values = values_HWC[:, :, [number - 1 for number in chosen]]
-    highest = 2**page.bitspersample - 1 if values.dtype.kind == "u" else None
-    if int(page.photometric) == WHITE_IS_ZERO and highest is not None:
-        values = (highest - values).astype(values.dtype)
-    orientation = page.tags.valueof(ORIENTATION, default=1)
-    return Deep(values[:, :, 0] if len(chosen) == 1 else values, highest, orientation=orientation)
+    highest = 2**page.bitspersample - 1 if values.dtype.kind in "ub" else None
+    if values.dtype.itemsize == 1 and highest is not None:
+        values = (values.astype(np.uint16) * 255 // highest).astype(np.uint8)  # 1 to 7 bits, which PIL scales too
+    return Deep(
+        values[:, :, 0] if len(chosen) == 1 else values,
+        highest,
+        is_inverted=int(page.photometric) == WHITE_IS_ZERO,
+        orientation=page.tags.valueof(ORIENTATION, default=1),
+    )
 
 
 def _check_size(shape: tuple[int, ...], axes: str, max_pixels: int) -> None:

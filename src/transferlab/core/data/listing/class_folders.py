@@ -11,7 +11,7 @@ from pathlib import Path
 from transferlab.core.data.listing.config import ClassFolders
 from transferlab.core.data.listing.scan import Found, printable, why_litter
 from transferlab.core.data.listing.table import LayoutError, LeftOut, Listed
-from transferlab.core.data.split.names import TEST, TRAIN, VALIDATION, splits_by_name
+from transferlab.core.data.split.names import TEST, TRAIN, VALIDATION, likely_splits, part_and_rest, splits_by_name
 from transferlab.core.validation import did_you_mean
 
 
@@ -31,20 +31,33 @@ def list_folders(root: Path, layout: ClassFolders, found: Sequence[Found]) -> tu
         LayoutError: a class without images, or folders of which the names do not say whether they are parts or classes.
     """
     splits = _splits(root, layout, found)
-    within = bool(splits) and not any(folder in splits for folder in folders_in(root, layout.ignore))
+    within = bool(splits) and not any((root / folder).is_dir() for folder in splits)
     rows, left_out = [], []
     for file in found:
-        folders = file.path.split("/")[:-1]
-        split = "" if not splits else splits.get(folders.pop(1 if within else 0)) if len(folders) > within else None
+        split, folder = _place(file.path, splits, within)
         if file.reason:
             left_out.append(LeftOut(file.path, file.status, file.reason))
-        elif split is None or not folders:
+        elif split is None or not folder:
             where = "the split folders" if split is None else "a class folder"
             left_out.append(LeftOut(file.path, "ignored", f"It is not in {where}."))
         else:
-            rows.append(Listed(file.path, _class_name(folders[0], layout), split))
+            rows.append(Listed(file.path, _class_name(folder, layout), split))
     _check_no_empty_folder(root, layout, [] if within else list(splits), rows, left_out)
     return rows, left_out
+
+
+def _place(path: str, splits: Mapping[str, str], within: bool) -> tuple[str | None, str]:
+    """Return the split of a file and the folder of its class; None and "" where it is in neither."""
+    folders = path.split("/")[:-1]
+    if not splits:
+        return "", folders[0] if folders else ""
+    if within:
+        return (splits.get(folders[1]), folders[0]) if len(folders) > 1 else (None, "")
+    for part, split in splits.items():
+        depth = part.count("/") + 1
+        if folders[:depth] == part.split("/"):
+            return split, folders[depth] if len(folders) > depth else ""
+    return None, ""
 
 
 def folders_in(folder: Path, ignore: Sequence[str] = ()) -> list[str]:
@@ -58,15 +71,29 @@ def _splits(root: Path, layout: ClassFolders, found: Sequence[Found]) -> Mapping
     """Return the split of each folder that is a part; empty where all are classes."""
     tops = _tops(found)
     if layout.splits is not None:
+        images = [file.path for file in found if not file.reason]
         known = {*tops, *(inside for top in tops.values() for inside in top.inside)}
-        for folder in layout.splits:
-            if folder not in known:
+        given = {folder.strip("/"): split for folder, split in layout.splits.items()}
+        for folder in given:
+            if folder not in known and not any(path.startswith(f"{folder}/") for path in images):
                 cure = did_you_mean(folder, known)
                 raise LayoutError(f"dataset.layout.splits: {root} has no folder {folder!r} with images{cure}")
-        return layout.splits
+        return given
     splits = _by_name(root, tops)
     if not splits:
         _check_not_alike(root, tops)
+        _check_no_parts_without_classes(root, tops)
+    return _down_to_classes(splits, found)
+
+
+def _down_to_classes(splits: dict[str, str], found: Sequence[Found]) -> dict[str, str]:
+    """Go on into the only folder of every part, where all have one: `seg_train/seg_train/<class>`."""
+    while splits:
+        below = {part: _tops([Found(file.path.removeprefix(f"{part}/")) for file in found
+                              if not file.reason and file.path.startswith(f"{part}/")]) for part in splits}  # fmt: skip
+        if any(len(tops) != 1 or not next(iter(tops.values())).inside for tops in below.values()):
+            break
+        splits = {f"{part}/{next(iter(below[part]))}": split for part, split in splits.items()}
     return splits
 
 
@@ -94,6 +121,7 @@ def _by_name(root: Path, tops: Mapping[str, _Top]) -> dict[str, str]:
     if others and len(splits) == 1:
         if tops[training[0]].direct:
             return {}
+        _check_not_alike(root, tops)
         raise LayoutError(
             f"{root}: is {training[0]!r} the training part, or a class like {others[0]!r}? "
             + _answers({training[0]: TRAIN}, "it is the training part (the others are then left out)", "it is a class")
@@ -109,11 +137,11 @@ def _by_name(root: Path, tops: Mapping[str, _Top]) -> dict[str, str]:
 
 
 def _check_not_alike(root: Path, tops: Mapping[str, _Top]) -> None:
-    """Stop where all folders hold the same folders and no image: they may be parts, and what is in them the classes."""
-    insides = [top.inside for top in tops.values()]
-    if len(tops) < 2 or any(top.direct for top in tops.values()):
+    """Stop where most folders hold the same folders: they may be parts, and what is in them the classes."""
+    nested = {folder: top.inside for folder, top in tops.items() if 2 * top.direct < top.images}
+    if len(nested) < 2 or 2 * len(nested) <= len(tops):
         return
-    common, union = set.intersection(*insides), set.union(*insides)
+    common, union = set.intersection(*nested.values()), set.union(*nested.values())
     if len(common) < 2 or 2 * len(common) < len(union):
         return
     shown = ", ".join(map(repr, sorted(common)[:3])) + (", ..." if len(common) > 3 else "")
@@ -122,13 +150,33 @@ def _check_not_alike(root: Path, tops: Mapping[str, _Top]) -> None:
             f"{root}: every folder holds {shown}. "
             + _answers(within, "those are the parts of each class", "they are of no meaning")
         )
-    largest = max(tops, key=lambda folder: tops[folder].images)
-    likely = {folder: TRAIN if folder == largest else TEST for folder in sorted(tops)} | splits_by_name(sorted(tops))
+    folders = sorted(nested)
+    likely = likely_splits(folders)
     if TRAIN not in likely.values():
-        likely[largest] = TRAIN
+        likely[max(folders, key=lambda name: (likely.get(name) != TEST, tops[name].images))] = TRAIN
+    likely = {folder: likely.get(folder, TEST) for folder in folders}
     raise LayoutError(
-        f"{root}: the folders {', '.join(map(repr, sorted(tops)[:3]))} all hold {shown}. "
+        f"{root}: the folders {', '.join(map(repr, folders[:3]))} all hold {shown}. "
         + _answers(likely, f"they are parts of the data, and the classes are {shown}", "each of them is a class")
+    )
+
+
+def _check_no_parts_without_classes(root: Path, tops: Mapping[str, _Top]) -> None:
+    """Stop where all folders are named like parts, and the images lie directly in them."""
+    read = [found for folder in tops if (found := part_and_rest(folder)) is not None]
+    parts = {part for part, _ in read}
+    if len(read) < max(2, len(tops)) or TRAIN not in parts or len(parts) < 2:
+        return
+    if len(classes := {rest for _, rest in read}) == 1:
+        cure = "put the images of each class into a folder in it, or name a table of their labels (name: label_table)"
+    elif all(len({part for part, rest in read if rest == name}) > 1 for name in classes):
+        cure = "make folders train/<class> and test/<class> of them"
+    else:
+        return
+    raise LayoutError(
+        f"{root}: the folders {', '.join(map(repr, sorted(tops)[:4]))} are named like parts of the data, not like "
+        f"classes: {cure}. If each of them is a class, say so in dataset: "
+        "`layout: {name: class_folders, splits: {}}`"
     )
 
 
@@ -153,8 +201,7 @@ def _class_name(folder: str, layout: ClassFolders) -> str:
 def _check_no_empty_folder(
     root: Path, layout: ClassFolders, parts: Sequence[str], rows: Sequence[Listed], left_out: Sequence[LeftOut]
 ) -> None:
-    depth = 2 if parts else 1
-    filled = {"/".join(row.path.split("/")[:depth]) for row in rows}
+    filled = {folder for row in rows for folder in _parents(row.path)}
     parents = [f"{part}/" for part in parts] or [""]
     expected = [f"{parent}{name}" for parent in parents for name in folders_in(root / parent, layout.ignore)]
     for folder in map(printable, expected):
@@ -165,6 +212,10 @@ def _check_no_empty_folder(
                 f"{root / folder} is a class folder without images: fill it, remove it, or name it in "
                 f"dataset.layout.ignore{first}"
             )
+
+
+def _parents(path: str) -> list[str]:
+    return [path[:at] for at, letter in enumerate(path) if letter == "/"]
 
 
 def where_classes_may_be(root: Path, found: Sequence[Found]) -> str:

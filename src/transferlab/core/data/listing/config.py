@@ -20,8 +20,9 @@ class ClassFolders:
     Attributes:
         name: the kind of layout.
         names: readable class names for folders named otherwise, such as `{"n02086240": "Shih-Tzu"}`.
-        splits: which folder holds which part, such as `{"Training": "train", "Testing": "test"}`, above the classes or
-            within each; `{}` where every folder is a class, whatever its name; null to go by the names.
+        splits: which folder holds which part, such as `{"Training": "train", "Testing": "test"}`, above the classes (as
+            a path where it lies deeper) or within each; `{}` where every folder is a class, whatever its name; null to
+            go by the names.
         ignore: patterns of files and folders that are no part of the data, such as `*_mask.png`.
     """
 

@@ -11,13 +11,16 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from transferlab.core.data.listing.config import LabelTable, Threshold
-from transferlab.core.data.listing.header import PARQUET, cure_for, other_separator
+from transferlab.core.data.listing.header import PARQUET, columns_of, cure_for, other_separator
 from transferlab.core.data.listing.labelled import account
 from transferlab.core.data.listing.matching import Files, match
 from transferlab.core.data.listing.scan import Found
 from transferlab.core.data.listing.table import LayoutError, LeftOut, Listed
 from transferlab.core.data.split.names import splits_by_name
 from transferlab.core.files.paths import stays_inside
+from transferlab.core.validation import did_you_mean
+
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")  # the first bytes of .xlsx, .ods and .xls
 
 
 def list_table(
@@ -37,13 +40,18 @@ def list_table(
     """
     file = root / layout.file
     if not file.is_file():
-        raise LayoutError(f"dataset.layout.file: {file} does not exist")
+        cure = did_you_mean(layout.file, (path for path, *_ in found if path.count("/") <= layout.file.count("/")))
+        raise LayoutError(f"dataset.layout.file: {file} does not exist{cure}")
+    _check_folders(root, layout, found)
     raw = _raw(file, layout)
     label = layout.label
     column = partial(_column, raw, layout)
     values = column(label.column if isinstance(label, Threshold) else label, "layout.label")
     wanted = [_paths(value, layout) for value in column(layout.path, "layout.path")]
     paths, near = match(wanted, Files(file.path for file in found), layout.file)
+    unlabelled = (
+        f"no number for it in its column {label.column!r}" if isinstance(label, Threshold) else "no label for it"
+    )
     table = pd.DataFrame({
         "path": paths,
         "class": _classes(label, values) if isinstance(label, Threshold) else values,
@@ -51,7 +59,25 @@ def list_table(
         "stratify": column(layout.stratify, "layout.stratify") if layout.stratify else "",
         "group": column(groups, "split.groups") if groups else "",
     })  # fmt: skip
-    return account(table, near, found, layout.file, {PurePosixPath(layout.file).as_posix()})
+    return account(table, near, found, layout.file, {PurePosixPath(layout.file).as_posix()}, unlabelled)
+
+
+def _check_folders(root: Path, layout: LabelTable, found: Sequence[Found]) -> None:
+    """Check that the folders of the layout are there, in any case and Unicode form."""
+    missing = [folder for folder in layout.folders if not (root / folder).is_dir()]
+    if missing:
+        known = {parent.as_posix() for file in found for parent in PurePosixPath(file.path).parents}
+        for folder in missing:
+            if not Files(known).like(PurePosixPath(folder).as_posix()):
+                raise LayoutError(
+                    f"dataset.layout.folder: {root} has no folder {folder!r}{did_you_mean(folder, known)}"
+                )
+
+
+def _check_no_workbook(file: Path) -> None:
+    with file.open("rb") as opened:
+        if opened.read(8).startswith(WORKBOOKS):
+            raise LayoutError(f"{file} is a workbook of Excel, or another archive: save the table as CSV in UTF-8")
 
 
 def _raw(file: Path, layout: LabelTable) -> pd.DataFrame:
@@ -65,18 +91,21 @@ def _raw(file: Path, layout: LabelTable) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
+            _check_no_workbook(file)
+            table = pd.read_csv(
                 file, sep=layout.separator, dtype="str", keep_default_na=False, skipinitialspace=True, index_col=False,
                 engine="python" if len(layout.separator) > 1 else "c",
                 header=None if layout.columns else "infer", names=list(layout.columns) if layout.columns else None,
             )  # fmt: skip
+            table.attrs["header"] = columns_of(file, layout.separator)  # pandas calls the second of a name y.1
+            return table if layout.columns else table.rename(columns=str.strip)
     except UnicodeDecodeError as error:
         raise LayoutError(f"{file} is not UTF-8 text: save it as UTF-8") from error
     except (ValueError, re.error, pd.errors.ParserWarning) as error:  # ParserError and EmptyDataError are ValueErrors
         is_wide = isinstance(error, pd.errors.ParserWarning)
         what = "its rows have more columns than there are names" if is_wide else str(error).strip()
         with file.open(encoding="utf-8-sig", errors="replace") as lines:
-            other = other_separator(lines.readline(10_000).strip(), layout.separator)
+            other = other_separator([lines.readline(10_000) for _ in range(5)], layout.separator)
         raise LayoutError(
             f"{file} cannot be read as a table: {what}; dataset.layout.separator is {layout.separator!r}{other}"
         ) from error
@@ -86,6 +115,8 @@ def _column(raw: pd.DataFrame, layout: LabelTable, column: str, key: str) -> pd.
     if column not in raw.columns:
         cure = cure_for(column, [str(name) for name in raw.columns], layout.separator)
         raise LayoutError(f"dataset.{key}: {layout.file} has no column {column!r}{cure}")
+    if f"{column}.1" in raw.columns and layout.columns is None and raw.attrs["header"].count(column) > 1:
+        raise LayoutError(f"dataset.{key}: {layout.file} has several columns {column!r}: give each a name of its own")
     return raw[column].fillna("").str.strip()
 
 

@@ -17,7 +17,12 @@ MANY = 0.05
 
 
 def account(
-    table: pd.DataFrame, near: Mapping[str, Sequence[str]], found: Sequence[Found], source: str, tables: Set[str]
+    table: pd.DataFrame,
+    near: Mapping[str, Sequence[str]],
+    found: Sequence[Found],
+    source: str,
+    tables: Set[str],
+    unlabelled: str = "no label for it",
 ) -> tuple[list[Listed], list[LeftOut]]:
     """Return the rows of the listing, and of what is left out.
 
@@ -27,10 +32,13 @@ def account(
         found: every file below the root.
         source: what lists the images, for messages.
         tables: the files that are tables of labels themselves.
+        unlabelled: what a row without a class has not, for messages.
 
     Raises:
         LayoutError: a file is named twice, an image has no group where others have one, or a class has no image.
     """
+    if not len(table):
+        raise LayoutError(f"{source} has no rows: it needs one for each image")
     twice = table["path"][table["path"].duplicated()]
     if len(twice):
         raise LayoutError(
@@ -46,7 +54,7 @@ def account(
         elif reason := reasons[row.path]:
             left_out.append(LeftOut(row.path, "quarantined", f"{source} lists it, but: {reason}"))
         elif not row.label:
-            left_out.append(LeftOut(row.path, "quarantined", f"{source} has no label for it."))
+            left_out.append(LeftOut(row.path, "quarantined", f"{source} has {unlabelled}."))
         else:
             rows.append(row)
     _warn_of_missing(len(left_out), len(table), left_out, source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from transferlab.core.data.listing.class_folders import list_folders, where_clas
 from transferlab.core.data.listing.config import ImageFolder, LabelTable, Layout
 from transferlab.core.data.listing.image_folder import list_image_folder, metadata_files
 from transferlab.core.data.listing.label_table import list_table
-from transferlab.core.data.listing.scan import Found, walk
-from transferlab.core.data.listing.table import LayoutError, as_left_out, as_listing, check_listing
+from transferlab.core.data.listing.scan import Found, ignores, walk
+from transferlab.core.data.listing.table import LayoutError, LeftOut, as_left_out, as_listing, check_listing
 from transferlab.core.data.split.config import PathGroups
 from transferlab.core.data.split.names import held_out_as_test
+from transferlab.core.validation import did_you_mean
+
+logger = logging.getLogger(__name__)
 
 
 def list_images(
@@ -43,10 +47,13 @@ def list_images(
     cure = ""
     try:
         found = list(walk(root, layout.ignore))
+        _warn_of_idle_patterns(root, layout.ignore, found)
         if isinstance(layout, LabelTable):
             rows, left_out = list_table(root, layout, found, column)
+            cure = _first_lost(left_out)
         elif isinstance(layout, ImageFolder):
             rows, left_out = list_image_folder(root, layout, found, column)
+            cure = _first_lost(left_out)
         elif column:
             raise LayoutError(
                 f"dataset.split.groups: {column!r} names a column, and folders have none: give an expression on the "
@@ -59,6 +66,25 @@ def list_images(
         raise LayoutError(f"{error.filename} cannot be read: {error.strerror}") from error
     listing = check_listing(held_out_as_test(as_listing(rows)), root, cure)
     return _with_groups(listing, groups), as_left_out(left_out)
+
+
+def _warn_of_idle_patterns(root: Path, ignore: Sequence[str], found: Sequence[Found]) -> None:
+    """Warn of patterns that no file or folder matches: they may be mistyped, and what they mean is then an image."""
+    if idle := [pattern for pattern in ignore if not any(ignores(pattern, file.path) for file in found)]:
+        names = {name for file in found for name in file.path.split("/")}
+        logger.warning(
+            "dataset.layout.ignore: %s matches nothing below %s%s", ", ".join(map(repr, idle)), root,
+            did_you_mean(idle[0], names),
+        )  # fmt: skip
+
+
+def _first_lost(left_out: Sequence[LeftOut]) -> str:
+    lost = [row for row in left_out if row.status == "quarantined"]
+    return (
+        f"Of {len(lost)} rows without an image or a class, the first is {lost[0].path}: {lost[0].reason}"
+        if lost
+        else ""
+    )
 
 
 def _cure(root: Path, found: Sequence[Found]) -> str:

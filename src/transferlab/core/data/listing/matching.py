@@ -22,8 +22,11 @@ class Files:
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = frozenset(paths)
         self._by_stem: defaultdict[str, list[str]] = defaultdict(list)
+        self._by_name: defaultdict[str, list[str]] = defaultdict(list)
         for path in sorted(self._paths):
-            self._by_stem[_stem_and_format(path)[0]].append(path)
+            stem = _stem_and_format(path)[0]
+            self._by_stem[stem].append(path)
+            self._by_name[PurePosixPath(stem).name].append(path)
 
     def __contains__(self, path: str) -> bool:
         return path in self._paths
@@ -38,8 +41,9 @@ class Files:
         return [other for other in same if _folded(other) == _folded(path)] or same
 
     def of_same_stem(self, path: str) -> list[str]:
-        """Return the files that are called so but for the suffix."""
-        return self._by_stem[_stem_and_format(path)[0]]
+        """Return the files that are called so but for the suffix; where there are none, those in any folder."""
+        stem, _ = _stem_and_format(path)
+        return self._by_stem[stem] or self._by_name[PurePosixPath(stem).name]
 
 
 def match(wanted: Sequence[Sequence[str]], files: Files, table: str) -> tuple[list[str], dict[str, list[str]]]:

@@ -27,15 +27,39 @@ LITTER = {
     "desktop.ini": "a folder's settings on Windows",
     "$recycle.bin": "the recycle bin of Windows",
     "system volume information": "a folder of Windows on every volume",
+    "recycler": "the recycle bin of Windows XP",
+    "recycled": "the recycle bin of Windows 98",
+    "msocache": "a folder of Microsoft Office",
+    "$extend": "a folder of Windows on every volume",
+    "$winreagent": "a folder of Windows on every volume",
+    "network trash folder": "a trash folder of older macOS",
+    "temporary items": "a folder of older macOS",
+    "thefindbycontentfolder": "an index of older macOS",
+    "thevolumesettingsfolder": "a folder of older macOS",
     "@eadir": "a folder of thumbnails that Synology makes",
+    "@tmp": "a folder that Synology makes",
+    "@appstore": "a folder that Synology makes",
     "#recycle": "the recycle bin of Synology",
     "#snapshot": "a folder of snapshots that Synology makes",
     "@recycle": "the recycle bin of QNAP",
     "@recently-snapshot": "a folder of snapshots that QNAP makes",
     ".@__thumb": "a folder of thumbnails that QNAP makes",
+    "@__thumb": "a folder of thumbnails that QNAP makes",
+    "~snapshot": "a folder of snapshots that NetApp makes",
     "lost+found": "a folder that Linux makes on every volume",
+    "lost.dir": "a folder that Android makes on every card",
     "__pycache__": "a folder of compiled Python",
-    "found.000": "a folder of Windows' disk check",
+    "node_modules": "a folder of JavaScript packages",
+    "cvs": "a folder of the version control CVS",
+    "_vti_cnf": "a folder of FrontPage, with a namesake of every file",
+}
+# Likewise, where a part of the name changes.
+LITTER_PATTERNS = {
+    "found.[0-9][0-9][0-9]": "a folder of Windows' disk check",
+    "synophoto_thumb_*": "a thumbnail that Synology makes",
+    "synofile_thumb_*": "a thumbnail that Synology makes",
+    "*@synoeastream": "a file's attributes on Synology",
+    "*@synoresource": "a file's attributes on Synology",
 }
 
 
@@ -61,7 +85,8 @@ def walk(root: Path, ignore: Sequence[str] = ()) -> Iterator[Found]:
 
     Args:
         root: the folder.
-        ignore: patterns (`fnmatch`, case-sensitive) of paths relative to the root, or of single names in them.
+        ignore: patterns (`fnmatch`, case-sensitive) of paths relative to the root, or of single names in them; one of a
+            folder ignores what is in it.
 
     Raises:
         OSError: the root itself cannot be read.
@@ -72,14 +97,35 @@ def walk(root: Path, ignore: Sequence[str] = ()) -> Iterator[Found]:
 
 def why_litter(name: str, path: str, ignore: Sequence[str] = ()) -> str:
     """Say why a file or folder of this name and path is no part of the data; empty where it may be one."""
-    if what := LITTER.get(name.casefold()):
+    if what := _litter(name.casefold()):
         return f"It is, or is in, {what}."
     if name.startswith("."):
         return "It is hidden: its name, or that of a folder it is in, starts with a dot."
     for pattern in ignore:
-        if fnmatchcase(name, pattern) or fnmatchcase(path, pattern.rstrip("/")):
+        if _matches(pattern, name, path):
             return f"dataset.layout.ignore says so: {pattern!r}."
     return ""
+
+
+def _litter(name: str) -> str:
+    known = LITTER.get(name)
+    return known or next((what for pattern, what in LITTER_PATTERNS.items() if fnmatchcase(name, pattern)), "")
+
+
+def _matches(pattern: str, name: str, path: str) -> bool:
+    """Match a pattern; `./` before it, `**/` before and `/`, `/*` or `/**` behind it mean what they mean to git."""
+    bare = pattern.removeprefix("./")
+    while bare.endswith(("/", "/*", "/**")):
+        bare = bare.rpartition("/")[0]
+    return any(
+        fnmatchcase(name, wanted) or fnmatchcase(path, wanted) for wanted in {bare or pattern, bare.removeprefix("**/")}
+    )
+
+
+def ignores(pattern: str, path: str) -> bool:
+    """Tell whether a pattern of `ignore` matches a path, or a folder that it is in."""
+    names = path.split("/")
+    return any(_matches(pattern, name, "/".join(names[: depth + 1])) for depth, name in enumerate(names))
 
 
 class _Folder(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import unicodedata
 from collections.abc import Iterable
 from itertools import groupby
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 LISTING = ["path", "class", "split", "stratify", "group"]
 LEFT_OUT = ["path", "status", "reason"]
+_NUMBER = re.compile(r"-?\d+(\.\d*)?")
 
 
 class LayoutError(MendableError):
@@ -87,7 +89,8 @@ def check_listing(listing: pd.DataFrame, root: Path, cure: str = "") -> pd.DataF
             if (split, name) not in counts.index:
                 same = "".join(f"; {_differ(names)}" for names in alike if name in names)
                 raise LayoutError(
-                    f"{root} has no image of class {name!r} in its {split} part, but in another part it has{same}"
+                    f"{root} has no image of class {name!r} in its {split} part, but in another part it has{same}: add "
+                    "some, or leave the class out (dataset.layout.ignore)"
                 )
     for names in alike:
         logger.warning("%s: %s; they are kept apart", root, _differ(names))
@@ -95,10 +98,11 @@ def check_listing(listing: pd.DataFrame, root: Path, cure: str = "") -> pd.DataF
 
 
 def alike_names(names: Iterable[str]) -> list[list[str]]:
-    """Group the names that are told apart by case, by spaces at the ends or by their Unicode form only."""
+    """Group the names that are told apart by case, by spaces at the ends, by Unicode form or as 1 and 1.0 only."""
 
     def folded(name: str) -> str:
-        return unicodedata.normalize("NFKC", name).strip().casefold()
+        plain = unicodedata.normalize("NFKC", name).strip().casefold()
+        return plain.rstrip("0").removesuffix(".") if "." in plain and _NUMBER.fullmatch(plain) else plain
 
     groups = (list(group) for _, group in groupby(sorted(names, key=folded), folded))
     return [group for group in groups if len(group) > 1]
@@ -106,4 +110,6 @@ def alike_names(names: Iterable[str]) -> list[list[str]]:
 
 def _differ(names: Iterable[str]) -> str:
     """Show names in ASCII, since the Unicode forms of a name look the same."""
-    return f"the classes {' and '.join(map(ascii, names))} differ in case, spaces or Unicode form only"
+    names = list(names)
+    how = "the way a number is written" if all(map(_NUMBER.fullmatch, names)) else "case, spaces or Unicode form"
+    return f"the classes {' and '.join(map(ascii, names))} differ in {how} only"
