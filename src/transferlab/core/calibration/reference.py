@@ -125,6 +125,27 @@ class Calibrated:
         return cls(calibrate(p_NK, references[0].truth_N, level, method), familiar, len(p_NK))
 
 
+def promises(one: Reference, level: float) -> dict[str, Any]:
+    """Return what decides of a single network, as plain values: for whoever uses it without this project.
+
+    Args:
+        one: what is calibrated on.
+        level: the probability with which prediction sets (LAC) are to hold the truth.
+    """
+    calibrated = Calibrated.of([one], level)
+    units = [calibrated.familiarity.threshold * unit for unit in one.nearness.thresholds]
+    return {
+        "calibrated_on": calibrated.images,
+        "prediction_sets": {"level": level, "smallest_probability": max(0.0, 1 - calibrated.sets.threshold)},
+        "unfamiliar": {
+            "training_images": len(one.training.paths),
+            "neighbors": min(familiarity.NEIGHBORS, len(one.training.paths)),
+            "largest_distances": units,
+            "flagged": familiarity.FLAGGED,
+        },
+    }
+
+
 def can_be_together(references: Sequence[Reference]) -> bool:
     """Return whether the trials share their validation images: those of one were else training images of another."""
     return len({one.images for one in references}) == 1
