@@ -94,9 +94,18 @@ def test_a_network_is_exported_with_its_card(tiny, tmp_path):
     done = tiny.kedro("transferlab", "export", "scratch/trial_2", "--env=tiny", "--out", str(out))
     assert done.returncode == 0, done.stderr
     assert "The export gives what torch gives on 30 images" in done.stdout
-    assert {file.name for file in out.iterdir()} == {"model.onnx", "model.json", "predict.py", "README.md"}
-    assert json.loads((out / "model.json").read_text())["trial"] == 1
-    assert "the experiment `tiny`: 72 train images" in (out / "README.md").read_text()
+    assert {file.name for file in out.iterdir()} == {
+        "model.onnx",
+        "model.json",
+        "predict.py",
+        "README.md",
+        "LICENSE.md",
+    }
+    about, card = json.loads((out / "model.json").read_text()), (out / "README.md").read_text()
+    assert about["trial"] == 1
+    assert about["when_it_does_not_know"]["calibrated_on"] == 18
+    assert "the experiment `tiny`: 72 train images" in card
+    assert "photographs in two splits" in card
     again = tiny.kedro("transferlab", "export", "scratch/trial_2", "--env=tiny", "--out", str(out))
     assert again.returncode == 1
     assert "exists: choose another folder" in again.stderr

@@ -124,9 +124,9 @@ def test_two_processes_do_not_write_the_same_parts(checkpoint, folder, tmp_path)
 def test_sets_and_flags_are_columns_where_they_can_be_had(checkpoint, folder, tmp_path):
     files = [path for path in sorted(folder.rglob("*.png")) if path.stem != "torn"]
     known = list(predict_files([checkpoint], files, machine(), workers=0))
-    p_NK, features_NF = np.stack([one.probabilities for one in known]), np.stack([one.features[0] for one in known])
-    training = Training(features_NF, p_NK.argmax(axis=1), tuple(map(str, files)))
-    reference = Reference.of("these", p_NK, p_NK.argmin(axis=1), features_NF, training)
+    p_NK, features_NF = np.stack([one.probabilities for one in known]), np.stack([one.features[0][0] for one in known])
+    training = Training((features_NF,), p_NK.argmax(axis=1), tuple(map(str, files)))
+    reference = Reference.of("these", p_NK, p_NK.argmin(axis=1), [features_NF], training)
     rows, tally = predicted(request(checkpoint, folder, Calibrated.of([reference], 0.5)), tmp_path)
     assert list(rows["prediction_set"].isna()) == list(rows["prediction"].isna())
     usable = rows.dropna(subset=["prediction"])

@@ -40,9 +40,9 @@ def references(images, trials):
     found = []
     for trial in trials:
         known = list(predict_files([trial], files, machine(), workers=0))
-        p_NK, features_NF = np.stack([k.probabilities for k in known]), np.stack([k.features[0] for k in known])
-        training = Training(features_NF, np.arange(8) % 2, tuple(file.name for file in files))
-        found.append(Reference.of("these", p_NK, np.arange(8) % 2, features_NF, training))
+        p_NK, features_NF = np.stack([k.probabilities for k in known]), np.stack([k.features[0][0] for k in known])
+        training = Training((features_NF,), np.arange(8) % 2, tuple(file.name for file in files))
+        found.append(Reference.of("these", p_NK, np.arange(8) % 2, [features_NF], training))
     return found
 
 

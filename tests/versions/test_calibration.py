@@ -26,8 +26,8 @@ PIPELINE = pipeline(
 
 def reference(images):
     rng = np.random.default_rng(0)
-    training = Training(rng.normal(size=(20, 4)), np.arange(20) % 2, tuple(map(str, range(20))))
-    return Reference.of(images, rng.dirichlet([1, 1], 40), np.arange(40) % 2, rng.normal(size=(40, 4)), training)
+    training = Training((rng.normal(size=(20, 4)),), np.arange(20) % 2, tuple(map(str, range(20))))
+    return Reference.of(images, rng.dirichlet([1, 1], 40), np.arange(40) % 2, [rng.normal(size=(40, 4))], training)
 
 
 def told(folder, references, trials=(0, 1), strategy="tuned"):

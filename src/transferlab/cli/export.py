@@ -62,10 +62,12 @@ def _export(
     out: Path,
     how: tuple[Literal["onnx", "torch"], tuple[str, ...], float | None],
 ) -> None:
+    from transferlab.core.calibration.reference import promises
     from transferlab.core.inference.export.int8 import Int8
     from transferlab.core.inference.export.write import Export
     from transferlab.core.inference.export.write import export as write
-    from transferlab.reporting.model_card import model_card
+    from transferlab.reporting.model_card import documents
+    from transferlab.versions.calibration import calibration_of
     from transferlab.versions.catalogue import of_catalog
     from transferlab.versions.models import find_model
 
@@ -73,16 +75,20 @@ def _export(
     with settings.SESSION_CLASS.create(project_path=metadata.project_path, env=env) as session:
         context = session.load_context()
         catalog, params = context.catalog, context.params
-    model = find_model(wanted, of_catalog(catalog), catalog.load("experiment"), together=False)
+    versions = of_catalog(catalog)
+    model = find_model(wanted, versions, catalog.load("experiment"), together=False)
     say(str(model))
     checkpoint, is_own = model.checkpoints[0], model.strategy is not None
     trial = checkpoint.header.trial or 0
     photographs = _given(images, checkpoint.header.classes) if images else _of_split(catalog, "test", trial, is_own)
     int8 = None if margin is None else Int8(_of_split(catalog, "train", trial, is_own), margin)
     background = _background(model, catalog, params)
-    about = {"licence_of_images": background.data_licence, "experiment": background.experiment}
-    card = partial(model_card, background=background)
-    described = write(checkpoint, photographs, out, Export(kind=kind, int8=int8, about=about, card=card))
+    about: dict[str, Any] = {"licence_of_images": background.data_licence, "experiment": background.experiment}
+    calibration = calibration_of(model, versions, params["predict"].level, "lac")
+    if calibration.references:
+        about["when_it_does_not_know"] = promises(calibration.references[0], params["predict"].level)
+    papers = partial(documents, background=background)
+    described = write(checkpoint, photographs, out, Export(kind=kind, int8=int8, about=about, documents=papers))
     for line in _told(described):
         say(line)
     say(f"Exported: {out}")
@@ -135,6 +141,7 @@ def _of_split(catalog: DataCatalog, split: str, trial: int, is_own: bool) -> lis
 
 
 def _background(model: Model, catalog: DataCatalog, params: dict[str, Any]) -> Background:
+    from transferlab.core.data.duplicates import across_splits
     from transferlab.reporting.model_card import Background
 
     experiment = catalog.load("experiment")
@@ -147,5 +154,7 @@ def _background(model: Model, catalog: DataCatalog, params: dict[str, Any]) -> B
         accuracy=(accuracy.mean, accuracy.low, accuracy.high, accuracy.images) if accuracy else None,
         images=catalog.load("statistics")["images"] if catalog.exists("statistics") else None,
         data_licence=dataset.licence,
+        duplicates=len(across_splits(catalog.load("duplicates"))) if catalog.exists("duplicates") else None,
+        without_duplicates=dataset.duplicates == "exclude",
         seen_in_pretraining=dataset.seen_in_pretraining,
     )

@@ -1,4 +1,4 @@
-"""The model card of an exported network, with the fields of the Hugging Face hub.
+"""The model card of an exported network, with the fields of the Hugging Face hub, and its licences.
 
 Its fields are described at https://huggingface.co/docs/hub/model-cards (metadata at the top of `README.md`).
 """
@@ -6,6 +6,7 @@ Its fields are described at https://huggingface.co/docs/hub/model-cards (metadat
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from transferlab.reporting.wording import capital, count, enumerate_words, title
+
+_TAG = re.compile(r"\w+")  # such as a1_in1k
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Background:
             None where it was not measured.
         images: images per split and class; empty where they are not known.
         data_licence: of the training images; None where it is not known.
+        duplicates: pairs of photographs in two splits that are, or may be, the same; None where it is not known.
+        without_duplicates: whether those were left out of training.
         seen_in_pretraining: whether the pretrained weights have seen these very images.
     """
 
@@ -34,11 +39,13 @@ class Background:
     accuracy: tuple[float, float, float, int] | None = None
     images: Mapping[str, Mapping[str, int]] | None = None
     data_licence: str | None = None
+    duplicates: int | None = None
+    without_duplicates: bool = False
     seen_in_pretraining: bool = False
 
 
-def model_card(about: Mapping[str, Any], background: Background) -> str:
-    """Write `README.md`.
+def documents(about: Mapping[str, Any], background: Background) -> dict[str, str]:
+    """Write `README.md`, the card, and `LICENSE.md`, which its metadata name.
 
     Args:
         about: what `model.json` says.
@@ -52,15 +59,31 @@ def model_card(about: Mapping[str, Any], background: Background) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"json": lambda value: json.dumps(value, ensure_ascii=False), "code": _code}
+    environment.filters |= {
+        "json": lambda value: json.dumps(value, ensure_ascii=False),
+        "code": _code,
+        "float3": "{:.3g}".format,
+    }
     splits = {split: sum(counts.values()) for split, counts in (background.images or {}).items()}
-    return environment.get_template("model_card.md.j2").render(
-        about=about,
-        background=background,
-        splits=enumerate_words([count(number, f"{title(split)} image") for split, number in splits.items()] or ["?"]),
-        has_splits=bool(splits),
-        heading=capital(background.title),
-    )
+    told = {
+        "about": about,
+        "background": background,
+        "base_model": _base_model(about),
+        "splits": enumerate_words(
+            [count(number, f"{title(split)} image") for split, number in splits.items()] or ["?"]
+        ),
+        "has_splits": bool(splits),
+        "duplicates": count(background.duplicates or 0, "pair"),
+        "heading": capital(background.title),
+    }
+    templates = {"README.md": "model_card.md.j2", "LICENSE.md": "licences.md.j2"}
+    return {file: environment.get_template(name).render(told) for file, name in templates.items()}
+
+
+def _base_model(about: Mapping[str, Any]) -> str | None:
+    """Return the model of the hub that training began with: timm's weights have a tag; files are no model there."""
+    model, tag = about["model"], about["weights"]
+    return f"{model}.{tag}" if model.startswith("timm/") and tag and _TAG.fullmatch(tag) else None
 
 
 def _code(text: Any) -> str:

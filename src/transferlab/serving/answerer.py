@@ -24,6 +24,7 @@ from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.runtime.device import Machine
 
 NEAREST = 6
+Features = Sequence[Sequence[NDArray[np.float32]]]  # (F,) of each network and of each layer, the head's last
 
 
 @dataclass(frozen=True)
@@ -98,24 +99,26 @@ class Answerer:
             raise RuntimeError("the ensemble has no answer for an image that it was given")
         return self._reply(answer.p_K, answer.features)
 
-    def _reply(self, p_K: NDArray[np.float64], features: Sequence[NDArray[np.float32]]) -> Reply:
+    def _reply(self, p_K: NDArray[np.float64], features: Features) -> Reply:
         names, order_K = self.ensemble.classes, np.argsort(-p_K, kind="stable")
         classes = tuple((names[k], float(p_K[k])) for k in order_K)
         nearest = self._nearest(features)
         if self.calibrated is None:
             return Reply(classes, nearest=nearest)
         is_in_K = self.calibrated.sets.of(p_K[None])[0]
-        (distance,) = self.calibrated.familiarity.relative_distance([one_F[None] for one_F in features])
+        (distance,) = self.calibrated.familiarity.relative_distance(
+            [[one_F[None] for one_F in own] for own in features]
+        )
         return Reply(classes, tuple(names[k] for k in order_K if is_in_K[k]), bool(distance > 1), nearest)
 
-    def _nearest(self, features: Sequence[NDArray[np.float32]]) -> tuple[Neighbor, ...]:
+    def _nearest(self, features: Features) -> tuple[Neighbor, ...]:
         """Return the nearest training images, by the mean over those networks that share the first one's sample."""
         if not self.references:
             return ()
         training = self.references[0].training
         pairs = zip(self.references, features, strict=True)
-        shared = [(one, own_F) for one, own_F in pairs if one.training.paths == training.paths]
-        cosine_M = np.mean([one.training.features_MF @ on_sphere(own_F[None])[0] for one, own_F in shared], axis=0)
+        shared = [(one.training.features[-1], own[-1]) for one, own in pairs if one.training.paths == training.paths]
+        cosine_M = np.mean([known_MF @ on_sphere(own_F[None])[0] for known_MF, own_F in shared], axis=0)
         return tuple(
             Neighbor(int(m), training.paths[m], self.ensemble.classes[training.labels_M[m]])
             for m in np.argsort(-cosine_M, kind="stable")[:NEAREST]

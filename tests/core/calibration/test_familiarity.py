@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from transferlab.core.calibration.familiarity import Familiarity, distance, neighbors_among
+from transferlab.core.calibration.familiarity import Familiarity, Nearness, distance, neighbors_among, threshold
 
 
 def features(rng, images, direction):
@@ -12,13 +12,14 @@ def features(rng, images, direction):
 def known():
     rng = np.random.default_rng(0)
     index = neighbors_among(features(rng, 400, 0))
-    return Familiarity.of([index], distance(index, features(rng, 400, 0))), index, rng
+    unit = threshold(distance(index, features(rng, 400, 0)))
+    return Familiarity((Nearness((index,), (unit,)),), 1.0), index, rng
 
 
 def test_a_chosen_share_of_familiar_images_is_flagged_and_strangers_are(known):
     familiarity, _, rng = known
-    assert (familiarity.relative_distance([features(rng, 2_000, 0)]) > 1).mean() == pytest.approx(0.05, abs=0.03)
-    assert (familiarity.relative_distance([features(rng, 100, 3)]) > 1).mean() > 0.99
+    assert (familiarity.relative_distance([[features(rng, 2_000, 0)]]) > 1).mean() == pytest.approx(0.05, abs=0.03)
+    assert (familiarity.relative_distance([[features(rng, 100, 3)]]) > 1).mean() > 0.99
 
 
 def test_only_the_direction_counts(known):
@@ -34,3 +35,16 @@ def test_it_is_the_distance_to_the_kth_neighbor():
     at = distance(neighbors_among(training, neighbors=2), np.array([[2.0, 0.0]]))
     assert at == pytest.approx(2 * np.sin(np.radians(5)))
     assert distance(neighbors_among(training, neighbors=99), training).shape == (4,)
+
+
+def test_a_stranger_to_one_layer_is_one_even_if_the_others_know_it():
+    rng = np.random.default_rng(1)
+    indexes = tuple(neighbors_among(features(rng, 400, 0)) for _ in range(2))
+    held_out = [distance(index, features(rng, 400, 0)) for index in indexes]
+    nearness = Nearness(indexes, tuple(map(threshold, held_out)))
+    familiarity = Familiarity((nearness,), threshold(nearness.strangest(held_out)))
+    known, strange = features(rng, 1_000, 0), features(rng, 1_000, 3)
+    for layers, flagged in [((known, known), 0.05), ((strange, known), 1), ((known, strange), 1)]:
+        assert (familiarity.relative_distance([layers]) > 1).mean() == pytest.approx(flagged, abs=0.03)
+    only_head = Nearness(indexes[1:], nearness.thresholds[1:])
+    assert np.array_equal(only_head.distance([strange, known]), only_head.distance([known])), "saved before"

@@ -23,6 +23,7 @@ PLANS = {
     "mixed": strategy(head=stage(trainable=(("layer4.*", 0.1), ("fc.*", 1.0), (".*", None)), epochs=1)),
     "none": dataclasses.replace(strategy(), stages={}),
 }
+LAYERS = {"head": 1, "tune": 2, "mixed": 2, "none": 1}  # at whose inputs the plans look
 COUNT = 23  # more than one batch, and one that is not full
 
 
@@ -54,13 +55,15 @@ def small_batches(monkeypatch):
 @pytest.mark.parametrize("name", PLANS)
 def test_the_test_files_give_the_stored_predictions_to_the_bit(test_split, checkpoints, tmp_path, name):
     split, files = test_split
-    evaluated_NK, features_NF = predict_split(
+    evaluated_NK, features = predict_split(
         checkpoints[name], PLANS[name], split, machine(), FeatureCache(tmp_path, FeatureCacheConfig())
     )
     predicted = list(predict_files([checkpoints[name]], files, machine(), workers=0))
     assert [one.path for one in predicted] == files
     assert np.array_equal(np.stack([one.probabilities for one in predicted]), evaluated_NK)
-    assert np.array_equal(np.stack([one.features[0] for one in predicted]), features_NF)
+    assert len(features) == LAYERS[name]
+    for layer, features_NF in enumerate(features):
+        assert np.array_equal(np.stack([one.features[0][layer] for one in predicted]), features_NF)
 
 
 def test_files_that_cannot_be_used_are_rows_and_change_nothing_else(test_split, checkpoints, tmp_path):

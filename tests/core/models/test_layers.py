@@ -1,10 +1,12 @@
 import pytest
+import torch
 from tiny import normed_net
 
 from transferlab.core.models import freezing
 from transferlab.core.models.backbones import registry
+from transferlab.core.models.forward import inputs_of, per_image
 from transferlab.core.models.freezing import LayerDecay
-from transferlab.core.models.layers import layer_numbers
+from transferlab.core.models.layers import layer_numbers, telling
 from transferlab.core.validation import FieldProblems
 
 # The number of layers, and the layer of some parameters.
@@ -80,3 +82,48 @@ def test_applied_to_a_network_it_trains_all():
 def test_impossible_decays_are_refused(changes):
     with pytest.raises(FieldProblems):
         LayerDecay(**changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "trained", "expected"),
+    [
+        ("timm/tf_efficientnet_lite0", "", {"blocks.3.2.conv_pw": 80, "classifier": 1280}),
+        ("timm/tf_efficientnet_lite0", "blocks.6", {"blocks.6.0.conv_pw": 192, "classifier": 1280}),
+        ("timm/tf_efficientnet_lite0", "classifier", {"classifier": 1280}),
+        ("timm/vit_tiny_patch16_224", "", {"blocks.5.norm1": 192, "head": 192}),
+        ("timm/convnext_atto", "stages.2", {"stages.2.blocks.1.conv_dw": 160, "head.fc": 320}),
+    ],
+)
+def test_a_layer_in_the_middle_and_the_head_tell_familiar_images(name, trained, expected):
+    size = 224 if "vit" in name else 64
+    network, head = registry.skeleton(name, 2, size), registry.heads(name, size)
+    for parameter, tensor in network.named_parameters():
+        tensor.requires_grad_(parameter.startswith(trained))
+    found = telling(network, head)
+    assert found == tuple(expected)
+    with inputs_of(network, found) as gathered, torch.inference_mode():
+        network.to_empty(device="cpu").eval()(torch.zeros(2, 3, size, size))
+    assert [features_NF.shape for features_NF in per_image(gathered, 2)] == [(2, width) for width in expected.values()]
+
+
+def test_a_layer_that_does_not_run_once_per_image_tells_nothing():
+    network = torch.nn.ModuleDict(
+        {"never": torch.nn.Linear(3, 3), "twice": torch.nn.Linear(3, 3), "once": torch.nn.ReLU()}
+    )
+    x = torch.arange(6.0).reshape(2, 3)
+    with inputs_of(network, ["never", "twice", "once"]) as gathered:
+        network["once"](network["twice"](network["twice"](x)) * 0)
+    (features_NF,) = per_image(gathered, 2)
+    assert features_NF.shape == (2, 3)
+    assert not features_NF.any()
+
+
+def test_features_are_averages_over_space_and_sequence():
+    norm = torch.nn.LayerNorm(3)
+    x_BF = torch.arange(6.0).reshape(2, 3)
+    with inputs_of(norm, [""]) as (gathered,):
+        norm(x_BF)
+        norm(x_BF[:, None].expand(2, 5, 3))
+        norm(x_BF[:, None, None].expand(2, 4, 5, 3))
+    assert len(gathered) == 3
+    assert all(torch.equal(features_BF, x_BF) for features_BF in gathered)

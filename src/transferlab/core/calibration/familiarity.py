@@ -2,9 +2,10 @@
 
 Sun, Ming, Zhu and Li 2022, "Out-of-Distribution Detection with Deep Nearest Neighbors" (ICML): features on the unit
 sphere, distance to the k-th nearest training image, a threshold that flags a chosen share of held-out images. They show
-that a sample of the training images serves as well.
+that a sample of the training images serves as well. Here the features of several layers may speak, each in units of its
+own threshold, and the one that finds the image strangest counts: one layer's silence proves nothing.
 
-Shapes: N images, M training images, F features.
+Shapes: N images, M training images, F features of a layer.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.floating]
 NEIGHBORS = 10
 FLAGGED = 0.05
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 def neighbors_among(training_MF: Floats, neighbors: int = NEIGHBORS) -> NearestNeighbors:
@@ -45,41 +47,67 @@ def on_sphere(features_NF: Floats) -> NDArray[np.float64]:
     return scaled_NF
 
 
+def threshold(held_out_N: NDArray[np.float64], flagged: float = FLAGGED) -> float:
+    """Return the distance that a chosen share of held-out images exceeds."""
+    return max(float(np.quantile(held_out_N, 1 - flagged)), _TINY)
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How far images are from the training images, as one network sees them.
+
+    Attributes:
+        indexes: of each layer, the training images' features.
+        thresholds: of each layer, the distance that few held-out images exceed.
+    """
+
+    indexes: tuple[NearestNeighbors, ...]
+    thresholds: tuple[float, ...]
+
+    def distance(self, features: Sequence[Floats]) -> NDArray[np.float64]:
+        """Return the distance (N,) in that layer in which an image is strangest, in units of the layer's threshold.
+
+        Args:
+            features: of each layer, features_NF. There may be others before them.
+        """
+        own = features[-len(self.indexes) :]
+        return self.strangest([distance(index, layer_NF) for index, layer_NF in zip(self.indexes, own, strict=True)])
+
+    def strangest(self, distances: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return the largest (N,) of the layers' distances, each in units of its threshold."""
+        largest_N: NDArray[np.float64] = np.max(
+            [layer_N / unit for layer_N, unit in zip(distances, self.thresholds, strict=True)], axis=0
+        )
+        return largest_N
+
+
 @dataclass(frozen=True)
 class Familiarity:
     """Distances to training images, and from where on an image is unfamiliar.
 
     Attributes:
-        indexes: of each network whose answers are averaged, the training images' features.
+        networks: those whose answers are averaged.
         threshold: a mean distance above it is unfamiliar.
     """
 
-    indexes: tuple[NearestNeighbors, ...]
+    networks: tuple[Nearness, ...]
     threshold: float
 
-    @classmethod
-    def of(
-        cls, indexes: Sequence[NearestNeighbors], held_out_N: NDArray[np.float64], flagged: float = FLAGGED
-    ) -> Familiarity:
-        """Set the threshold.
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """All that decides, once the training images are given: the threshold, and those of all layers."""
+        return (self.threshold, *(unit for network in self.networks for unit in network.thresholds))
 
-        Args:
-            indexes: see `neighbors_among`.
-            held_out_N: mean distances of images of the same kind that were not trained on.
-            flagged: share of the held-out images that the threshold flags.
-        """
-        return cls(tuple(indexes), float(np.quantile(held_out_N, 1 - flagged)))
-
-    def relative_distance(self, features: Sequence[Floats]) -> NDArray[np.float64]:
+    def relative_distance(self, features: Sequence[Sequence[Floats]]) -> NDArray[np.float64]:
         """Return each image's mean distance (N,) over the threshold; above 1 it is unfamiliar.
 
         Args:
-            features: of each network, features_NF.
+            features: of each network and each of its layers, features_NF.
         """
-        distances = [distance(index, own_NF) for index, own_NF in zip(self.indexes, features, strict=True)]
+        distances = [network.distance(own) for network, own in zip(self.networks, features, strict=True)]
         return self.relative(np.mean(distances, axis=0))
 
     def relative(self, mean_N: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return mean distances (N,) over the threshold; above 1 an image is unfamiliar."""
-        relative_N: NDArray[np.float64] = mean_N / max(self.threshold, float(np.finfo(np.float64).tiny))
+        relative_N: NDArray[np.float64] = mean_N / self.threshold
         return relative_N

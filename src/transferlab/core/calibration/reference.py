@@ -2,7 +2,7 @@
 
 It is stored beside the checkpoints, so that whoever predicts needs no image of the data set.
 
-Shapes: N validation images, K classes, M training images, F features.
+Shapes: N validation images, K classes, M training images, F features of a layer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,27 +21,24 @@ from safetensors.torch import save
 
 from transferlab.core.calibration import familiarity
 from transferlab.core.calibration.conformal import LEVEL, Method, PredictionSets, calibrate
-from transferlab.core.calibration.familiarity import Familiarity
+from transferlab.core.calibration.familiarity import Familiarity, Nearness
 from transferlab.core.files.hashing import digest, sha256_of_json
 
-if TYPE_CHECKING:
-    from sklearn.neighbors import NearestNeighbors
-
-FORMAT = 1
+FORMAT = 2
 _KEY, _SEAL = "transferlab", "sha256"
-_ARRAYS = ("p_NK", "truth_N", "features_MF", "labels_M", "distance_N")
+_ARRAYS, _OF_LAYER = ("p_NK", "truth_N", "labels_M"), ("features_MF", "distance_N")
 
 
 class Training(NamedTuple):
     """A sample of the training images.
 
     Attributes:
-        features_MF: what the head is given.
+        features: of each layer that is looked at, features_MF, the head's last; see `layers.telling`.
         labels_M: their labels.
         paths: their files, relative to the folder of the images.
     """
 
-    features_MF: NDArray[np.floating]
+    features: tuple[NDArray[np.floating], ...]
     labels_M: NDArray[np.int64]
     paths: tuple[str, ...]
 
@@ -55,14 +52,14 @@ class Reference:
         p_NK: probabilities of the validation images.
         truth_N: their labels.
         training: training images; their features on the unit sphere in float16, which is exact enough for distances.
-        distance_N: of the validation images to the training images.
+        distances: in each layer, those of the validation images to the training images, (N,).
     """
 
     images: str
     p_NK: NDArray[np.float64]
     truth_N: NDArray[np.int64]
     training: Training
-    distance_N: NDArray[np.float64]
+    distances: tuple[NDArray[np.float64], ...]
 
     @classmethod
     def of(
@@ -70,18 +67,33 @@ class Reference:
         images: str,
         p_NK: NDArray[np.float64],
         truth_N: NDArray[np.int64],
-        features_NF: NDArray[np.float32],
+        features: Sequence[NDArray[np.float32]],
         training: Training,
     ) -> Reference:
-        """Measure how far the validation images are from the training images; arguments as the attributes."""
-        sphere_MF = familiarity.on_sphere(training.features_MF).astype(np.float16)
-        distance_N = familiarity.distance(familiarity.neighbors_among(sphere_MF), features_NF)
-        return cls(images, p_NK, truth_N, training._replace(features_MF=sphere_MF), distance_N)
+        """Measure how far the validation images are from the training images.
+
+        Args:
+            images: see the attributes, as for `p_NK` and `truth_N`.
+            p_NK: probabilities.
+            truth_N: labels.
+            features: of the validation images, of each layer.
+            training: training images, of the same layers.
+        """
+        spheres = tuple(familiarity.on_sphere(layer_MF).astype(np.float16) for layer_MF in training.features)
+        pairs = zip(spheres, features, strict=True)
+        distances = tuple(familiarity.distance(familiarity.neighbors_among(known), own) for known, own in pairs)
+        return cls(images, p_NK, truth_N, training._replace(features=spheres), distances)
 
     @cached_property
-    def neighbors(self) -> NearestNeighbors:
-        """The index of the training images."""
-        return familiarity.neighbors_among(self.training.features_MF)
+    def nearness(self) -> Nearness:
+        """How far images are from the training images, in units of what the validation images are."""
+        indexes = tuple(familiarity.neighbors_among(layer_MF) for layer_MF in self.training.features)
+        return Nearness(indexes, tuple(familiarity.threshold(layer_N) for layer_N in self.distances))
+
+    @property
+    def distance_N(self) -> NDArray[np.float64]:
+        """Of the validation images, in that layer in which each is strangest."""
+        return self.nearness.strangest(self.distances)
 
 
 @dataclass(frozen=True)
@@ -109,8 +121,29 @@ class Calibrated:
             raise ValueError("trials without common validation images cannot be calibrated together")
         p_NK = np.mean([one.p_NK for one in references], axis=0)
         distance_N = np.mean([one.distance_N for one in references], axis=0)
-        familiar = Familiarity.of([one.neighbors for one in references], distance_N)
+        familiar = Familiarity(tuple(one.nearness for one in references), familiarity.threshold(distance_N))
         return cls(calibrate(p_NK, references[0].truth_N, level, method), familiar, len(p_NK))
+
+
+def promises(one: Reference, level: float) -> dict[str, Any]:
+    """Return what decides of a single network, as plain values: for whoever uses it without this project.
+
+    Args:
+        one: what is calibrated on.
+        level: the probability with which prediction sets (LAC) are to hold the truth.
+    """
+    calibrated = Calibrated.of([one], level)
+    units = [calibrated.familiarity.threshold * unit for unit in one.nearness.thresholds]
+    return {
+        "calibrated_on": calibrated.images,
+        "prediction_sets": {"level": level, "smallest_probability": max(0.0, 1 - calibrated.sets.threshold)},
+        "unfamiliar": {
+            "training_images": len(one.training.paths),
+            "neighbors": min(familiarity.NEIGHBORS, len(one.training.paths)),
+            "largest_distances": units,
+            "flagged": familiarity.FLAGGED,
+        },
+    }
 
 
 def can_be_together(references: Sequence[Reference]) -> bool:
@@ -123,9 +156,12 @@ def to_bytes(references: Mapping[int, Reference]) -> bytes:
     tensors = {
         f"{trial}.{name}": torch.from_numpy(np.ascontiguousarray(array))
         for trial, one in references.items()
-        for name, array in zip(_ARRAYS, _arrays(one), strict=True)
+        for name, array in _arrays(one).items()
     }
-    trials = {str(trial): {"images": one.images, "paths": one.training.paths} for trial, one in references.items()}
+    trials = {
+        str(trial): {"images": one.images, "paths": one.training.paths, "layers": len(one.distances)}
+        for trial, one in references.items()
+    }
     header = {"format": FORMAT, "trials": json.loads(json.dumps(trials))}
     return save(tensors, metadata={_KEY: json.dumps({**header, _SEAL: _seal(header, tensors)}, sort_keys=True)})
 
@@ -142,21 +178,33 @@ def from_file(path: str) -> dict[int, Reference]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         if header.pop(_SEAL) != _seal(header, tensors):
             raise ValueError("its SHA-256 is another")
-        if header["format"] != FORMAT:
-            raise ValueError(f"its format is {header['format']}, and this version of transferlab reads {FORMAT}")
+        if header["format"] not in range(1, FORMAT + 1):
+            raise ValueError(f"its format is {header['format']}, and this version of transferlab reads up to {FORMAT}")
         return {int(trial): _reference(trial, about, tensors) for trial, about in header["trials"].items()}
     except (SafetensorError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it does not hold what prediction sets are calibrated on ({error})") from error
 
 
-def _arrays(one: Reference) -> tuple[NDArray[Any], ...]:
-    return one.p_NK, one.truth_N, one.training.features_MF, one.training.labels_M, one.distance_N
+def _arrays(one: Reference) -> dict[str, NDArray[Any]]:
+    layers = enumerate(zip(one.training.features, one.distances, strict=True))
+    of_layers = {
+        _name(name, layer): array for layer, pair in layers for name, array in zip(_OF_LAYER, pair, strict=True)
+    }
+    return dict(zip(_ARRAYS, (one.p_NK, one.truth_N, one.training.labels_M), strict=True)) | of_layers
+
+
+def _name(array: str, layer: int) -> str:
+    """Name an array of a layer; that of the first is called as in files of format 1, which have no other."""
+    return f"{array}.{layer}" if layer else array
 
 
 def _reference(trial: str, about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Reference:
-    p_NK, truth_N, features_MF, labels_M, distance_N = (tensors[f"{trial}.{name}"].numpy() for name in _ARRAYS)
-    training = Training(features_MF, labels_M, tuple(about["paths"]))
-    return Reference(about["images"], p_NK, truth_N, training, distance_N)
+    p_NK, truth_N, labels_M = (tensors[f"{trial}.{name}"].numpy() for name in _ARRAYS)
+    features, distances = (
+        tuple(tensors[f"{trial}.{_name(array, layer)}"].numpy() for layer in range(about.get("layers", 1)))
+        for array in _OF_LAYER
+    )
+    return Reference(about["images"], p_NK, truth_N, Training(features, labels_M, tuple(about["paths"])), distances)
 
 
 def _seal(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:

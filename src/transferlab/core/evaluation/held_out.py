@@ -1,6 +1,6 @@
 """What a trial makes of its validation and training images, kept so that later predictions can be calibrated.
 
-Shapes: N validation images, M training images, K classes, F features.
+Shapes: N validation images, M training images, K classes.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def reference(
     if not len(validation) or not len(train):
         return None
     images = sha256_of_json([validation.fingerprint, validation.labels.tolist()])
-    p_NK, features_NF = predict(validation)
+    p_NK, features = predict(validation)
     chosen = spread(train.labels, MOST_TRAINING)
-    _, training_MF = predict(part(train, chosen))
-    training = Training(training_MF, train.labels[chosen], tuple(paths[place] for place in chosen))
-    return Reference.of(images, p_NK, validation.labels, features_NF, training)
+    _, of_training = predict(part(train, chosen))
+    training = Training(of_training, train.labels[chosen], tuple(paths[place] for place in chosen))
+    return Reference.of(images, p_NK, validation.labels, features, training)
 
 
 def spread(labels_N: NDArray[np.int64], most: int) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """Predictions of trained trials on a split: the one time that test images are seen.
 
-Shapes: N images, K classes, F features.
+Shapes: N images, K classes, F features of a layer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from transferlab.core.data.split.index import splits_of_trial
@@ -19,7 +18,7 @@ from transferlab.core.loading import features
 from transferlab.core.loading.feature_cache import FeatureCache
 from transferlab.core.loading.images import Images, Split
 from transferlab.core.loading.splits import split_of, store_for
-from transferlab.core.models import factory, forward, freezing
+from transferlab.core.models import factory, forward, freezing, layers
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.models.forward import EVALUATION_BATCH
 from transferlab.core.runtime.device import Machine
@@ -32,11 +31,11 @@ class Predicted(NamedTuple):
 
     Attributes:
         p_NK: class probabilities.
-        features_NF: what the head is given.
+        features: of each layer that is looked at, features_NF; see `layers.telling`.
     """
 
     p_NK: NDArray[np.float64]
-    features_NF: NDArray[np.float32]
+    features: tuple[NDArray[np.float32], ...]
 
 
 def predict_split(
@@ -57,9 +56,10 @@ def predict_split(
     is_trained = freezing.freeze_untrained(model, policies, checkpoint.header.head)
     kept = features.on_features(model, [images], strategy.model, feature_cache) if is_trained else None
     network, source = (kept.tail, kept.sources[0]) if kept else (model, images)
-    with forward.head_inputs(model, checkpoint.header.head) as gathered:
+    with forward.inputs_of(model, layers.telling(model, checkpoint.header.head)) as gathered:
         logits_NK = forward.logits(network, source.in_order(), machine)
-    return Predicted(logits_NK.cpu().double().softmax(dim=1).numpy(), torch.cat(gathered).numpy())
+    p_NK = logits_NK.cpu().double().softmax(dim=1).numpy()
+    return Predicted(p_NK, forward.per_image(gathered, len(p_NK)))
 
 
 def of_trials(

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from transferlab.core.calibration import familiarity
 from transferlab.core.calibration.conformal import LEVEL
 from transferlab.core.calibration.reference import Reference
 from transferlab.core.data.split.index import splits_of_trial
@@ -84,7 +83,7 @@ class Tested:
         truth_N: the true classes.
         p_NK: probabilities.
         reference: what it made of validation images; None where there are none.
-        distance_N: of the test images to the training images; None without `reference`.
+        distance_N: of the test images to the training images (see `Nearness`); None without `reference`.
     """
 
     trial: int
@@ -108,11 +107,11 @@ def run_tests(trial: int, checkpoint: Checkpoint, how: Evaluation) -> Tested:
     predict = partial(_predict, checkpoint, how)
     smaller = how.machine.smaller_micro_batch(EVALUATION_BATCH)
     with memory_explained(f"strategies.{how.name}: evaluation of trial {trial + 1}", smaller):
-        p_NK, features_NF = predict(split)
+        p_NK, features = predict(split)
         train, validation = (how.split(checkpoint, name, trial) for name in ("train", "validation"))
         reference = held_out.reference(train, how.paths("train", trial), validation, predict)
     header = checkpoint.header
-    distance_N = familiarity.distance(reference.neighbors, features_NF) if reference else None
+    distance_N = reference.nearness.distance(features) if reference else None
     return Tested(
         trial, header.selection, header.classes, how.paths("test", trial), split.labels, p_NK, reference, distance_N
     )

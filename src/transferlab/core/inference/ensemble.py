@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.errors import MendableError
 from transferlab.core.loading.features import FrozenPrefix
-from transferlab.core.models import factory, forward, freezing
+from transferlab.core.models import factory, forward, freezing, layers
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.models.prefix import Cut, cut
 from transferlab.core.runtime.device import Machine
@@ -38,11 +38,11 @@ class Answer(NamedTuple):
 
     Attributes:
         p_K: the mean of their probabilities.
-        features: of each network, what its head is given, (F,).
+        features: of each network, and of each layer that is looked at, (F,); see `layers.telling`.
     """
 
     p_K: NDArray[np.float64]
-    features: tuple[NDArray[np.float32], ...]
+    features: tuple[tuple[NDArray[np.float32], ...], ...]
 
 
 class Ensemble:
@@ -136,7 +136,7 @@ class _Member:
     """A network whose frozen prefix runs on batches of images, and the rest on batches of features, as in evaluation.
 
     Attributes:
-        ready: probabilities (K,) and features (F,) that nobody took yet, in the order of the images.
+        ready: probabilities (K,) and the features (F,) of each layer that nobody took yet, in the order of the images.
     """
 
     def __init__(self, checkpoint: Checkpoint, machine: Machine) -> None:
@@ -146,8 +146,8 @@ class _Member:
         self.prefix: FrozenPrefix | None = None
         self._is_whole = not _freeze(self.network, checkpoint)
         self._name = checkpoint.header.model
-        self._head = checkpoint.header.head
-        self.ready: deque[tuple[NDArray[np.float64], NDArray[np.float32]]] = deque()
+        self._layers = layers.telling(self.network, checkpoint.header.head)
+        self.ready: deque[tuple[NDArray[np.float64], tuple[NDArray[np.float32], ...]]] = deque()
         self._features: list[Tensor] = []
 
     def take(self, x_B3SS: Tensor) -> None:
@@ -177,10 +177,11 @@ class _Member:
         self._features = []
 
     def _run(self, network: nn.Module, x: Tensor) -> None:
-        with forward.head_inputs(self.network, self._head) as gathered:
+        with forward.inputs_of(self.network, self._layers) as gathered:
             logits_BK = forward.logits(network, iter([x]), self.machine)
-        p_BK, features_BF = logits_BK.cpu().double().softmax(dim=1), torch.cat(gathered)
-        self.ready.extend(zip(p_BK.numpy(), features_BF.numpy(), strict=True))
+        p_BK = logits_BK.cpu().double().softmax(dim=1).numpy()
+        of_images = zip(*forward.per_image(gathered, len(p_BK)), strict=True)
+        self.ready.extend(zip(p_BK, of_images, strict=True))
 
 
 def _freeze(network: nn.Module, checkpoint: Checkpoint) -> bool:

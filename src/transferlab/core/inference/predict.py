@@ -33,14 +33,14 @@ class Prediction:
         probabilities: of the classes, (K,), which sum to 1; None when the file was refused.
         reason: the sentence that says why the file cannot be used; None when it was predicted.
         label: its class, where that is known.
-        features: of each network, what its head was given, (F,); none when the file was refused.
+        features: of each network, and of each layer that is looked at, (F,); none when the file was refused.
     """
 
     path: Path
     probabilities: NDArray[np.float64] | None = None
     reason: str | None = None
     label: str | None = None
-    features: tuple[NDArray[np.float32], ...] = ()
+    features: tuple[tuple[NDArray[np.float32], ...], ...] = ()
 
 
 def predict(checkpoint: Checkpoint, files: Sequence[Path], machine: Machine | None = None) -> pd.DataFrame:
@@ -190,7 +190,8 @@ def _calibrated_columns(
     """Return prediction sets, and how far images are from the training images, of rows that were predicted."""
     is_in_NK = calibrated.sets.of(p_NK)
     sets = [[classes[k] for k in order_K if is_in_K[k]] for order_K, is_in_K in zip(order_NK, is_in_NK, strict=True)]
-    features = [np.stack(of_network) for of_network in zip(*(row.features for row in rows), strict=True)]
+    by_network = zip(*(row.features for row in rows), strict=True)
+    features = [[np.stack(of_layer) for of_layer in zip(*of_rows, strict=True)] for of_rows in by_network]
     distance_N = calibrated.familiarity.relative_distance(features) if rows else np.empty(0)
     return {
         "prediction_set": [SET_SEPARATOR.join(names) for names in sets],

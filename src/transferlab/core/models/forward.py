@@ -9,8 +9,11 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from transferlab.core.runtime.device import Machine
@@ -45,20 +48,41 @@ def logits(network: nn.Module, inputs: Iterator[Tensor], machine: Machine) -> Te
 
 
 @contextmanager
-def head_inputs(network: nn.Module, head: Sequence[str]) -> Iterator[list[Tensor]]:
-    """Gather what the head is given while open: the features (B, F) of each pass, float32, on the CPU.
+def inputs_of(network: nn.Module, layers: Sequence[str]) -> Iterator[tuple[list[Tensor], ...]]:
+    """Gather what some layers are given while open: for each, the features (B, F) of its calls, float32, on the CPU.
 
-    Of several modules that make logits the last counts: the ones before are auxiliary. Maps are averaged over space,
-    tokens over their number.
+    Maps are averaged over space, tokens over their sequence.
     """
-    gathered: list[Tensor] = []
+    gathered: tuple[list[Tensor], ...] = tuple([] for _ in layers)
 
-    def gather(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        x = inputs[0].detach().float()
-        gathered.append((x.mean(dim=(2, 3)) if x.ndim == 4 else x.mean(dim=1) if x.ndim == 3 else x).cpu())
+    def gather(into: list[Tensor], layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        into.append(_averaged(inputs[0].detach().float(), layer).cpu())
 
-    handle = network.get_submodule(head[-1]).register_forward_pre_hook(gather)
+    modules = [network.get_submodule(layer) for layer in layers]
+    handles = [
+        module.register_forward_pre_hook(partial(gather, into)) for module, into in zip(modules, gathered, strict=True)
+    ]
     try:
         yield gathered
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
+
+
+def per_image(gathered: Sequence[Sequence[Tensor]], count: int) -> tuple[NDArray[np.float32], ...]:
+    """Return the features (N, F) of each layer; without layers that were given anything but one input per image.
+
+    Args:
+        gathered: by `inputs_of`.
+        count: N.
+    """
+    return tuple(torch.cat(list(calls)).numpy() for calls in gathered if sum(map(len, calls)) == count)
+
+
+def _averaged(x: Tensor, layer: nn.Module) -> Tensor:
+    """Average all but the batch and the channels of a layer's input."""
+    if x.ndim < 3:
+        return x
+    own = (x.shape[-1] == getattr(layer, "in_features", None), x.shape[-1:] == getattr(layer, "normalized_shape", None))
+    are_last = x.ndim == 3 or any(own)  # of tokens, and of maps that a Linear or a LayerNorm takes
+    return (x.movedim(-1, 1) if are_last else x).flatten(2).mean(dim=2)

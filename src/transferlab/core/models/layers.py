@@ -1,4 +1,4 @@
-"""Numbers the layers of a network from its input on, for learning rates that fall towards it.
+"""Numbers the layers of a network from its input on: for learning rates that fall towards it, and to find its middle.
 
 timm's networks know their own layers. The layers of others are found in the tree of their modules.
 """
@@ -31,6 +31,29 @@ def layer_numbers(network: nn.Module, head: Sequence[str]) -> dict[str, int]:
     return {
         name: last if name.startswith(in_head) else numbers.get(name, last) for name, _ in network.named_parameters()
     }
+
+
+def telling(network: nn.Module, head: Sequence[str]) -> tuple[str, ...]:
+    """Name the layers whose inputs tell familiar images from others: one in the middle, if it is trained, and the head.
+
+    Training for a few classes makes the features of the last layers those of the classes alone (Papyan, Han and Donoho
+    2020, "Prevalence of neural collapse"), so that images of anything else look like one of them. Lee et al. 2018, "A
+    Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks" (NeurIPS) look at
+    several layers. What is not trained keeps its features: there the first layer that is trained takes the place of
+    the middle.
+
+    Args:
+        network: frozen as it was trained.
+        head: modules that make the logits; of several the last counts: the ones before are auxiliary.
+    """
+    numbers = layer_numbers(network, head)
+    last = max(numbers.values())
+    for name, parameter in network.named_parameters():
+        module, _, own = name.rpartition(".")
+        is_layer = own == "weight" and not list(network.get_submodule(module).children())
+        if is_layer and parameter.requires_grad and last // 2 <= numbers[name] < last:
+            return module, head[-1]
+    return (head[-1],)
 
 
 def _by_modules(network: nn.Module) -> dict[str, int]:

@@ -154,7 +154,7 @@ def _probed(
 
 def features(network: nn.Module, head: Sequence[str], images: Images, machine: Machine) -> NDArray[np.float32]:
     """Return what the head of a network is given, (N, F); of maps and tokens, their mean."""
-    with forward.head_inputs(network, head) as gathered:
+    with forward.inputs_of(network, head[-1:]) as (gathered,):  # those before make auxiliary logits
         forward.logits(network, images.in_order(), machine)
     found: NDArray[np.float32] = torch.cat(gathered).numpy()
     return found

@@ -98,7 +98,7 @@ def _key(request: Request, items: Iterable[Item]) -> str:
         "checkpoints": [sha256_of_checkpoint(checkpoint) for checkpoint in request.checkpoints],
         "machine": request.machine.numerics(),
         "top_k": request.top_k,
-        "calibrated": calibrated and [asdict(calibrated.sets), calibrated.familiarity.threshold],
+        "calibrated": calibrated and [asdict(calibrated.sets), calibrated.familiarity.thresholds],
         "rows": ROWS,
     }
     sha256 = hashlib.sha256(json.dumps(about, sort_keys=True).encode())

@@ -49,14 +49,14 @@ class Export:
         kind: of the file.
         int8: makes an ONNX graph smaller; None keeps float32.
         about: more for `model.json`, such as licences and measured figures.
-        card: writes `README.md` from what `model.json` says; None writes none.
+        documents: makes further files, as text by name, from what `model.json` says: a model card, licences.
         tolerance: the largest difference of a probability to torch's that is allowed.
     """
 
     kind: Kind = "onnx"
     int8: Int8 | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
-    card: Callable[[Mapping[str, Any]], str] | None = None
+    documents: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda about: {}
     tolerance: float = TOLERANCE
 
 
@@ -97,8 +97,8 @@ def export(checkpoint: Checkpoint, photographs: Sequence[Photograph], folder: Pa
         text = json.dumps(described, indent=2, ensure_ascii=False)
         (unfinished / "model.json").write_text(text, encoding="utf-8")
         (unfinished / "predict.py").write_text(_script(how.kind), encoding="utf-8")
-        if how.card:
-            (unfinished / "README.md").write_text(how.card(described), encoding="utf-8")
+        for name, document in how.documents(described).items():
+            (unfinished / name).write_text(document, encoding="utf-8")
     return described
 
 
