@@ -8,7 +8,8 @@ truth.
 
 Writes `coverage.json`: for each population, number of trials and of test images, the share of intervals (95%) that
 cover the truth, old ones beside new ones; a share of 0.95 from 500 experiments has a standard error of 0.01. Under
-`designs` are images in groups, and trials with splits of their own (see `coverage_design`).
+`designs` are images in groups, and trials with splits of their own (see `coverage_design`), under `more` what else the
+report says (see `coverage_more`).
 """
 
 from __future__ import annotations
@@ -124,6 +125,10 @@ class Population:
         mean: Floats = values_SQ @ WEIGHTS_Q / WEIGHTS_Q.sum()
         return mean
 
+    def right_given(self, margin: Floats) -> Floats:
+        """Return the accuracy on other images of networks with these mean margins."""
+        return self._accuracy(margin)
+
     def _right(self, margin: Floats, of_class: int) -> Floats:
         right: Floats = stats.norm.cdf((margin + self.shift[of_class]) / self.within())
         return right
@@ -160,31 +165,32 @@ def judge(population: Population, truth: Mapping[str, Floats], p_STNK: Floats, t
     found: dict[str, float] = {}
     for metric, contributions in METRICS.items():
         values_TN, other_TN = (np.array([contributions(p_NK, truth_N) for p_NK in p_STNK[s]]) for s in (0, 1))
-        found[f"{metric}: level"] = _covers(intervals.of_metric(values_TN, images, metric), truth[metric][0])
+        found[f"{metric}: level"] = covers(intervals.of_metric(values_TN, images, metric), truth[metric][0])
         spread = Spread.of(values_TN - other_TN, intervals.PSEUDO[metric])
         half = intervals.half_width(spread)
         expected = truth[metric][0] - truth[metric][1]
-        found[f"{metric}: difference"] = _covers((spread.mean - half, spread.mean + half), expected)
+        found[f"{metric}: difference"] = covers((spread.mean - half, spread.mean + half), expected)
         if metric == "accuracy":
-            found["accuracy: level, over trials alone"] = _covers(intervals.over_trials(values_TN.mean(axis=1)), 0.9)
+            found["accuracy: level, over trials alone"] = covers(intervals.over_trials(values_TN.mean(axis=1)), 0.9)
             old = _satterthwaite(spread)
-            found["accuracy: difference, Satterthwaite"] = _covers((spread.mean - old, spread.mean + old), expected)
+            found["accuracy: difference, Satterthwaite"] = covers((spread.mean - old, spread.mean + old), expected)
             found["accuracy: half-width of the level"] = np.diff(intervals.of_metric(values_TN, images))[0] / 2
             found["accuracy: half-width of the difference"] = half
-    return found | (_judge_choice(truth["accuracy"], p_STNK, truth_N) if trials > 2 else {})
-
-
-def _judge_choice(truth_S: Floats, p_STNK: Floats, truth_N: Any) -> dict[str, float]:
     hits_STN = (p_STNK.argmax(axis=-1) == truth_N).astype(float)
-    size = len(hits_STN)
-    mean_S, half_SS = hits_STN.mean(axis=(1, 2)), np.zeros((size, size))
+    return found | (judge_choice(truth["accuracy"], hits_STN, intervals.DISAGREEING) if trials > 2 else {})
+
+
+def judge_choice(truth_S: Floats, values_STN: Floats, pseudo: float) -> dict[str, float]:
+    """Hold the strategies that may be best, the leader and the recommendation against the truth; higher is better."""
+    size = len(values_STN)
+    mean_S, half_SS = values_STN.mean(axis=(1, 2)), np.zeros((size, size))
     for i, j in combinations(range(size), 2):
-        spread = Spread.of(hits_STN[i] - hits_STN[j], intervals.DISAGREEING)
+        spread = Spread.of(values_STN[i] - values_STN[j], pseudo)
         half_SS[i, j] = half_SS[j, i] = intervals.half_width(spread, one_sided(size))
     gap_SS = mean_S[:, None] - mean_S
     may_be_best_S, behind_S = behind_the_best(gap_SS, half_SS)
     short_S, leader = truth_S.max() - truth_S, int(mean_S.argmax())
-    luck = optimism(hits_STN, samples=100)
+    luck = optimism(values_STN, samples=100)
     excess = float(mean_S[leader] - truth_S[leader])
     good = np.flatnonzero(behind_S <= MARGIN)
     found = {
@@ -201,7 +207,8 @@ def _judge_choice(truth_S: Floats, p_STNK: Floats, truth_N: Any) -> dict[str, fl
     )
 
 
-def _covers(ends: tuple[float, float], truth: float) -> float:
+def covers(ends: tuple[float, float], truth: float) -> float:
+    """Return 1 if an interval holds the truth, else 0."""
     return float(ends[0] <= truth <= ends[1])
 
 
@@ -218,6 +225,11 @@ def simulate(population: Population, trials: int, images: int, experiments: int,
     for _ in range(experiments):
         for name, value in judge(population, truth, *population.draw(rng, trials, images)).items():
             found[name].append(value)
+    return means(found)
+
+
+def means(found: Mapping[str, list[float]]) -> dict[str, float]:
+    """Return the mean of every figure."""
     return {name: round(float(np.mean(values)), 4) for name, values in found.items()}
 
 
@@ -227,7 +239,6 @@ def cases(wanted: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for trials in wanted.trials:
             for images in wanted.images:
                 figures = simulate(population, trials, images, wanted.experiments)
-                print(name, trials, images, figures, flush=True)
                 yield {"population": name, "trials": trials, "images": images, "figures": figures}
 
 
@@ -238,19 +249,27 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs="+", default=[2, 3, 5, 10])
     parser.add_argument("--images", type=int, nargs="+", default=[150, 600])
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--designs-only", action="store_true", help="simulate groups and re-splits, keep the rest")
+    parser.add_argument("--only", choices=["cases", "designs", "more"], help="simulate this part, keep the rest")
     wanted = parser.parse_args()
-    from benchmarks import coverage_design  # it needs this module's population
+    from benchmarks import coverage_design, coverage_more  # they need this module's population
 
-    kept = json.loads(wanted.out.read_text()) if wanted.designs_only else {}
-    written = kept or {
+    written = json.loads(wanted.out.read_text()) if wanted.only else {}
+    written |= {
         "command": "python -m benchmarks.coverage",
         "experiments": wanted.experiments,
         "margin": MARGIN,
         "populations": {name: asdict(population) for name, population in POPULATIONS.items()},
-        "cases": list(cases(wanted)),
     }
-    written["designs"] = list(coverage_design.cases(wanted.experiments))
+    parts = {
+        "cases": lambda: cases(wanted),
+        "designs": lambda: coverage_design.cases(wanted.experiments),
+        "more": lambda: coverage_more.cases(wanted.experiments),
+    }
+    for name in [wanted.only] if wanted.only else parts:
+        written[name] = []
+        for case in parts[name]():
+            print(case, flush=True)
+            written[name].append(case)
     wanted.out.write_text(json.dumps(written, indent=1) + "\n")
 
 

@@ -6,11 +6,13 @@ interval over groups stands beside the one that takes each image for separate ev
 **Re-splits.** Two strategies really learn: the nearest class mean (a linear rule) of normal features, of all or of
 half of them, with noise as seeds give it. Every trial is trained and tested on its own random split of the same
 images. The truth is the mean accuracy of training on other images from the population, by integration over test images
-and 4,000 training sets. The corrected interval (Nadeau and Bengio 2003) stands beside Student's over the trials.
+and 4,000 training sets. The corrected interval (Nadeau and Bengio 2003) stands beside Student's over the trials. Where
+the data bring test images (`given_test`), only the training images are re-split.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -19,13 +21,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.special import expit
 
-from benchmarks.coverage import Population
+from benchmarks.coverage import Population, covers, means
 from transferlab.core.data.split.config import SplitConfig
 from transferlab.core.data.split.plan import SplitPlan
 from transferlab.core.evaluation import intervals
-from transferlab.core.evaluation.contributions import METRICS
+from transferlab.core.evaluation.contributions import METRICS, Outcomes
 from transferlab.core.evaluation.design import Design
+from transferlab.core.evaluation.pairing import Values
+from transferlab.core.evaluation.standings import paired_spread
 from transferlab.core.evaluation.variance import Spread
 
 Floats = NDArray[np.float64]
@@ -51,48 +56,66 @@ def grouped(trials: int, images: int, experiments: int) -> Iterator[dict[str, An
                 for name, design in (("", over_groups), (", as if separate", over_images)):
                     values_TU = design.units(range(trials), paths, left_TN)
                     found[f"{metric}: level{name}"].append(
-                        _covers(intervals.of_metric(values_TU, images, metric), level)
+                        covers(intervals.of_metric(values_TU, images, metric), level)
                     )
                     apart_TU = design.units(range(trials), paths, left_TN - right_TN)
                     spread = Spread.of(apart_TU, intervals.pseudo(metric, apart_TU.shape[1], images))
-                    found[f"{metric}: difference{name}"].append(_covers(_around(spread, 0.0), apart))
-        yield {"groups of": size, "trials": trials, "images": images, "figures": _means(found)}
+                    found[f"{metric}: difference{name}"].append(covers(_around(spread, 0.0), apart))
+        yield {"groups of": size, "trials": trials, "images": images, "figures": means(found)}
 
 
-def re_split(config: SplitConfig, images: int, experiments: int) -> dict[str, Any]:
-    """Return the coverage of corrected and of naive intervals over re-splits or folds."""
+def re_split(config: SplitConfig, images: int, experiments: int, given_test: float = 0.0) -> dict[str, Any]:
+    """Return the coverage of corrected and of naive intervals over re-splits or folds.
+
+    Args:
+        config: re-splits or folds.
+        images: of all splits together.
+        experiments: how many.
+        given_test: share of the images that the data bring as test images, which stay.
+    """
     rng, found = np.random.default_rng(0), defaultdict(list)
     label_N = np.arange(images) % 2
     table = pd.DataFrame(
         {"path": [str(number) for number in range(images)], "class": label_N.astype(str), "split": "", "stratify": "",
          "group": ""}
     )  # fmt: skip
+    if given_test:
+        table["split"] = np.where(np.arange(images) < given_test * images, "test", "train")
     splits = SplitPlan(table, config).table().drop(columns="path")
     index = table.drop(columns="split").join(splits)
     design = Design.of_index(index, "accuracy", None, is_folds=bool(config.folds))
     test_TN, train_TN = ((splits == name).to_numpy().T for name in ("test", "train"))
-    truth_S = _truth(int(train_TN.sum(axis=1).mean()), np.random.default_rng(1))
+    truth_of = _truth(int(train_TN.sum(axis=1).mean()), np.random.default_rng(1))
     for _ in range(experiments):
         x_NF = _features(rng, label_N)  # one plan, other images each time
-        values_STN = np.full((2, len(test_TN), images), np.nan)
+        p_STNK = np.full((2, len(test_TN), images, 2), np.nan)
         for trial, (test_N, train_N) in enumerate(zip(test_TN, train_TN, strict=True)):
             for strategy in (0, 1):
                 rule_F, at = _learned(rng, x_NF[train_N], label_N[train_N], strategy)
-                values_STN[strategy, trial, test_N] = (x_NF[test_N] @ rule_F > at) == label_N[test_N]
-        trials, paths = range(len(test_TN)), list(table["path"])
-        level_TU = design.units(trials, paths, values_STN[0])
-        spread = Spread.of(design.units(trials, paths, values_STN[0] - values_STN[1]), intervals.DISAGREEING)
-        mean_ST = np.nanmean(values_STN, axis=2)
-        level = intervals.of_metric(level_TU, images, "accuracy", design.test_to_train)
-        found["accuracy: level"].append(_covers(level, truth_S[0]))
-        found["accuracy: level, uncorrected"].append(_covers(intervals.over_trials(mean_ST[0]), truth_S[0]))
-        apart = truth_S[0] - truth_S[1]
-        found["accuracy: difference"].append(_covers(_around(spread, design.test_to_train), apart))
-        naive = intervals.over_trials(mean_ST[0] - mean_ST[1])
-        found["accuracy: difference, uncorrected"].append(_covers(naive, apart))
-        found["accuracy: half-width of the level"].append((level[1] - level[0]) / 2)
-    asked = {"folds": config.folds, "repeats": config.repeats} if config.folds else {"resplits": config.resplits}
-    return {**asked, "trials": len(test_TN), "images": images, "truth": list(truth_S), "figures": _means(found)}
+                p_N = expit(x_NF[test_N] @ rule_F - at)
+                p_STNK[strategy, trial, test_N] = np.stack([1 - p_N, p_N], axis=1)
+        trials = tuple(range(len(test_TN)))
+        said = [Outcomes(str(s), trials, tuple(table["path"]), label_N, p_TNK) for s, p_TNK in enumerate(p_STNK)]
+        for metric, truth_S in truth_of.items():
+            left, right = (Values.of(each, metric).of_trials(trials) for each in said)
+            units_TU = design.units(trials, left.paths, left.values_TN)
+            level = intervals.of_metric(units_TU, len(left.paths), metric, design.test_to_train)
+            found[f"{metric}: level"].append(covers(level, truth_S[0]))
+            spread = paired_spread(left, right, metric, design)
+            around = _around(spread, design.test_to_train)
+            found[f"{metric}: difference"].append(covers(around, truth_S[0] - truth_S[1]))
+            if metric == "accuracy":
+                mean_ST = [np.nanmean(each.values_TN, axis=1) for each in (left, right)]
+                found["accuracy: level, uncorrected"].append(covers(intervals.over_trials(mean_ST[0]), truth_S[0]))
+                naive = intervals.over_trials(mean_ST[0] - mean_ST[1])
+                found["accuracy: difference, uncorrected"].append(covers(naive, truth_S[0] - truth_S[1]))
+                found["accuracy: half-width of the level"].append((level[1] - level[0]) / 2)
+    asked: dict[str, Any] = {"folds": config.folds, "repeats": config.repeats} if config.folds else {
+        "resplits": config.resplits
+    }  # fmt: skip
+    asked |= {"given_test": given_test} if given_test else {}
+    truths = {metric: list(truth_S) for metric, truth_S in truth_of.items()}
+    return {**asked, "trials": len(test_TN), "images": images, "truth": truths, "figures": means(found)}
 
 
 def cases(experiments: int) -> Iterator[dict[str, Any]]:
@@ -107,6 +130,7 @@ def cases(experiments: int) -> Iterator[dict[str, Any]]:
             SplitConfig(folds=5, repeats=2),
         ):
             yield re_split(config, images, experiments)
+        yield re_split(SplitConfig(resplits=5, validation=0.2), images, experiments, given_test=0.3)
 
 
 def _features(rng: np.random.Generator, label_N: NDArray[np.int64]) -> Floats:
@@ -126,28 +150,21 @@ def _learned(rng: np.random.Generator, x_NF: Floats, label_N: NDArray[np.int64],
     return rule_F, float(rule_F @ mean_KF.mean(axis=0))
 
 
-def _truth(train: int, rng: np.random.Generator, draws: int = 4_000) -> Floats:
-    """Return each strategy's mean accuracy on all images of the population, over training sets of this size."""
+def _truth(train: int, rng: np.random.Generator, draws: int = 4_000) -> dict[str, Floats]:
+    """Return each strategy's mean accuracy and AUROC on all images of the population, over training sets this large."""
     label_N = np.arange(train) % 2
-    right_SD = np.zeros((2, draws))
+    right_SD, area_SD = np.zeros((2, draws)), np.zeros((2, draws))
     for draw in range(draws):
         x_NF = _features(rng, label_N)
         for strategy in (0, 1):
             rule_F, at = _learned(rng, x_NF, label_N, strategy)
             center, sd = rule_F.sum() * APART / 2, np.linalg.norm(rule_F)
             right_SD[strategy, draw] = (stats.norm.cdf((center - at) / sd) + stats.norm.cdf((center + at) / sd)) / 2
-    mean: Floats = right_SD.mean(axis=1)
-    return mean
+            area_SD[strategy, draw] = stats.norm.cdf(math.sqrt(2) * center / sd)
+    right_S: Floats = right_SD.mean(axis=1)
+    return {"accuracy": right_S, "balanced_accuracy": right_S, "auroc": area_SD.mean(axis=1)}
 
 
 def _around(spread: Spread, test_to_train: float) -> tuple[float, float]:
     half = intervals.half_width(spread, test_to_train=test_to_train)
     return spread.mean - half, spread.mean + half
-
-
-def _covers(ends: tuple[float, float], truth: float) -> float:
-    return float(ends[0] <= truth <= ends[1])
-
-
-def _means(found: dict[str, list[float]]) -> dict[str, float]:
-    return {name: round(float(np.mean(values)), 4) for name, values in found.items()}

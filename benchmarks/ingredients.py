@@ -1,7 +1,7 @@
 """Does an ingredient help? Each against the plain recipe, in paired trials on validation folds of training images.
 
 The test images of an experiment are never read. Trial t holds out fold t of `--trials` (folds of five parts, shuffled
-anew after five), for all recipes alike. With `--rare 0.05` the last class is thinned to that share of the images.
+anew after five), for all recipes alike. With `--rare bees=0.05` that class is thinned to that share of the images.
 `python -m benchmarks.ingredients solar_cells hymenoptera --data hymenoptera_data.zip`
 """
 
@@ -106,7 +106,7 @@ def training_images(found: Experiment, plain: Strategy, folder: Path, wanted: ar
     index = assign(accepted, found.dataset.split)
     train = index[index["split"] != "test"]
     if wanted.rare is not None:
-        train = thinned(train, wanted.rare)
+        train = thinned(train, *wanted.rare)
     train = train if wanted.images is None else sample(train, wanted.images)
     store = stores[resize.key]
     rows = store.rows_of(train["pixel_sha256"])
@@ -118,6 +118,14 @@ def trial(
     strategy: Strategy, images: Images, number: int, fold: tuple[np.ndarray, np.ndarray], folder: Path
 ) -> dict[str, float]:
     """Train one trial without its fold, and measure it on it."""
+    p_NK, label_N, seconds = predicted(strategy, images, number, fold, folder)
+    return {**scores(p_NK, label_N), "seconds": seconds}
+
+
+def predicted(
+    strategy: Strategy, images: Images, number: int, fold: tuple[np.ndarray, np.ndarray], folder: Path
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Train one trial without its fold; return what it says of the fold, the truth, and the seconds of training."""
     initial = factory.initial(strategy.model, strategy.input, images.classes, images.statistics, derive(0, "trial", 0))
     train, held_out = (
         Split(name, images.store, images.rows[rows], images.labels[rows], images.rows)
@@ -127,14 +135,26 @@ def trial(
     done = train_trials([spec], folder / "features", lambda at: None)[number]
     cache = FeatureCache(folder / "features", FeatureCacheConfig())
     p_NK = predict_split(done.checkpoint, strategy, held_out, ours.machine(), cache).p_NK
-    return {**scores(p_NK, held_out.labels), "seconds": done.cost.seconds}
+    return p_NK, held_out.labels, done.cost.seconds
 
 
-def thinned(rows: pd.DataFrame, share: float) -> pd.DataFrame:
-    """Return the rows with so few of the last class that they are this share of all, always the same ones."""
-    is_last = rows["label"] == rows["label"].max()
-    count = round(share / (1 - share) * (~is_last).sum())
-    return pd.concat([rows[~is_last], rows[is_last].sample(count, random_state=0)]).sort_index()
+def thinned(rows: pd.DataFrame, name: str, share: float) -> pd.DataFrame:
+    """Return the rows with so few of a class that they are this share of all, always the same ones.
+
+    Raises:
+        ValueError: there is no such class.
+    """
+    is_rare = rows["class"] == name
+    if not is_rare.any():
+        raise ValueError(f"--rare {name}: the classes are {', '.join(sorted(rows['class'].unique()))}")
+    count = round(share / (1 - share) * (~is_rare).sum())
+    return pd.concat([rows[~is_rare], rows[is_rare].sample(count, random_state=0)]).sort_index()
+
+
+def class_and_share(text: str) -> tuple[str, float]:
+    """Read `bees=0.05`."""
+    name, _, share = text.rpartition("=")
+    return name, float(share)
 
 
 def measured(name: str, wanted: argparse.Namespace, folder: Path) -> dict[str, list[dict[str, float]]]:
@@ -189,7 +209,7 @@ def main(names: Sequence[str] = ("solar_cells", "hymenoptera")) -> None:
     parser.add_argument("--data", type=Path, help="the archive hymenoptera_data.zip, if it cannot be downloaded")
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--epochs", type=int, help="of the plain recipe; by default those of the experiment")
-    parser.add_argument("--rare", type=float, help="share that the last class is thinned to")
+    parser.add_argument("--rare", type=class_and_share, help="a class and the share that it is thinned to: bees=0.05")
     parser.add_argument("--images", type=int, help="training images; by default all")
     wanted = result.parse(parser, trials=2, epochs=1, images=60)
     found = {}

@@ -3,8 +3,8 @@
 Features of a frozen EfficientNet-Lite0 at 96 px are computed once; a trained head is a logistic regression on them. In
 each of many experiments a random half of the training images is all that there is: nested parts of it are drawn and
 trained on, tested on some test images, and the curve is fitted as `kedro run --pipeline=learning_curve` does. It
-predicts what training on twice as many images gives, which is then measured: on the same test images where these are
-all there are (solar cells, ants and bees), on all 10,000 where the curve has seen 600 of them (CIFAR-10).
+predicts what training on twice as many images gives, which is then measured on the same test images; for CIFAR-10 also
+on all 10,000 where the curve has seen only 600 of them.
 
 Writes `learning_curve.json`: errors in points, the share of experiments with an error below one, how often the 90%
 intervals cover, and how often the page would have refused or said that it cannot tell.
@@ -16,7 +16,7 @@ import argparse
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,8 @@ from transferlab.config.loader import ExperimentConfigLoader
 from transferlab.config.schema import Dataset
 from transferlab.core.data import sources
 from transferlab.core.data.download import Downloads
-from transferlab.core.data.listing.layout import ClassFolders, Layout, list_images
+from transferlab.core.data.listing.config import ClassFolders, Layout
+from transferlab.core.data.listing.layout import list_images
 from transferlab.core.data.split.training_subsets import training_subsets
 from transferlab.core.data.store_builder import build
 from transferlab.core.evaluation.learning_curve import Measured, curve_tables
@@ -73,24 +74,37 @@ class Pool:
         return right
 
 
-def experiment(pool: Pool, seed: int, curve_test: int | None) -> dict[str, Any]:
-    """Fit a curve to half of the labels, and hold it against what all of them give."""
+class Trained(NamedTuple):
+    """What trainings on parts of half of the labels, on this half, and on all labels got right of all test images."""
+
+    sizes: list[int]
+    hits_KDN: Floats
+    doubled_N: Floats
+
+
+def trained(pool: Pool, seed: int) -> Trained:
+    """Train on nested parts of a random half of the labels, and on all of them."""
     train, test = pool.sides(seed)
     half, _ = train_test_split(train, train_size=(len(train) + 1) // 2, stratify=pool.y_N[train], random_state=seed)
-    seen = test if curve_test is None else np.random.default_rng(seed).choice(test, curve_test, replace=False)
     index = pd.DataFrame({"path": half.astype(str), "class": pool.y_N[half].astype(str), "split": "train"})
     subsets = training_subsets(index.assign(stratify="", group=""), DRAWS, HALVINGS, seed)
     sizes = sorted(subsets["asked"].unique())
     parts = {key: own["path"].to_numpy().astype(int) for key, own in subsets.groupby(["asked", "draw"])}
-    whole = pool.hits(half, seen)  # the largest part is the same in each draw
+    whole = pool.hits(half, test)  # the largest part is the same in each draw
     hits_KDN = [
-        [whole if size == len(half) else pool.hits(parts[size, draw], seen) for draw in range(DRAWS)] for size in sizes
+        [whole if size == len(half) else pool.hits(parts[size, draw], test) for draw in range(DRAWS)] for size in sizes
     ]
-    measured = Measured("head", "accuracy", np.array(sizes, dtype=float), np.array(hits_KDN), len(seen))
+    return Trained(sizes, np.array(hits_KDN), pool.hits(train, test))
+
+
+def judged(found: Trained, seen: NDArray[np.intp]) -> dict[str, Any]:
+    """Fit a curve to what some test images show, and hold it against what all of them show of twice the labels."""
+    hits_KDN = found.hits_KDN[..., seen]
+    measured = Measured("head", "accuracy", np.array(found.sizes, dtype=float), hits_KDN, len(seen))
     fit = curve_tables([measured]).fits.iloc[0]
     if fit["refused"]:
         return {"refused": fit["refused"]}
-    doubled, now = pool.hits(train, test).mean(), pool.hits(half, test).mean()
+    doubled, now = found.doubled_N.mean(), found.hits_KDN[-1, 0].mean()
     return {
         "error": 100 * (fit["doubled"] - doubled),
         "covered": bool(fit["doubled_low"] <= doubled <= fit["doubled_high"]),
@@ -101,6 +115,19 @@ def experiment(pool: Pool, seed: int, curve_test: int | None) -> dict[str, Any]:
         "gain_half_width": 50 * (fit["gain_high"] - fit["gain_low"]),
         "cannot_tell": "cannot tell" in sentence(fit),
     }
+
+
+def experiments(name: str, pool: Pool, seen: int | None, count: int) -> dict[str, dict[str, Any]]:
+    """Summarise experiments on one data set: with all test images seen and, if asked for, with some of them."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for seed in range(count):
+        of_all = trained(pool, seed)
+        test = np.arange(len(of_all.doubled_N))
+        found.setdefault(name, []).append(judged(of_all, test))
+        if seen is not None:
+            some = np.random.default_rng(seed).choice(test, seen, replace=False)
+            found.setdefault(f"{name}, {seen} test images seen", []).append(judged(of_all, some))
+    return {key: summary(each) for key, each in found.items()}
 
 
 def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -126,7 +153,7 @@ def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def pools(wanted: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Pool, int | None]]:
-    """Yield each data set as features, and how many of its test images a curve sees (None: all)."""
+    """Yield each data set as features, and how few of its test images a curve may see besides all (None: no fewer)."""
     loader = ExperimentConfigLoader(
         conf_source=str(Path(__file__).parents[1] / "conf"), env="solar_cells", base_env="base",
         default_run_env="solar_cells",
@@ -197,8 +224,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = {}
         for name, pool, curve_test in pools(wanted, Path(folder)):
-            found[name] = summary([experiment(pool, seed, curve_test) for seed in range(wanted.experiments)])
-            print(name, found[name], flush=True)
+            found |= experiments(name, pool, curve_test, wanted.experiments)
+            print(name, found, flush=True)
     table(result.write("learning_curve", wanted, {"draws": DRAWS, "halvings": HALVINGS, "data": found})).show()
 
 

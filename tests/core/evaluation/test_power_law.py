@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from transferlab.core.evaluation.power_law import DrawNoise, Extrapolation, fit
+from transferlab.core.evaluation.power_law import ROUGHNESS, DrawNoise, Extrapolation, fit
 
 SIZES_K = np.array([125.0, 250.0, 500.0, 1000.0, 2000.0])
 
@@ -33,13 +33,13 @@ def test_weights_decide_whom_the_curve_follows():
     assert ignored.at(SIZES_K)[0, 1:] == pytest.approx(curve(SIZES_K)[1:], abs=1e-3)
 
 
-def drawn(rng, sizes_K, draws, test_images, sample=0.3, seed_sd=0.004):
-    """Hits (K, D, N) of trainings on nested parts of one sample: what a linear statistic of it gives."""
-    total = sizes_K.max()
-    larger_KK = np.maximum(sizes_K[:, None], sizes_K)
-    shared_KK = sample * (1 / larger_KK - 1 / total) + seed_sd**2 * np.eye(len(sizes_K))
+def drawn(rng, sizes_K, draws, test_images, power=ROUGHNESS, seed_sd=0.004):
+    """Hits (K, D, N) of trainings on nested parts of one sample; a power of 1 is that of linear statistics."""
+    total, sample = sizes_K.max(), 1.5e-4 * sizes_K.max() ** power
+    to_all_K, apart_KK = (1 / sizes_K - 1 / total) ** power, np.abs(1 / sizes_K[:, None] - 1 / sizes_K) ** power
+    shared_KK = sample * (to_all_K[:, None] + to_all_K - apart_KK) / 2 + seed_sd**2 * np.eye(len(sizes_K))
     noise_DK = rng.multivariate_normal(np.zeros(len(sizes_K)), shared_KK, draws, method="eigh")
-    loss_KD = (curve(sizes_K) + noise_DK + rng.normal(0, np.sqrt(sample / total))).T
+    loss_KD = (curve(sizes_K) + noise_DK + rng.normal(0, np.sqrt(sample / total**power))).T
     hardness_N = rng.random(test_images)
     wrong_KDN = hardness_N < loss_KD[..., None] + rng.normal(0, 0.02, (*loss_KD.shape, test_images))
     return wrong_KDN.astype(float)
@@ -48,16 +48,17 @@ def drawn(rng, sizes_K, draws, test_images, sample=0.3, seed_sd=0.004):
 def test_the_noise_between_draws_is_split_into_seeds_and_training_samples():
     rng = np.random.default_rng(0)
     found = [DrawNoise.of(SIZES_K, drawn(rng, SIZES_K, 10, 5000).mean(axis=2)) for _ in range(40)]
-    assert np.mean([noise.sample for noise in found]) == pytest.approx(0.3, rel=0.3)
+    assert np.mean([noise.of_all() for noise in found]) == pytest.approx(1.5e-4, rel=0.3)
     assert np.mean([noise.seed for noise in found]) < 5e-5, "seeds, and what a training does to single images"
     assert found[0].freedom == 45
 
 
-def test_intervals_cover_what_twice_the_images_give():
+@pytest.mark.parametrize("power", [ROUGHNESS, 1.0])
+def test_intervals_cover_what_twice_the_images_give(power):
     rng = np.random.default_rng(1)
     at, covered, gains = np.array([2000.0, 4000.0]), [], []
-    for number in range(120):
-        curves = Extrapolation.of(SIZES_K, drawn(rng, SIZES_K, 3, 600), seed=number)
+    for number in range(60):
+        curves = Extrapolation.of(SIZES_K, drawn(rng, SIZES_K, 3, 600, power), seed=number)
         sample_B2 = curves.samples.at(at)
         low_2, high_2 = np.quantile(sample_B2, [0.05, 0.95], axis=0)
         covered.append(low_2[1] <= curve(4000.0) <= high_2[1])

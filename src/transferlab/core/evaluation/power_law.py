@@ -2,8 +2,8 @@
 
 Power laws fit many learning curves (Viering and Loog 2023, IEEE TPAMI 45); `c` is what no number of images takes away.
 Values come from several draws of training images and from one set of test images. What makes them uncertain is
-modelled as a sum: the luck of a training sample, of which nested parts share what means of them would share; seeds; and
-the test images, which every size has in common.
+modelled as a sum: the luck of a training sample, of which nested parts share some; seeds; and the test images, which
+every size has in common.
 
 Shapes: K sizes, D draws, U test images or groups, B samples of the curve, G grid of exponents, M numbers of images.
 """
@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 EXPONENTS_G = np.geomspace(0.1, 2.0, 48)
 SAMPLES = 1_000
+# By which power of `1/n - 1/N` a training sample's luck varies. Parameters vary by the first power, as means of samples
+# without replacement do (Cochran 1977, "Sampling Techniques", section 2.6). An image changes sides when the boundary
+# passes it, and as many do as it moves far: by the square root. On few test images that is most of the variance.
+ROUGHNESS = 0.5
 # Of the median variance between draws: a size whose draws happen to agree is not taken for certain.
 _LEAST_SEED_SHARE = 0.02
 
@@ -73,7 +77,7 @@ class DrawNoise:
 
     Attributes:
         seed: variance between trainings on the same images.
-        sample: variance between independent training samples, times their number of images.
+        sample: variance between independent training samples, times their number of images to the power `ROUGHNESS`.
         freedom: degrees of freedom of both together.
         total: all training images there are, of which the parts are drawn.
     """
@@ -87,13 +91,12 @@ class DrawNoise:
     def of(cls, images_K: Floats, loss_KD: Floats) -> DrawNoise:
         """Estimate both from the variances between draws, which shrink as parts share more of the images.
 
-        Parts of n of N images vary by `seed + sample (1/n - 1/N)`, as means of samples without replacement do
-        (Cochran 1977, "Sampling Techniques", section 2.6).
+        Parts of n of N images vary by `seed + sample (1/n - 1/N)^ROUGHNESS`.
         """
         from scipy.optimize import nnls  # takes a second to load, which a run need not wait for before it trains
 
         variance_K, total = loss_KD.var(axis=1, ddof=1), float(images_K.max())
-        terms_K2 = np.stack([np.ones(len(images_K)), 1 / images_K - 1 / total], axis=1)
+        terms_K2 = np.stack([np.ones(len(images_K)), (1 / images_K - 1 / total) ** ROUGHNESS], axis=1)
         weight_K = np.ones(len(images_K))
         for _ in range(2):  # then by the variances that the first fit expects
             (seed, sample), _ = nnls(terms_K2 * weight_K[:, None], variance_K * weight_K)
@@ -103,11 +106,23 @@ class DrawNoise:
         return cls(max(seed, least), sample, loss_KD.size - len(loss_KD), total)
 
     def of_means(self, images_K: Floats, draws: int) -> Floats:
-        """Return the covariances (K, K) of the mean losses over draws, given which images there are."""
-        larger_KK = np.maximum(images_K[:, None], images_K)
-        shared_KK = self.sample * (1 / larger_KK - 1 / self.total)
-        covariances: Floats = (shared_KK + self.seed * np.eye(len(images_K))) / draws
+        """Return the covariances (K, K) of the mean losses over draws, given which images there are.
+
+        As a part grows, its loss goes a fractional Brownian motion in `1/n` (Mandelbrot and Van Ness 1968).
+        """
+        to_all_K = (1 / images_K - 1 / self.total) ** ROUGHNESS
+        apart_KK = np.abs(1 / images_K[:, None] - 1 / images_K) ** ROUGHNESS
+        nested_KK = self.sample * (to_all_K[:, None] + to_all_K - apart_KK) / 2
+        covariances: Floats = (nested_KK + self.seed * np.eye(len(images_K))) / draws
         return covariances
+
+    def of_all(self) -> float:
+        """Return the variance of the loss by which images there happen to be."""
+        return self.sample / self.total**ROUGHNESS
+
+    def of_doubling(self) -> float:
+        """Return the variance of a doubling of the images, by which they and the seeds happen to be."""
+        return self.sample / (2 * self.total) ** ROUGHNESS + 2 * self.seed
 
 
 @dataclass(frozen=True)
@@ -139,12 +154,10 @@ class Extrapolation:
         noise = DrawNoise.of(images_K, loss_KDU.mean(axis=2))
         covariance_KK = noise.of_means(images_K, draws)
         drawn_BK = rng.multivariate_normal(np.zeros(len(images_K)), covariance_KK, SAMPLES, method="eigh")
-        luck_B1 = np.sqrt(noise.sample / noise.total) * rng.standard_normal((SAMPLES, 1))
+        luck_B1 = np.sqrt(noise.of_all()) * rng.standard_normal((SAMPLES, 1))
         widening_B1 = np.sqrt(noise.freedom / rng.chisquare(noise.freedom, (SAMPLES, 1)))
         loss_BK = np.maximum(weight_BU @ mean_KU.T + widening_B1 * (drawn_BK + luck_B1), 0.0)
         weight_K = 1 / np.diagonal(covariance_KK)
-        # Half of the images after doubling are new: (luck now + luck of the new) / 2 takes the place of the luck now.
-        doubling_sd = np.sqrt(noise.sample / (2 * noise.total) + 2 * noise.seed)
-        luck_B = widening_B1[:, 0] * doubling_sd * rng.standard_normal(SAMPLES)
+        luck_B = widening_B1[:, 0] * np.sqrt(noise.of_doubling()) * rng.standard_normal(SAMPLES)
         expected = fit(images_K, mean_KU.mean(axis=1)[None], weight_K)
         return cls(expected, fit(images_K, loss_BK, weight_K), luck_B)
