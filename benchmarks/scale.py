@@ -3,9 +3,9 @@
 Trials are tasks of one worker each. Strategies differ in how long a trial takes (log-normal, as recipes do: frozen
 features take seconds and training from scratch hours). Three orders are compared:
 
-- strategy by strategy: what a run does, which waits for the last trial of each;
-- shared: all strategies at once, in the order of their names (`--runner=ParallelRunner`);
-- longest first: all trials in one queue, which is what could be gained.
+- strategy by strategy: what processes of one machine do, where a run waits for the last trial of each;
+- one queue: the trials of all strategies, in the order of the configuration;
+- longest first: the same, those that take longest before the others, which a cluster's queue aims at.
 
 Nothing is measured here but the arithmetic of list scheduling: seconds are in units of the mean trial.
 """
@@ -42,7 +42,7 @@ def schedules(work: Sequence[Sequence[float]], workers: int, overhead: float) ->
     everything = [seconds for trials in work for seconds in trials]
     return {
         "strategy by strategy": sum(makespan(trials, workers, overhead) for trials in work),
-        "shared": makespan(everything, workers, overhead),
+        "one queue": makespan(everything, workers, overhead),
         "longest first": makespan(sorted(everything, reverse=True), workers, overhead),
     }
 

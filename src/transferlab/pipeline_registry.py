@@ -18,11 +18,12 @@ def register_pipelines() -> dict[str, Pipeline]:
 
     data = data_pipeline()
     in_rounds = not isinstance(experiment.training.trials, int)
+    is_queued = experiment.training.compute.launcher == "ray"
     report = report_pipeline(
         list(strategies), trained=any(strategy.stages for strategy in strategies.values()), in_rounds=in_rounds
     )
     that_train = [name for name, strategy in strategies.items() if strategy.stages]
-    transfer = data + strategies_pipeline(strategies, in_rounds) + report
+    transfer = data + strategies_pipeline(strategies, in_rounds, is_queued) + report
     return {
         "__default__": transfer,
         "transfer": transfer,

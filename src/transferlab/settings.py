@@ -16,8 +16,10 @@ os.environ.setdefault("KEDRO_DISABLE_TELEMETRY", "true")
 # Kedro's own use of omegaconf, and a warning about exactly the names that namespaces give to datasets.
 warnings.filterwarnings("ignore", message=r"register_new_resolver\(\) is deprecated")
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.' characters")
-# Trials in rounds train all strategies in one node, so that no strategy's namespace can run alone then.
-warnings.filterwarnings("ignore", message=r"Namespace '\w+' is interrupted by nodes \['train_in_rounds'\]")
+# Trials in rounds, or in a cluster's queue, begin in one node, so that no strategy's namespace can run alone then.
+warnings.filterwarnings(
+    "ignore", message=r"Namespace '\w+' is interrupted by nodes \['(train_in_rounds|queue_trials)'\]"
+)
 # Kedro-Viz's own use of FastAPI.
 warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
 

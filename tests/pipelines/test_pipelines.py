@@ -24,7 +24,7 @@ from transferlab.pipelines.learning_curve.pipeline import create_pipeline as cur
 from transferlab.pipelines.named_partial import NamedPartial
 from transferlab.pipelines.report.nodes import diverged, gather, recipe_of, stale
 from transferlab.pipelines.report.pipeline import create_pipeline as report_pipeline
-from transferlab.pipelines.transfer import nodes
+from transferlab.pipelines.transfer import jobs, nodes
 from transferlab.pipelines.transfer.pipeline import create_pipeline as strategies_pipeline
 
 STRATEGIES = ["scratch", "fine_tuning"]
@@ -85,6 +85,17 @@ def test_trials_in_rounds_are_one_node_that_makes_what_the_training_nodes_make()
     assert set(train.confirms) == {f"{name}.unfinished_trials" for name in STRATEGIES}
     assert "rounds" in report_pipeline(STRATEGIES, in_rounds=True).inputs()
     assert "rounds" not in report_pipeline(STRATEGIES).inputs()
+
+
+@pytest.mark.filterwarnings("ignore:Namespace")
+def test_on_a_cluster_one_node_begins_the_trials_that_the_training_nodes_wait_for():
+    alone, queued = strategies_pipeline(STRATEGIES), strategies_pipeline(STRATEGIES, queued=True)
+    assert queued.all_outputs() == alone.all_outputs() | {"queue"}
+    assert names(queued) == names(alone) | {"queue_trials"}
+    order = [each.name for each in queued.nodes]
+    begins = order.index("queue_trials")
+    trains = order[begins + 1 : begins + 1 + len(STRATEGIES)]
+    assert set(trains) == {f"{name}.train" for name in STRATEGIES}, "nothing else keeps the cluster waiting"
 
 
 @pytest.mark.filterwarnings("error:Namespace")
@@ -151,14 +162,14 @@ def test_every_trial_sees_its_own_split(tmp_path):
         "split": ["train", "test", "train", "test"],
         "split_1": ["test", "train", "test", "train"],
     })  # fmt: skip
-    seen = [nodes.split_of(index, store, "test", trial) for trial in range(3)]
+    seen = [jobs.split_of(index, store, "test", trial) for trial in range(3)]
     assert [split.rows.tolist() for split in seen] == [[1, 3], [0, 2], [1, 3]]
     assert [split.labels.tolist() for split in seen] == [[1, 0], [0, 1], [1, 0]]
 
 
 def test_a_diverged_trial_leaves_the_others_no_state_and_its_last_good_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(nodes, "store_for", lambda view, stores: None)
-    monkeypatch.setattr(nodes, "split_of", lambda index, store, name, trial: splits[name])
+    monkeypatch.setattr(jobs, "store_for", lambda view, stores: None)
+    monkeypatch.setattr(jobs, "split_of", lambda index, store, name, trial: splits[name])
     splits = {"train": split_of(tmp_path / "train", 8), "validation": split_of(tmp_path / "held_out", 4, "validation")}
     plan = {
         "model": {"name": "timm/test_resnet"},

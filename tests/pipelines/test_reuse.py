@@ -19,7 +19,7 @@ from transferlab.datasets.checkpoints import TrialsDataset
 from transferlab.datasets.document import JSONDataset
 from transferlab.datasets.finished import FinishedTrialsDataset
 from transferlab.datasets.table import TableDataset
-from transferlab.pipelines.transfer import nodes
+from transferlab.pipelines.transfer import jobs, nodes
 from transferlab.pipelines.transfer.reuse import joined
 
 STATISTICS = {"classes": ["red", "blue"], "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
@@ -84,7 +84,7 @@ def node(tmp_path, images, monkeypatch):
     def trials(name, count):
         yield lambda at: trained.append(at.trial)
 
-    monkeypatch.setattr(nodes.progress, "trials", trials)
+    monkeypatch.setattr(jobs.progress, "trials", trials)
     return Node(tmp_path, images, trained)
 
 

@@ -80,10 +80,20 @@ def trials(strategy: str, count: int) -> Iterator[progress.ProgressCallback]:
                 bars.update(epoch, completed=at.step, total=at.steps, description=f"  {at.stage}: {what}", visible=True)
             if at.loss is not None:
                 bars.update(overall, note=_figures(at))
-                if at.epoch == at.epochs:
-                    logger.info("%s: trial %d of %d done, %s", strategy, at.trial + 1, count, _figures(at))
+            tell(at)
 
+        tell = lines(strategy, count)
         yield report
+
+
+def lines(strategy: str, count: int) -> progress.ProgressCallback:
+    """Log a line for each trial of a strategy that is done."""
+
+    def tell(at: progress.Progress) -> None:
+        if at.loss is not None and at.epoch == at.epochs:
+            logger.info("%s: trial %d of %d done, %s", strategy, at.trial + 1, count, _figures(at))
+
+    return tell
 
 
 def _listed(trials: list[int]) -> str:

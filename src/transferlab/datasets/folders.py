@@ -77,6 +77,8 @@ class UnfinishedTrials(FolderDataset):
             DatasetError: another run is training this strategy.
         """
         folder = super().load()
+        if self._held:
+            return folder  # a node that begins the trials of all strategies has locked it for this run
         held = ExitStack()
         (folder / ".lock").touch()
         try:
@@ -101,6 +103,7 @@ class UnfinishedTrials(FolderDataset):
             state.unlink()
         if self._held:
             self._held.close()
+        self._held = None
 
     def _states(self) -> dict[int, Path]:
         """Return the states by trial; what else lies there, such as a copy of one, is nobody's."""

@@ -77,11 +77,7 @@ class ProjectHooks:
             ConfigError: with every problem of the parameters.
             UserError: the runner would mix the strategies' random numbers, or another run saves the same version.
         """
-        if "ThreadRunner" in str(run_params["runner"]):
-            raise UserError(
-                "--runner=ThreadRunner: strategies trained in threads draw from the same random numbers (torch has one "
-                "generator per process), so no run could be repeated; leave it out, or take ParallelRunner"
-            )
+        self._check_runner(str(run_params["runner"]))
         self._run = _UnderWay(pipeline, catalog, catalog.load("run_id"), catalog.load("experiment"))
         if "versions" in pipeline.inputs():
             from transferlab.versions.catalogue import of_catalog  # it loads SciPy, which --help need not
@@ -103,6 +99,24 @@ class ProjectHooks:
             self._keep_parameters()
         except (DatasetError, OSError) as error:
             raise UserError(_told(error)) from error
+
+    def _check_runner(self, runner: str) -> None:
+        """Check that the runner can run what the parameters ask for.
+
+        Raises:
+            UserError: it cannot.
+        """
+        if "ThreadRunner" in runner:
+            raise UserError(
+                "--runner=ThreadRunner: strategies trained in threads draw from the same random numbers (torch has one "
+                "generator per process), so no run could be repeated; leave it out, or take ParallelRunner"
+            )
+        experiment = self._context.config_loader.experiment if isinstance(self._context, ExperimentContext) else None
+        if experiment and experiment.training.compute.launcher == "ray" and "ParallelRunner" in runner:
+            raise UserError(
+                "--runner=ParallelRunner: with training.compute.launcher: ray the trials of all strategies train at "
+                "the same time already, in one queue, which processes cannot share; leave it out"
+            )
 
     @hook_impl
     def before_dataset_loaded(self, dataset_name: str) -> None:
@@ -201,7 +215,8 @@ class ProjectHooks:
             return ""
 
     def _how_to_go_on(self) -> str:
-        pipeline, saved = self._run.pipeline, self._run.saved
+        pipeline, catalog = self._run.pipeline, self._run.catalog
+        saved = {name for name in self._run.saved if not isinstance(catalog.get(name), MemoryDataset)}
         todo = {node for node in pipeline.nodes if not set(node.outputs) <= saved}
         first = sorted(node.name for node in todo if not pipeline.node_dependencies[node] & todo)
         begun = ", ".join(where for node in sorted(todo) if (where := self._begun(node)))

@@ -12,7 +12,7 @@ from tiny import COMPUTE, FLIP_AND_CROP, assert_same_results, spec_of, split_of,
 
 from transferlab.core.launch import ray_cluster, ray_node
 from transferlab.core.launch.ray_check import ClusterError
-from transferlab.core.launch.trials import fingerprints, train_trials
+from transferlab.core.launch.trials import fingerprints, queued, train_trials
 from transferlab.core.runtime import interrupt
 from transferlab.core.strategies.optimizers import SGD
 from transferlab.core.training import state
@@ -31,23 +31,32 @@ def quietly(_):
     pass
 
 
+SMALL = {
+    "num_cpus": 1,
+    "object_store_memory": 100 << 20,
+    "node_ip_address": "127.0.0.1",  # only loopback is listened on
+    "include_dashboard": False,
+    "include_log_monitor": False,
+    "no_monitor": True,  # of the autoscaler
+}
+
+
 @pytest.fixture(scope="module")
 def cluster():
-    """Two nodes; only loopback is listened on."""
+    """A cluster of one node, where this process is, and room for one trial."""
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    small = {
-        "num_cpus": 1,
-        "object_store_memory": 100 << 20,
-        "node_ip_address": "127.0.0.1",
-        "include_dashboard": False,
-    }
-    found = Cluster(initialize_head=True, head_node_args=small)
-    found.add_node(**small)
+    found = Cluster(initialize_head=True, head_node_args=SMALL)
     yield found
     ray.shutdown()
     found.shutdown()
+
+
+@pytest.fixture(scope="module")
+def other_node(cluster):
+    """A second node, which the last test that needs it kills."""
+    return cluster.add_node(**SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +92,7 @@ def workers():
     ]
 
 
-def test_the_bits_are_those_of_a_lone_run_and_all_is_told_here(specs, alone, on_cluster, tmp_path, caplog):
+def test_the_bits_are_those_of_a_lone_run_and_all_is_told_here(specs, alone, on_cluster, other_node, tmp_path, caplog):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     told, of_cluster = [], sent(specs, on_cluster)
     with caplog.at_level("INFO", "transferlab"):
@@ -97,60 +106,26 @@ def test_the_bits_are_those_of_a_lone_run_and_all_is_told_here(specs, alone, on_
     assert all(result.cost.node and result.cost.device == "cpu" for result in found.values())
 
 
-def test_heads_train_together_as_one_task(splits, on_cluster, tmp_path, caplog):
-    first = spec_of(strategy(head=replace(STAGES["head"], epochs=3)), *splits)
+def test_strategies_share_one_queue_the_longest_first_and_heads_train_together_as_one_task(
+    specs, alone, splits, on_cluster, other_node, tmp_path, caplog
+):
+    first = replace(spec_of(strategy(head=replace(STAGES["head"], epochs=3)), *splits), name="heads")
     shared = tuple(name for name in first.initial.tensors if not name.startswith(first.initial.header.head))
     header = replace(first.initial.header, pretrained=shared)  # as with pretrained weights
-    specs = [replace(first, initial=replace(first.initial, header=header), trial=trial) for trial in range(3)]
-    expected = train_trials(specs, tmp_path / "here", quietly)
+    heads = [replace(first, initial=replace(first.initial, header=header), trial=trial) for trial in range(3)]
+    expected = train_trials(heads, tmp_path / "here", quietly)
+    both, states, told = [sent(heads, on_cluster), sent(specs, on_cluster)], [tmp_path / "one", tmp_path / "two"], []
     with caplog.at_level("INFO", "transferlab"):
-        assert_same_results(train_trials(sent(specs, on_cluster), tmp_path / "there", quietly), expected)
-    assert any("tiny: 3 trials together on the cpu of" in message for message in caplog.messages)
-
-
-def test_a_killed_worker_is_replaced_and_no_bit_differs(specs, alone, on_cluster, tmp_path, caplog):
-    killed = []
-
-    def kill(at):
-        if at.epoch == 4 and not killed:
-            killed.append(workers()[0])
-            killed[0].kill()
-
-    found = train_trials(sent(specs, on_cluster), tmp_path, kill, tmp_path / "states")
-    assert killed
-    assert_same_results(found, alone)
-    assert any("its worker was lost" in message for message in caplog.messages)
-
-
-def test_a_lost_node_is_replaced_and_no_bit_differs(cluster, specs, alone, on_cluster, tmp_path):
-    lost = []
-    extra = cluster.add_node(num_cpus=1, object_store_memory=100 << 20, node_ip_address="127.0.0.1")
-
-    def lose(at):
-        if at.trial == 2 and at.epoch == 4 and not lost:
-            lost.append(extra)
-            cluster.remove_node(extra, allow_graceful=False)
-
-    assert_same_results(train_trials(sent(specs, on_cluster), tmp_path, lose, tmp_path / "states"), alone)
-    assert lost
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_a_stop_saves_the_epoch_of_each_first(specs, alone, on_cluster, tmp_path):
-    folders, asked = (tmp_path / "features", tmp_path / "states"), []
-
-    def stop(at):
-        if at.trial == 1 and at.epoch == 4 and not asked:
-            asked.append(at)
-            threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGTERM)).start()  # while Ray waits
-
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # adding a node has replaced it
-    with pytest.raises(interrupt.Terminated), interrupt.stoppable():
-        train_trials(sent(specs, on_cluster), folders[0], stop, folders[1])
-    assert asked
-    assert state.finished_epochs(folders[1] / "trial_1.pt") >= 3  # only every stage's last epoch is saved otherwise: 2
-    assert workers() == []
-    assert_same_results(train_trials(sent(specs, on_cluster), folders[0], quietly, folders[1]), alone)
+        launch = queued(both, tmp_path / "there", states, lambda name: lambda at: told.append((name, at)))
+        found = [
+            train_trials(each, tmp_path / "there", lambda at: told.append(("awaited", at)), own, launch)
+            for each, own in zip(both, states, strict=True)
+        ]
+    assert_same_results(found[0], expected)
+    assert_same_results(found[1], alone)
+    assert any("heads: 3 trials together on the cpu of" in message for message in caplog.messages)
+    assert next(name for name, _ in told) == "tiny", "it is longer than what is awaited first"
+    assert {at.epoch for name, at in told if name == "tiny"} >= {1, 2, 3}, "it has not waited to be awaited"
 
 
 def test_an_error_of_one_is_raised_here(specs, on_cluster, tmp_path):
@@ -178,9 +153,57 @@ def test_a_node_with_other_versions_is_refused(on_cluster, monkeypatch):
 
 
 def test_a_node_that_does_not_see_what_trials_read_is_refused(on_cluster, tmp_path):
+    (tmp_path / "file").touch()
+    shared = tmp_path / "shared"
     with pytest.raises(ClusterError, match=r"does not see, or may not write, .*gone: all nodes must share"):
-        ray_cluster.join(on_cluster, [tmp_path], [tmp_path / "gone"])
-    assert list(tmp_path.iterdir()) == []
+        ray_cluster.join(on_cluster, [shared], [tmp_path / "file" / "gone"])
+    assert list(shared.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_stop_saves_the_epoch_of_each_first(specs, alone, on_cluster, tmp_path):
+    folders = (tmp_path / "features", tmp_path / "states")
+    later = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGTERM))  # while Ray waits
+
+    def stop(at):
+        if at.trial == 1 and at.epoch == 4 and later.ident is None:
+            later.start()
+
+    def train_and_stop():
+        with interrupt.stoppable():
+            train_trials(sent(specs, on_cluster), folders[0], stop, folders[1])
+            later.join()
+
+    handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # adding a node has replaced it
+    with pytest.raises(interrupt.Terminated):
+        train_and_stop()
+    signal.signal(signal.SIGTERM, handler)
+    assert state.finished_epochs(folders[1] / "trial_1.pt") >= 3  # only every stage's last epoch is saved otherwise: 2
+    assert workers() == []
+    assert_same_results(train_trials(sent(specs, on_cluster), folders[0], quietly, folders[1]), alone)
+
+
+def test_a_lost_worker_and_a_lost_node_are_replaced_and_no_bit_differs(
+    specs, alone, cluster, other_node, on_cluster, tmp_path, caplog
+):
+    raylet, lost = other_node.all_processes["raylet"][0].process.pid, []
+
+    def lose(at):
+        if at.epoch < 3 or at.loss is None:
+            return
+        there = [process for process in workers() if process.ppid() == raylet]
+        here = [process for process in workers() if process not in there]
+        if here and not lost:
+            here[0].kill()
+            lost.append(here)
+        elif there and len(lost) == 1:
+            cluster.remove_node(other_node, allow_graceful=False)
+            lost.append(there)
+
+    found = train_trials(sent(specs, on_cluster), tmp_path, lose, tmp_path / "states")
+    assert len(lost) == 2
+    assert_same_results(found, alone)
+    assert sum("its worker was lost" in message for message in caplog.messages) == 2
 
 
 def test_a_folder_that_may_not_be_written_is_reported(tmp_path, monkeypatch):
@@ -188,6 +211,15 @@ def test_a_folder_that_may_not_be_written_is_reported(tmp_path, monkeypatch):
     token.touch()
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert ray_node.report_of(COMPUTE, [token]).unseen == (tmp_path,)
+
+
+def test_a_file_that_a_network_shows_late_is_waited_for_some_times(tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(ray_node.time, "sleep", waits.append)
+    assert ray_node.report_of(COMPUTE, files=[tmp_path / "gone"]).unseen == (tmp_path / "gone",)
+    assert len(waits) == 9
+    monkeypatch.setattr(ray_node.time, "sleep", lambda _: (tmp_path / "late").touch())
+    assert ray_node.report_of(COMPUTE, files=[tmp_path / "late"]).unseen == ()
 
 
 def test_what_a_node_runs_is_told_by_name():

@@ -118,11 +118,11 @@ class DrawNoise:
 
     def of_all(self) -> float:
         """Return the variance of the loss by which images there happen to be."""
-        return self.sample / self.total**ROUGHNESS
+        return float(self.sample / self.total**ROUGHNESS)
 
     def of_doubling(self) -> float:
         """Return the variance of a doubling of the images, by which they and the seeds happen to be."""
-        return self.sample / (2 * self.total) ** ROUGHNESS + 2 * self.seed
+        return float(self.sample / (2 * self.total) ** ROUGHNESS + 2 * self.seed)
 
 
 @dataclass(frozen=True)

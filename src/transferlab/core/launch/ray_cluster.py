@@ -10,12 +10,14 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from transferlab.core.files.atomic import temporary
+from transferlab.core.launch import ray_mailbox
 from transferlab.core.launch.ray_check import ClusterError, Node, ask, first_line, the_same
 from transferlab.core.launch.ray_node import NodeReport
 from transferlab.core.runtime.compute import Compute
@@ -55,7 +57,13 @@ def machine_of(compute: Compute) -> Machine:
         ClusterError: the cluster cannot be joined, or its nodes differ.
         DeviceError: the device asked for is not there.
     """
-    return resolve(compute) if compute.address == LOCAL else join(compute).report.machine
+    return resolve(compute) if compute.address == LOCAL else _reported(compute)
+
+
+@cache
+def _reported(compute: Compute) -> Machine:
+    """Ask the cluster once: every trial compares its node with the others anyway."""
+    return join(compute).report.machine
 
 
 def join(compute: Compute, folders: Sequence[Path] = (), files: Sequence[Path] = ()) -> Cluster:
@@ -123,6 +131,7 @@ def _connect(address: str) -> None:
             ray.init(address=address, **own, **_QUIET)
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             raise _no_cluster(address, error) from error
+    ray_mailbox.mailbox()  # before any task: else it would take the process of one, which has imported torch
 
 
 def _check_reachable(address: str) -> None:

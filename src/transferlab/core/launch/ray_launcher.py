@@ -1,218 +1,186 @@
-"""Launches trials on a Ray cluster: one task for each, wherever there are CPUs and GPUs for it.
+"""Launches trials on a Ray cluster: those of all strategies at the same time, wherever there are CPUs and GPUs for one.
 
-A trial whose worker or node is lost goes on elsewhere at its last saved epoch, since all nodes share the folder of the
-states. Longest first, so that the cluster is busy to the end.
+Those with the most to compute come first, so that the cluster is busy to the end.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+import atexit
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from transferlab.core.launch import ray_cluster, ray_worker
-from transferlab.core.launch.channel import Failure, RankError, packed, relay, unpacked
+from transferlab.core.launch import ray_cluster, work
+from transferlab.core.launch.channel import packed, relay
 from transferlab.core.launch.launcher import Outcome
-from transferlab.core.launch.ray_check import first_line
-from transferlab.core.launch.ray_cluster import Cluster
-from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.core.launch.ray_tasks import Job, Tasks, epochs_of
 from transferlab.core.runtime import interrupt
 from transferlab.core.runtime.progress import Progress, ProgressCallback
 from transferlab.core.training import together
 from transferlab.core.training.spec import TrialSpec
-from transferlab.core.training.state import finished_epochs, state_path
 
-logger = logging.getLogger(__name__)
-# A trial that is lost so often without a new epoch is given up: it is likely to be what its workers die of.
-MOST_LOSSES = 3
-_SECONDS_BETWEEN_LOOKS = 0.1
+
+@dataclass(frozen=True)
+class Batch:
+    """The trials of a strategy that are to be trained, and the folders of `train_trial`."""
+
+    specs: Sequence[TrialSpec]
+    folder: Path
+    states: Path | None
 
 
 def launch(
     specs: Sequence[TrialSpec], folder: Path, report: ProgressCallback, states: Path | None
 ) -> Iterator[tuple[int, Outcome]]:
-    """Train the trials on the cluster of `training.compute.address`; see `Launcher`.
+    """Train the trials of one strategy on the cluster of `training.compute.address`; see `Launcher`.
 
     Raises:
         ClusterError: the cluster cannot be joined, or its nodes differ.
         RankError: a trial was lost again and again.
         Exception: what a trial raised, but for DivergedError. The others have saved what they had, as after Ctrl-C.
     """
-    specs = [replace(spec, compute=ray_cluster.compute_of_each(spec.compute)) for spec in specs]
-    first = specs[0]
-    splits = [split for spec in specs for split in (spec.train, spec.held_out) if split]
-    stores = {split.store.folder / "header.json": None for split in splits}
-    cluster = ray_cluster.join(first.compute, [folder, *([states] if states else [])], list(stores))
-    tasks = _Tasks(cluster, (folder.absolute(), states.absolute() if states else None), first.initial, report)
-    try:
-        if together.could_train(specs):
-            tasks.start(_Job(specs))
-            ((_, found),) = tasks.all_ended()
-            if found is not None:
-                yield from cast("Mapping[int, Outcome]", found).items()
-                return
-        for job, found in _fan_out(tasks, specs, states):
-            yield job.specs[0].trial, found
-    except BaseException:
-        tasks.cancel()
-        interrupt.check()  # whatever signal it was, Ray raises a bare KeyboardInterrupt
-        raise
-    finally:
-        tasks.close()
-
-
-def _fan_out(tasks: _Tasks, specs: Sequence[TrialSpec], states: Path | None) -> Iterator[tuple[_Job, Any]]:
-    """Train each trial as a task, the one with the most epochs left first.
-
-    If trials share the outputs of frozen layers, the others wait until the first one has stored them.
-    """
-    jobs = [_Job([spec]) for spec in sorted(specs, key=lambda spec: _epochs_left(spec, states), reverse=True)]
-    stages = list(specs[0].strategy.stages.values())
-    are_shared = bool(stages and stages[0].distinct_views and specs[0].initial.header.pretrained)
-    at_first = 1 if are_shared else len(jobs)
-    for job in jobs[:at_first]:
-        tasks.start(job)
-    waiting = jobs[at_first:]
-    while tasks.are_running or waiting:
-        yield from tasks.ended()
-        if waiting and (tasks.has_trained or not tasks.are_running):
-            for job in waiting:
-                tasks.start(job)
-            waiting = []
-
-
-def _epochs_left(spec: TrialSpec, states: Path | None) -> int:
-    return spec.strategy.epochs - _epochs(spec, states)
-
-
-def _epochs(spec: TrialSpec, states: Path | None) -> int:
-    """Return the number of epochs after which a trial would go on."""
-    if states is None:
-        return 0
-    with suppress(FileNotFoundError):
-        return finished_epochs(state_path(states, spec.trial))
-    return 0
+    yield from Queue([Batch(specs, folder, states)], lambda _: report).launch(specs, folder, report, states)
 
 
 @dataclass
-class _Job:
-    """A task: one trial, or several whose heads train together.
+class _Strategy:
+    """The trials of a strategy in the queue.
 
     Attributes:
-        specs: of the trials.
-        epochs: saved when it was last lost.
-        losses: how often it was lost since an epoch was saved.
+        report: is told of them.
+        flops: of a pass of one image.
+        left: trials that have not ended.
+        waiting: jobs that begin when the first one has stored the outputs of frozen layers that all share, or has found
+            that they cannot train together.
+        ended: jobs whose results nobody has taken yet.
+        has_trained: whether it has.
+        latest: what each trial has told last.
     """
 
-    specs: Sequence[TrialSpec]
-    epochs: int = 0
-    losses: int = 0
+    report: ProgressCallback
+    flops: int
+    left: set[int]
+    waiting: list[Job] = field(default_factory=list)
+    ended: deque[Job] = field(default_factory=deque)
+    has_trained: bool = False
+    latest: dict[int, Progress] = field(default_factory=dict)
 
-    def __str__(self) -> str:
-        first = self.specs[0]
-        return f"{first.name}: " + (f"trial {first.trial + 1}" if len(self.specs) == 1 else "all trials")
 
+class Queue:
+    """All trials of a run on a cluster.
 
-class _Tasks:
-    """The tasks that run, and the mailbox that they post to."""
+    They begin when it is made. `launch` waits for those of one strategy, while the others go on; what comes of them
+    stays with Ray until then.
 
-    def __init__(
-        self, cluster: Cluster, folders: tuple[Path, Path | None], initial: Checkpoint, report: ProgressCallback
-    ) -> None:
-        import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+    Args:
+        batches: strategies with different names, all with the same compute settings.
+        report: returns what is to be told of a strategy's trials before somebody waits for them.
 
-        self._cluster, self._folders, self._report = cluster, folders, report
-        self._initial = ray.put(packed(initial))  # once for all: it is most of what a task needs
-        self._running: dict[Any, _Job] = {}
-        self._train = ray.remote(ray_worker.train).options(max_retries=0, **cluster.needs)
-        # Beside this process: on another node it could be lost with that.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        mailbox: Any = ray.remote(ray_worker.Mailbox).options(num_cpus=0, max_restarts=-1, scheduling_strategy=here)
-        self._mailbox: Any = mailbox.remote()
-        self.has_trained = False
+    Raises:
+        ClusterError: the cluster cannot be joined, or its nodes differ.
+    """
 
-    @property
-    def are_running(self) -> bool:
-        """Whether a task has not ended."""
-        return bool(self._running)
+    def __init__(self, batches: Sequence[Batch], report: Callable[[str], ProgressCallback]) -> None:
+        specs = [spec for batch in batches for spec in batch.specs]
+        compute = ray_cluster.compute_of_each(specs[0].compute)
+        folders = [folder for batch in batches for folder in (batch.folder, batch.states) if folder]
+        splits = [split for spec in specs for split in (spec.train, spec.held_out) if split]
+        stores = dict.fromkeys(split.store.folder / "header.json" for split in splits)
+        self._tasks = Tasks(ray_cluster.join(compute, list(dict.fromkeys(folders)), list(stores)), self._tell)
+        self._strategies: dict[str, _Strategy] = {}
+        jobs = [job for batch in batches for job in self._jobs(batch, report)]
+        atexit.register(_cancel, weakref.ref(self))
+        self._start(jobs)
 
-    def start(self, job: _Job) -> None:
-        """Have a job done as soon as a node has room for it."""
-        light = [replace(spec, initial=replace(spec.initial, tensors={})) for spec in job.specs]
-        message = packed((light, *self._folders, self._cluster.report))
-        self._running[self._train.remote(message, self._initial, self._mailbox)] = job
-
-    def all_ended(self) -> list[tuple[_Job, Any]]:
-        """Wait for all tasks; return the jobs and what came of them."""
-        found: list[tuple[_Job, Any]] = []
-        while self._running:
-            found += self.ended()
-        return found
-
-    def ended(self) -> list[tuple[_Job, Any]]:
-        """Wait a moment, relay what was posted, and return the jobs that are done and what came of them.
+    def launch(
+        self, specs: Sequence[TrialSpec], folder: Path, report: ProgressCallback, states: Path | None
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Wait for the trials of a strategy; see `Launcher`.
 
         Raises:
-            RankError: a job was lost again and again.
-            Exception: what a job raised.
+            RankError: a trial was lost again and again.
+            Exception: what a trial raised, of whichever strategy, but for DivergedError.
         """
-        import ray
-
-        done, _ = ray.wait(list(self._running), timeout=_SECONDS_BETWEEN_LOOKS)
-        self._relay()
-        found = []
-        for ref in done:
-            job = self._running.pop(ref)
-            try:
-                message = unpacked(ray.get(ref))
-            except ray.exceptions.RayTaskError:
-                raise
-            except ray.exceptions.RayError as error:
-                self._start_again(job, error)
-                continue
-            if isinstance(message, Failure):
-                raise message.error from RuntimeError(f"in a process of its own:\n{message.traceback}")
-            found.append((job, message))
-        return found
-
-    def _start_again(self, job: _Job, error: Exception) -> None:
-        """Start a job whose worker was lost, unless that has happened too often."""
-        epochs = _epochs(job.specs[0], self._folders[1])
-        job.losses = job.losses + 1 if epochs == job.epochs else 1
-        job.epochs = epochs
-        how = first_line(error)
-        if job.losses >= MOST_LOSSES:
-            raise RankError(
-                f"strategies.{job} was lost {job.losses} times without a new epoch, the last time by {how}. Often "
-                "memory ran out: more training.compute.threads leave room for fewer trials on a node, and a smaller "
-                "training.compute.micro_batch needs less. What was finished is kept: run again to go on"
-            ) from error
-        logger.warning("%s: its worker was lost (%s); it goes on after epoch %d on another", job, how, epochs)
-        self.start(job)
-
-    def _relay(self) -> None:
-        import ray
-
-        with suppress(ray.exceptions.RayActorError):  # it is being started again
-            for message in map(unpacked, ray.get(self._mailbox.take.remote())):
-                self.has_trained |= isinstance(message, Progress) and message.doing is None
-                relay(message, self._report)
+        strategy = self._strategies[specs[0].name]
+        for at in strategy.latest.values():
+            report(replace(at, loss=None))  # it was told before how that went
+        strategy.report = report
+        try:
+            while strategy.left:
+                while strategy.ended:
+                    yield from self._taken(strategy, strategy.ended.popleft())
+                if strategy.left:
+                    self._look()
+        except BaseException:
+            self.cancel()
+            interrupt.check()  # whatever signal it was, Ray raises a bare KeyboardInterrupt
+            raise
 
     def cancel(self) -> None:
-        """Stop all tasks, and wait until each has saved its epoch and ended."""
+        """Stop all trials, and wait until each has saved its epoch."""
+        self._tasks.cancel()
+
+    def _jobs(self, batch: Batch, report: Callable[[str], ProgressCallback]) -> Iterator[Job]:
+        """Enter a strategy; yield the jobs that may begin at once."""
         import ray
 
-        for ref in self._running:
-            ray.cancel(ref)
-        if self._running:
-            ray.wait(list(self._running), num_returns=len(self._running))
+        first, folder, states = batch.specs[0], batch.folder.absolute(), batch.states and batch.states.absolute()
+        initial = ray.put(packed(first.initial))  # once for all
+        strategy = _Strategy(report(first.name), work.flops_of_image(first.initial), {s.trial for s in batch.specs})
+        self._strategies[first.name] = strategy
+        compute = ray_cluster.compute_of_each(first.compute)
+        specs = [replace(spec, compute=compute).without_weights() for spec in batch.specs]
+        jobs = [Job([spec], folder, states, initial) for spec in specs]
+        if together.could_train(specs):
+            strategy.waiting = jobs
+            yield Job(specs, folder, states, initial)
+            return
+        jobs.sort(key=self._work, reverse=True)
+        stages = list(first.strategy.stages.values())
+        at_first = 1 if stages and stages[0].distinct_views and first.initial.header.pretrained else len(jobs)
+        strategy.waiting = jobs[at_first:]
+        yield from jobs[:at_first]
 
-    def close(self) -> None:
-        """End the mailbox."""
-        import ray
+    def _work(self, job: Job) -> float:
+        first = job.specs[0]
+        return self._strategies[job.name].flops * work.passes(first, epochs_of(first, job.states)) * len(job.specs)
 
-        ray.kill(self._mailbox)
+    def _start(self, jobs: Sequence[Job]) -> None:
+        for job in sorted(jobs, key=self._work, reverse=True):
+            self._tasks.start(job)
+
+    def _look(self) -> None:
+        """Wait a moment for something to happen, and start what waited for it."""
+        for job in self._tasks.ended():
+            strategy = self._strategies[job.name]
+            if job.result is not None:
+                strategy.ended.append(job)
+            strategy.has_trained |= job.result is None or len(job.specs) == 1
+        for strategy in self._strategies.values():
+            if strategy.waiting and strategy.has_trained:
+                self._start(strategy.waiting)
+                strategy.waiting = []
+
+    def _taken(self, strategy: _Strategy, job: Job) -> Iterator[tuple[int, Outcome]]:
+        """Yield what came of a job."""
+        found = self._tasks.result(job)
+        if found is not None:
+            strategy.left -= found.keys()
+            yield from found.items()
+
+    def _tell(self, name: str, message: Any) -> None:
+        """Report or log what a trial tells."""
+        strategy = self._strategies[name]
+        if isinstance(message, Progress):
+            strategy.has_trained |= message.doing is None and message.together == 1
+            strategy.latest[message.trial] = message
+        relay(message, strategy.report)
+
+
+def _cancel(queue: weakref.ref[Queue]) -> None:
+    """Stop what still trains when this process ends, such as after an error elsewhere."""
+    if found := queue():
+        found.cancel()

@@ -6,7 +6,7 @@ Linear heads on shared features train together: in this process, or as one task 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,12 +23,23 @@ logger = logging.getLogger(__name__)
 
 
 def train_trials(
-    specs: Sequence[TrialSpec], folder: Path, report: ProgressCallback, states: Path | None = None
+    specs: Sequence[TrialSpec],
+    folder: Path,
+    report: ProgressCallback,
+    states: Path | None = None,
+    launch: Launcher | None = None,
 ) -> dict[int, TrialResult]:
     """Train the trials of a strategy, or go on with those that were interrupted; return the results by number.
 
     A trial that diverges is left out with an error in the log, and the others go on. Its last good weights are kept
-    beside `states` (see `divergence`) until a trial of its number finishes. Arguments as in `train_trial`.
+    beside `states` (see `divergence`) until a trial of its number finishes.
+
+    Args:
+        specs: of the trials.
+        folder: see `train_trial`.
+        report: likewise.
+        states: likewise.
+        launch: the queue that they are in (see `queued`); by default they are launched as the config says.
 
     Raises:
         ClusterError: the cluster cannot be joined, or its nodes differ.
@@ -40,7 +51,9 @@ def train_trials(
         RankError: a process of a trial was killed.
         StateError: `states` holds a state that is damaged or of another trial.
     """
-    outcomes = _outcomes(specs, folder, report, states)
+    outcomes = (
+        _in_order(specs, launch(specs, folder, report, states)) if launch else _outcomes(specs, folder, report, states)
+    )
     failures = {number: found for number, found in outcomes.items() if isinstance(found, DivergedError)}
     for number, error in failures.items():
         logger.error("%s: trial %d of %d stopped: %s", specs[0].name, number + 1, len(specs), error)
@@ -51,6 +64,27 @@ def train_trials(
         for number in finished:
             divergence.clear(states, number)
     return finished
+
+
+def queued(
+    strategies: Sequence[Sequence[TrialSpec]],
+    folder: Path,
+    states: Sequence[Path],
+    report: Callable[[str], ProgressCallback],
+) -> Launcher:
+    """Begin to train the trials of several strategies at the same time, on a cluster; return what waits for them.
+
+    Args:
+        strategies: trials of each.
+        folder: see `train_trial`.
+        states: of each strategy; see `train_trial`.
+        report: returns what is to be told of a strategy's trials before somebody waits for them.
+
+    Raises:
+        ClusterError: the cluster cannot be joined, or its nodes differ.
+    """
+    batches = [ray_launcher.Batch(specs, folder, own) for specs, own in zip(strategies, states, strict=True)]
+    return ray_launcher.Queue(batches, report).launch
 
 
 def fingerprints(specs: Sequence[TrialSpec]) -> dict[int, Fingerprint]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from transferlab.core.loading.feature_cache import FeatureCacheConfig
 from transferlab.core.loading.images import Split
@@ -44,6 +44,10 @@ class TrialSpec:
         if self.strategy.decides and (self.held_out is None or self.held_out.name != "validation"):
             seen = f"the {self.held_out.name} split" if self.held_out else "no held-out split"
             raise ValueError(f"strategies.{self.name} decides by validation figures and was given {seen}")
+
+    def without_weights(self) -> TrialSpec:
+        """Return the trial with an initial model that has no tensors, which are most of what it holds."""
+        return replace(self, initial=replace(self.initial, tensors={}))
 
     @property
     def initial_seed(self) -> int:

@@ -89,7 +89,8 @@ def train_on_parts(
 
 def _specs(whole: TrialSpec, paths: pd.Series[str], subsets: pd.DataFrame) -> Iterator[TrialSpec]:
     """Yield what each part is trained by, given what all training images would be trained by, and their paths."""
-    for trial, part in subsets.groupby("trial")["path"]:
+    for trial in subsets["trial"].unique():
+        part = subsets.loc[subsets["trial"] == trial, "path"]
         yield replace(whole, train=part_of(whole.train, paths.isin(part).to_numpy()), trial=int(trial))
 
 

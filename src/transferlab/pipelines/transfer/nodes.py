@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from transferlab.config.schema import Dataset, Predict, Training
-from transferlab.console import progress
-from transferlab.console.errors import UserError
-from transferlab.core.data.store import ImageStore
 from transferlab.core.evaluation.tables import EvaluationTables, evaluate_trials
 from transferlab.core.evaluation.tested import Evaluation
-from transferlab.core.launch.trials import fingerprints, train_trials
 from transferlab.core.loading.feature_cache import FeatureCache
-from transferlab.core.loading.splits import split_of, store_for
 from transferlab.core.models import factory
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.runtime.device import apply, resolve
 from transferlab.core.runtime.seeding import derive
 from transferlab.core.strategies import summary
 from transferlab.core.strategies.strategy import Strategy
-from transferlab.core.training.engine import DivergedError
 from transferlab.core.training.objective import check_classes
-from transferlab.core.training.spec import TrialResult, TrialSpec
 from transferlab.datasets.checkpoints import StoredTrials
 from transferlab.datasets.finished import FinishedTrials
-from transferlab.pipelines.transfer import reuse
-from transferlab.reporting.wording import count
-
-logger = logging.getLogger(__name__)
-Stores = Mapping[str, ImageStore]
+from transferlab.pipelines.transfer import jobs
+from transferlab.pipelines.transfer.jobs import Begun, Job, Stores
 
 
 def build_model(strategy: Strategy, training: Training, statistics: dict[str, Any]) -> tuple[Checkpoint, pd.DataFrame]:
@@ -44,60 +32,6 @@ def build_model(strategy: Strategy, training: Training, statistics: dict[str, An
     seed = derive(training.seed, "trial", 0)
     checkpoint = factory.initial(strategy.model, strategy.input, statistics["classes"], statistics, seed)
     return checkpoint, summary.summary(strategy, checkpoint)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What the training of a strategy needs, whichever trials are trained; the fields are the node's inputs."""
-
-    name: str
-    strategy: Strategy
-    training: Training
-    initial: Checkpoint
-    index: pd.DataFrame
-    stores: Stores
-    feature_cache: Path
-    unfinished: Path
-    finished: FinishedTrials
-
-    def specs(self, numbers: range) -> list[TrialSpec]:
-        """Return the trials with these numbers."""
-        if self.strategy.decides and not (self.index["split"] == "validation").any():
-            raise UserError(
-                f"strategies.{self.name} decides by a validation split and there are no validation images: "
-                "set dataset.split.validation, e.g. to 0.15"
-            )
-        store = store_for(self.initial.header.view, self.stores)
-        held_out = "test" if self.training.test_curve and not self.strategy.decides else "validation"
-        return [
-            TrialSpec(
-                self.name,
-                self.strategy,
-                self.initial,
-                split_of(self.index, store, "train", number),
-                split_of(self.index, store, held_out, number) or None,
-                number,
-                self.training.seed,
-                self.training.compute,
-                self.training.features,
-            )
-            for number in numbers
-        ]
-
-    def train(self, numbers: range) -> tuple[dict[int, Checkpoint], dict[str, pd.DataFrame], dict[str, Any]]:
-        """Train trials, reuse those an earlier run finished, and go on with those that a killed run left.
-
-        Returns:
-            Checkpoints by trial; the tables history, steps and cost by name; what each trial depends on.
-        """
-        specs = self.specs(numbers)
-        wanted = fingerprints(specs)
-        found = reuse.finished(self.name, wanted, self.finished, self.unfinished, self.training.fresh)
-        left = [spec for spec in specs if not found or spec.trial not in found.checkpoints]
-        is_alone = found is None and numbers.start == 0
-        trained = _train(left, self.feature_cache, self.unfinished, is_alone) if left else {}
-        checkpoints, tables = reuse.joined(found, trained)
-        return checkpoints, tables, {str(number): wanted[number] for number in checkpoints}
 
 
 def train(
@@ -110,8 +44,11 @@ def train(
     feature_cache: Path,
     unfinished_trials: Path,
     finished_trials: FinishedTrials,
+    queue: Mapping[str, Begun] | None = None,
 ) -> tuple[dict[int, Checkpoint], pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    """Train all trials of a strategy; see `Job`.
+    """Train all trials of a strategy, reuse those an earlier run finished, and go on with those that a killed run left.
+
+    Where they are in a queue, wait for them.
 
     Returns:
         Checkpoints by trial; the tables history, steps and cost; what each trial depends on.
@@ -119,26 +56,31 @@ def train(
     job = Job(
         name, strategy, training, initial_model, index, image_store, feature_cache, unfinished_trials, finished_trials
     )
-    checkpoints, tables, done = job.train(range(training.most_trials))
+    begun = (queue or {}).get(name) or job.begin(range(training.most_trials))
+    checkpoints, tables, done = job.end(begun)
     return checkpoints, tables["history"], tables["steps"], tables["cost"], done
 
 
-def _train(
-    specs: list[TrialSpec], feature_cache: Path, unfinished_trials: Path, is_alone: bool
-) -> dict[int, TrialResult]:
-    """Train trials. If all diverge that is an error where these are all there are (`is_alone`), else it is logged."""
-    first = specs[0]
-    if first.strategy.stages and first.compute.launcher == "processes":  # the nodes of a cluster say it themselves
-        machine = resolve(first.compute)
-        kind, threads = machine.device.type, count(machine.threads, "thread")
-        logger.info("%s: training on %s (%s), %s", first.name, kind, machine.device_name, threads)
-    try:
-        with progress.trials(first.name, specs[-1].trial + 1) as report:
-            return train_trials(specs, feature_cache, report, unfinished_trials)
-    except DivergedError:  # train_trials has logged each
-        if is_alone:
-            raise
-        return {}
+def queue_trials(
+    strategies: Sequence[str],
+    training: Training,
+    index: pd.DataFrame,
+    image_store: Stores,
+    feature_cache: Path,
+    **of_strategies: Any,
+) -> dict[str, Begun]:
+    """Begin the trials of all strategies on a cluster, at the same time; the nodes `train` wait for their own.
+
+    Args:
+        strategies: their names.
+        training: settings.
+        index: all images.
+        image_store: the images.
+        feature_cache: the folder that caches features.
+        of_strategies: `jobs.OF_STRATEGY` of each strategy, by the names of their datasets.
+    """
+    every = jobs.of_strategies(strategies, training, index, image_store, feature_cache, of_strategies)
+    return jobs.begin(every, range(training.most_trials))
 
 
 def evaluate(

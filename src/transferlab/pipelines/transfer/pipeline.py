@@ -1,28 +1,39 @@
 """The pipeline of one strategy, and of several, each in a namespace of its own."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from kedro.pipeline import Pipeline, node
 
 from transferlab.pipelines.named_partial import NamedPartial
-from transferlab.pipelines.transfer import nodes, rounds
+from transferlab.pipelines.transfer import jobs, nodes, rounds
 
 SHARED = {"index", "image_store", "statistics", "feature_cache", "experiment", "run_id"}
 
 
-def create_pipeline(strategies: Iterable[str], in_rounds: bool = False) -> Pipeline:
-    """Build, train and evaluate every strategy; `in_rounds` trains them in one node, until the best is known."""
+def create_pipeline(strategies: Iterable[str], in_rounds: bool = False, queued: bool = False) -> Pipeline:
+    """Build, train and evaluate every strategy.
+
+    Args:
+        strategies: their names.
+        in_rounds: train them in one node, until the best is known.
+        queued: begin the trials of all of them in one node; each waits for its own.
+    """
     strategies = list(strategies)
-    each = sum((one_strategy(name, trains=not in_rounds) for name in strategies), Pipeline([]))
-    return each + _rounds(strategies) if in_rounds else each
+    if in_rounds:
+        return _all(strategies, trains=False) + _rounds(strategies)
+    return _all(strategies, queued=queued) + (_queue(strategies) if queued else Pipeline([]))
 
 
-def one_strategy(name: str, trains: bool = True) -> Pipeline:
+def _all(strategies: Sequence[str], **how: bool) -> Pipeline:
+    return sum((one_strategy(name, **how) for name in strategies), Pipeline([]))
+
+
+def one_strategy(name: str, trains: bool = True, queued: bool = False) -> Pipeline:
     """Instantiate the template as the namespace `name`; its parameters are `strategies.<name>`."""
     return Pipeline(
-        _template(name, trains),
+        _template(name, trains, queued),
         namespace=name,
-        inputs=SHARED,
+        inputs=SHARED | ({"queue"} if queued else set()),
         parameters={
             "params:strategy": f"params:strategies.{name}",
             "params:training": "params:training",
@@ -33,18 +44,22 @@ def one_strategy(name: str, trains: bool = True) -> Pipeline:
     )
 
 
-def _rounds(strategies: list[str]) -> Pipeline:
-    shared = {
-        "training": "params:training",
-        "report": "params:report",
-        "index": "index",
-        "image_store": "image_store",
-        "feature_cache": "feature_cache",
-    }
-    own = [each.format(name) for name in strategies for each in rounds.OF_STRATEGY]
+def _of_all(strategies: Sequence[str]) -> dict[str, str]:
+    """Return the inputs of a node that trains all strategies, by the names of its arguments."""
+    shared = {name: name for name in ("index", "image_store", "feature_cache")}
+    own = [each.format(name) for name in strategies for each in jobs.OF_STRATEGY]
+    return {"training": "params:training", **shared, **{dataset: dataset for dataset in own}}
+
+
+def _queue(strategies: Sequence[str]) -> Pipeline:
+    begin = NamedPartial(nodes.queue_trials, strategies)
+    return Pipeline([node(begin, _of_all(strategies), "queue", name="queue_trials", tags="transfer")])
+
+
+def _rounds(strategies: Sequence[str]) -> Pipeline:
     train = node(
         NamedPartial(rounds.train_in_rounds, strategies),
-        shared | {dataset: dataset for dataset in own},
+        {"report": "params:report", **_of_all(strategies)},
         [*(f"{name}.{output}" for name in strategies for output in rounds.OUTPUTS), "rounds"],
         name="train_in_rounds",
         confirms=[f"{name}.unfinished_trials" for name in strategies],
@@ -53,7 +68,7 @@ def _rounds(strategies: list[str]) -> Pipeline:
     return Pipeline([train])
 
 
-def _template(name: str, trains: bool) -> Pipeline:
+def _template(name: str, trains: bool, queued: bool) -> Pipeline:
     train, evaluate = NamedPartial(nodes.train, name), NamedPartial(nodes.evaluate, name)
     whole = Pipeline(
         [
@@ -74,6 +89,7 @@ def _template(name: str, trains: bool) -> Pipeline:
                     "feature_cache",
                     "unfinished_trials",
                     "finished_trials",
+                    *(["queue"] if queued else []),
                 ],
                 ["checkpoints", "history", "steps", "cost", "fingerprints"],
                 name="train",

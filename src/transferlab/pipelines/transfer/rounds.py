@@ -20,12 +20,12 @@ from transferlab.core.evaluation.sequential import Look, Race, SequentialTrials
 from transferlab.core.loading.feature_cache import FeatureCache
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.runtime.device import apply, resolve
-from transferlab.pipelines.transfer.nodes import Job
+from transferlab.pipelines.transfer import jobs
+from transferlab.pipelines.transfer.jobs import Job
 from transferlab.pipelines.transfer.reuse import stacked
 from transferlab.reporting.wording import amount, enumerate_words, title
 
 logger = logging.getLogger(__name__)
-OF_STRATEGY = ("params:strategies.{}", "{}.initial_model", "{}.unfinished_trials", "{}.finished_trials")
 OUTPUTS = ("checkpoints", "history", "steps", "cost", "fingerprints")
 
 
@@ -47,26 +47,26 @@ def train_in_rounds(
         index: all images.
         image_store: the images.
         feature_cache: the folder that caches features.
-        of_strategies: `OF_STRATEGY` of each strategy, by the names of their datasets.
+        of_strategies: `jobs.OF_STRATEGY` of each strategy, by the names of their datasets.
 
     Returns:
         `OUTPUTS` of each strategy in turn, then the table `rounds`: a row per look and pair.
     """
     rule = training.trials
     assert isinstance(rule, SequentialTrials)  # noqa: S101 - the pipeline is made by the same parameter
-    jobs = {}
-    for name in strategies:
-        strategy, initial, unfinished, finished = (of_strategies[each.format(name)] for each in OF_STRATEGY)
-        jobs[name] = Job(name, strategy, training, initial, index, image_store, feature_cache, unfinished, finished)
+    every = jobs.of_strategies(strategies, training, index, image_store, feature_cache, of_strategies)
+    by_name = {job.name: job for job in every}
     race = Race(strategies, rule, report.metric in LOWER_IS_BETTER)
     rounds = {name: [] for name in strategies}  # type: ignore[var-annotated]
     scores = {name: np.empty(0) for name in strategies}
     looks = rule.looks(len(strategies))
-    for begun, trials in pairwise((0, *looks)):
-        for name in race.running:
-            trained = jobs[name].train(range(begun, trials))
-            rounds[name].append(trained)
-            scores[name] = np.append(scores[name], _scores(jobs[name], trained[0], report.metric))
+    for first, trials in pairwise((0, *looks)):
+        running = [by_name[name] for name in race.running]
+        begun = jobs.begin(running, range(first, trials))
+        for job in running:
+            trained = job.end(begun[job.name])
+            rounds[job.name].append(trained)
+            scores[job.name] = np.append(scores[job.name], _scores(job, trained[0], report.metric))
         for line in _told(race.look(scores), race, report.metric, trials):
             logger.info("%s", line)
         if not race.running:
