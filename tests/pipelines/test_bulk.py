@@ -142,10 +142,11 @@ def test_sets_and_flags_are_columns_where_they_can_be_had(checkpoint, folder, tm
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_part_of_refused_files_alone_has_the_columns_of_the_others(tmp_path, suffix):
     p_NK, features_NF = np.array([[0.3, 0.7]]), np.array([[1.0, 2.0]], dtype=np.float32)
-    reference = Reference.of("these", p_NK, np.array([1]), features_NF, Training(features_NF, np.array([1]), ("a",)))
+    training = Training((features_NF,), np.array([1]), ("a",))
+    reference = Reference.of("these", p_NK, np.array([1]), [features_NF], training)
     calibrated = Calibrated.of([reference], 0.5)
     refused = Prediction(Path("torn.png"), reason="It is empty.")
-    known = Prediction(Path("1.png"), p_NK[0], features=(features_NF[0],))
+    known = Prediction(Path("1.png"), p_NK[0], features=((features_NF[0],),))
     with written_in_parts(tmp_path / f"table{suffix}") as write:
         for part in (refused, known):
             write(table([part], CLASSES, top_k=2, calibrated=calibrated))
