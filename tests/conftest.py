@@ -4,8 +4,12 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tiny_project import KedroServer
 
 
 def pytest_configure() -> None:
@@ -36,6 +40,16 @@ def shared_data() -> Path:
     if not (folder / "hymenoptera_data.zip").is_file():
         pytest.skip(f"no hymenoptera_data.zip in {folder}: set TRANSFERLAB_TEST_DATA to a folder that has it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator["KedroServer"]:
+    """Run `kedro` commands in forks of one process; see `KedroServer`."""
+    from tiny_project import KedroServer
+
+    serving = KedroServer()
+    yield serving
+    serving.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,7 @@
 
 import pytest
 from network import watched
-from tiny_project import KedroServer, TinyProject
-
-
-@pytest.fixture(scope="session")
-def server():
-    serving = KedroServer()
-    yield serving
-    serving.close()
+from tiny_project import TinyProject
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import http.server
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -13,17 +12,17 @@ import pandas as pd
 import pytest
 import timm
 import torch
+from tiny_project import KedroServer
 
 PROJECT = Path(__file__).parents[2]
-KEDRO = Path(sys.executable).with_name("kedro")
 TINY = "test_resnet"  # timm's own, for tests
 
 
 class ProjectCopy:
     """A folder with the project's own pyproject, conf and sources, and weights for a tiny network."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, server: KedroServer) -> None:
+        self.root, self.server = root, server
         shutil.copytree(PROJECT / "conf", root / "conf", ignore=shutil.ignore_patterns("local"))
         (root / "conf" / "local").mkdir()
         for file in ("pyproject.toml", ".telemetry"):
@@ -37,15 +36,7 @@ class ProjectCopy:
         environment = {
             key: value for key, value in os.environ.items() if key not in ("KEDRO_ENV", "TRANSFERLAB_MIRROR")
         }
-        return subprocess.run(
-            [KEDRO, *arguments],
-            cwd=self.root,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        return self.server(*arguments, cwd=self.root, environment=environment)
 
     def run(self, experiment: str, *params: str, pipeline: str = "transfer", to: str | None = None) -> str:
         """A run that must succeed, on one thread; what it printed."""
@@ -69,8 +60,8 @@ class ProjectCopy:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory) -> ProjectCopy:
-    return ProjectCopy(tmp_path_factory.mktemp("project"))
+def project(tmp_path_factory, server) -> ProjectCopy:
+    return ProjectCopy(tmp_path_factory.mktemp("project"), server)
 
 
 @pytest.fixture
