@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +58,7 @@ class Rules:
 
 
 DEFAULT = Rules()
+_alone = threading.Lock()
 
 
 def decode(path: Path, rules: Rules = DEFAULT) -> NDArray[np.uint8]:
@@ -119,7 +121,11 @@ def deep_values(data: bytes, name: str, rules: Rules = DEFAULT) -> NDArray[Any] 
 
 @contextmanager
 def _explained(data: bytes, name: str, rules: Rules) -> Iterator[None]:
-    """Turn whatever PIL raises into one error, and have it refuse more pixels than the rules allow."""
+    """Turn whatever PIL raises into one error, and have it refuse more pixels than the rules allow.
+
+    One thread at a time does so: PIL's limit and Python's warnings are those of the whole process.
+    """
+    _alone.acquire()
     most, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, rules.max_pixels
     try:
         with warnings.catch_warnings():
@@ -141,6 +147,7 @@ def _explained(data: bytes, name: str, rules: Rules) -> Iterator[None]:
         raise UnusableImageError(f"It cannot be decoded: {str(error) or type(error).__name__}.") from error
     finally:
         Image.MAX_IMAGE_PIXELS = most
+        _alone.release()
 
 
 def _opened(data: bytes, name: str, rules: Rules) -> Image.Image | Deep:
