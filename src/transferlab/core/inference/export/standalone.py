@@ -15,8 +15,7 @@ def load(path: str, size: int, resize: int, mode: str, held_out: str, interpolat
     image = ImageOps.exif_transpose(Image.open(path))
     if image.mode[0] in "IF":
         raise ValueError(f"{path} has values of more than 8 bits: scale them by the `levels` of model.json first")
-    image = image.convert("RGBA")
-    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
     kernel = Image.Resampling[interpolation.upper()]
     full_W, full_H = resize, resize
     if mode == "short_side":
