@@ -20,10 +20,10 @@ from transferlab.core.data.decoding import deep, tiff
 from transferlab.core.data.decoding.deep import ORIENTATION, Deep
 from transferlab.core.data.decoding.errors import UnusableImageError
 from transferlab.core.data.decoding.formats import formats_to_try, heif_reader, why_unknown
-from transferlab.core.data.decoding.levels import Levels, span
+from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.data.decoding.png import SIGNATURE, bit_depth, sound_png
 
-__all__ = ["DECODER", "MAX_PIXELS", "Rules", "UnusableImageError", "decode", "decode_rgb", "deep_values", "span_of"]
+__all__ = ["DECODER", "MAX_PIXELS", "Rules", "UnusableImageError", "decode", "decode_rgb", "deep_values"]
 
 # Part of what identifies decoded pixels: another Pillow, or another rule below, may give others.
 DECODER = f"transferlab 5, Pillow {__version__}{heif_reader()}{tiff.reader()}"
@@ -94,18 +94,6 @@ def decode_rgb(data: bytes, name: str, rules: Rules = DEFAULT) -> Image.Image:
             "It is no photograph but a placeholder for one: its name says so, and it is a drawing in few colours."
         )
     return rgb
-
-
-def span_of(
-    data: bytes, name: str, percentiles: tuple[float, float], rules: Rules = DEFAULT
-) -> tuple[float, float] | None:
-    """Return two percentiles of an image's values where they have more than 8 bits, else None.
-
-    Raises:
-        UnusableImageError: see `decode`.
-    """
-    values = deep_values(data, name, rules)
-    return None if values is None else span(values, percentiles)
 
 
 def deep_values(data: bytes, name: str, rules: Rules = DEFAULT) -> NDArray[Any] | None:
