@@ -42,7 +42,7 @@ class Case:
 
     @property
     def pixels(self) -> int:
-        """Of the generated images, each way."""
+        """The height and the width of the generated images."""
         return SMALL if self.size <= SMALL else LARGE
 
 

@@ -157,7 +157,7 @@ def job(root: Path, strategy: Strategy, folder: Path, trials: int) -> list[Trial
 
 
 def epoch_seconds(result: TrialResult) -> list[float]:
-    """Of each epoch of a trial, its evaluation of the held-out images with it; before all, of the one at the start."""
+    """Return how long each epoch took with its evaluation; the first is the evaluation before training."""
     of_epoch: dict[int, float] = {0: 0.0}
     for row in result.history:
         of_epoch[row.epoch] = of_epoch.get(row.epoch, 0.0) + row.seconds
@@ -165,7 +165,7 @@ def epoch_seconds(result: TrialResult) -> list[float]:
 
 
 def accuracy(result: TrialResult, epoch: int | None = None) -> float:
-    """Of the held-out images after an epoch (from 1), or the last."""
+    """Return the accuracy on the held-out images after an epoch, counted from 1; by default after the last."""
     curve = {row.epoch: row.accuracy for row in result.history if row.split == "test"}
     return float(curve[max(curve) if epoch is None else epoch])
 

@@ -47,7 +47,7 @@ class Table(NamedTuple):
         console.print(self.title, grid, self.note, sep="\n", highlight=False, markup=False)
 
     def markdown(self) -> str:
-        """For a page."""
+        """Return it for a page."""
         lines = [self.columns, ["---"] * len(self.columns), *self.rows]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return f"### {self.title}\n\n{table}\n" + (f"\n{self.note}\n" if self.note else "")
@@ -133,12 +133,12 @@ def _plain(value: Any) -> Any:
 
 
 def percent(part: float | None) -> str:
-    """For a table."""
+    """Write a share for a table; nothing where there is none."""
     return "" if part is None else f"{part:.1%}"
 
 
 def seconds(value: float | None) -> str:
-    """For a table."""
+    """Write a duration for a table; nothing where there is none."""
     if value is None:
         return ""
     return f"{value:.0f} s" if value >= 100 else f"{value:.3g} s"

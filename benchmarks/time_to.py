@@ -25,7 +25,7 @@ SCRIPT = "script: fine-tuning"
 
 
 class Point(NamedTuple):
-    """Of a curve: held-out accuracy after so many seconds."""
+    """The held-out accuracy after so many seconds, a point of a curve."""
 
     seconds: float
     accuracy: float

@@ -9,8 +9,7 @@ from kedro.framework.project import settings
 from kedro.framework.startup import ProjectMetadata
 
 from transferlab.console.commands import command
-from transferlab.console.errors import UserError
-from transferlab.core.errors import MendableError
+from transferlab.console.errors import explained
 
 _NEXT = {"data": "look at the images and what cannot be used", "transfer": "train, compare, report"}
 
@@ -23,10 +22,8 @@ def new_experiment(metadata: ProjectMetadata, folder: Path, name: str | None) ->
     """Write conf/NAME/parameters.yml for FOLDER: a folder per class, or train/CLASS beside val/CLASS and test/CLASS."""
     from transferlab.scaffold import new_experiment as scaffold  # it loads Pillow and pandas, which --help need not
 
-    try:
+    with explained():
         written = scaffold.new_experiment(folder, metadata.project_path / settings.CONF_SOURCE, name, tell=click.echo)
-    except MendableError as error:
-        raise UserError(str(error)) from error
     classes, images = written.listing["class"].nunique(), len(written.listing)
     click.echo(f"Wrote {written.file}: {classes} classes, {images} images, four strategies. Next:")
     for pipeline, purpose in _NEXT.items():

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import imagecodecs
 import numpy as np
 import pytest
 import timm
@@ -124,8 +125,9 @@ def test_the_script_sees_the_pixels_that_we_see(tmp_path, size, mode, held_out):
     assert np.abs(theirs_13SS - ours_13SS.numpy()).max() <= 1.01 / 255, "Pillow cuts to whole grey levels"
 
 
-def test_grey_of_more_than_8_bits_is_seen_at_the_levels_of_the_data_set(tmp_path):
-    Image.fromarray(np.full((40, 40), 3000, dtype=np.uint16)).save(tmp_path / "a.png")
+@pytest.mark.parametrize("shape", [(40, 40), (40, 40, 3)])
+def test_values_of_more_than_8_bits_are_seen_at_the_levels_of_the_data_set(tmp_path, shape):
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(np.full(shape, 3000, dtype=np.uint16)))
     ((x_13SS, _),) = deployed.batches([Photograph(tmp_path / "a.png")], header(levels=Levels(low=0, high=4000)))
     assert x_13SS.mean() == pytest.approx(0.75, abs=0.01)
     with pytest.raises(ValueError, match=r"a\.png has values of more than 8 bits"):

@@ -103,6 +103,10 @@ class Machine:
         return {"device": kind, "device_name": name, "precision": self.precision, "threads": self.threads, **several}
 
 
+# For figures, and for exports that other programs repeat: full precision, whatever the machine has.
+PLAIN_CPU = Machine(torch.device("cpu"), torch.float32, "", 1)
+
+
 def resolve(compute: Compute) -> Machine:
     """Choose the device, precision and threads that a config asks for; nothing is set.
 

@@ -6,7 +6,7 @@ it. What may differ between the runs that share a state is listed in `MAY_DIFFER
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from transferlab.core.training.spec import TrialSpec
 
 Value = str | int | float | bool | None
 Fingerprint = dict[str, Value]
+_MOST_TOLD = 3  # differences that a message names
 
 # What may differ, and why a trial goes on all the same.
 MAY_DIFFER = {
@@ -47,7 +48,7 @@ def fingerprint(
         together: how many trials train together.
         initial_sha256: of `spec.initial`, if it is known already (see `sha256_of_checkpoint`).
     """
-    told: dict[str, Any] = {
+    entries: dict[str, Any] = {
         "name": ("strategy", spec.name),
         "trial": ("trial", spec.trial),
         "strategy": (f"strategies.{spec.name}", asdict(spec.strategy)),
@@ -58,7 +59,7 @@ def fingerprint(
         "compute": ("training.compute", asdict(machine)),
         "keeping": ("training.features", asdict(spec.keeping)),
     }
-    parts = dict(told[field.name] for field in fields(spec))  # a new field without an entry is an error
+    parts = dict(entries[field.name] for field in fields(spec))  # a new field without an entry is an error
     parts["compiled stages"] = dict(compiled)
     parts["number of trials together"] = together
     parts["version of transferlab"], parts["version of torch"] = transferlab.__version__, torch.__version__
@@ -70,6 +71,12 @@ def differences(begun: Mapping[str, Value], now: Mapping[str, Value]) -> list[st
     """Return a phrase for each key whose value differs: what it was when the trial was begun, and what it is now."""
     keys = [*now, *(key for key in begun if key not in now)]
     return [_phrase(key, begun.get(key), now.get(key)) for key in keys if begun.get(key) != now.get(key)]
+
+
+def told(phrases: Sequence[str]) -> str:
+    """Join what differs for a message, the first few of many."""
+    more = f"; and {len(phrases) - _MOST_TOLD} more" if len(phrases) > _MOST_TOLD else ""
+    return f"{'; '.join(phrases[:_MOST_TOLD])}{more}"
 
 
 def _phrase(key: str, begun: Value, now: Value) -> str:

@@ -26,13 +26,12 @@ import torch
 from transferlab.core.errors import MendableError
 from transferlab.core.files.atomic import whole_file
 from transferlab.core.runtime import interrupt
-from transferlab.core.training.fingerprint import Value, differences
+from transferlab.core.training.fingerprint import Value, differences, told
 
 # A state is written after an epoch if the last one is older than this: short epochs are cheaper to repeat than to save.
 # If writing is slow the interval is longer, so that writing takes at most a twentieth of the time.
 SECONDS_BETWEEN_STATES = 2.0
 FORMAT = 3  # of the dictionary; states of other formats are refused
-_MOST_TOLD = 3  # differences that a message names
 
 
 class StateError(MendableError):
@@ -113,15 +112,11 @@ class StateFile:
 
     def _check_settings(self, found: Mapping[str, Value]) -> None:
         """Check that nothing differs that the trial depends on."""
-        phrases = differences(found, self.fingerprint)
-        if not phrases:
-            return
-        more = f"; and {len(phrases) - _MOST_TOLD} more" if len(phrases) > _MOST_TOLD else ""
-        raise StateError(
-            f"{self.path} is the state of a trial that was begun with other settings: "
-            f"{'; '.join(phrases[:_MOST_TOLD])}{more}. Set them back to go on with the same bits, or delete the folder "
-            f"{self.path.parent} to train anew"
-        )
+        if phrases := differences(found, self.fingerprint):
+            raise StateError(
+                f"{self.path} is the state of a trial that was begun with other settings: {told(phrases)}. Set them "
+                f"back to go on with the same bits, or delete the folder {self.path.parent} to train anew"
+            )
 
 
 def _named(strategy: Value, trial: Value) -> str:

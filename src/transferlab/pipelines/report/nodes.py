@@ -26,7 +26,7 @@ from transferlab.core.evaluation.design import Design
 from transferlab.core.loading.images import Images, Split
 from transferlab.core.loading.splits import store_for
 from transferlab.core.models import factory
-from transferlab.core.runtime.device import Machine
+from transferlab.core.runtime.device import PLAIN_CPU
 from transferlab.core.strategies.strategy import Strategy
 from transferlab.datasets.checkpoints import StoredTrials
 from transferlab.datasets.parameters import UsedParameters
@@ -41,7 +41,6 @@ logger = logging.getLogger(__name__)
 Document = Mapping[str, Any]
 Stores = Mapping[str, ImageStore]
 BATCH, AUGMENTED, VIEWS = 12, 6, 5
-_CPU = Machine(torch.device("cpu"), torch.float32, "", 1)
 
 
 def gather(*tables: pd.DataFrame) -> pd.DataFrame:
@@ -141,7 +140,7 @@ def draw_augmented(
     store = store_for(view, image_store)
     stored = store.rows_of(index["pixel_sha256"])[rows]
     split = Split("train", store, stored, index["label"].to_numpy()[rows])
-    images = Images(split, view, _CPU, operations, (training.seed,), VIEWS)
+    images = Images(split, view, PLAIN_CPU, operations, (training.seed,), VIEWS)
     views_VBHW3 = [_uint8(images.pixels(number)) for number in range(VIEWS)]
     views = [np.stack([of_view[place] for of_view in views_VBHW3]) for place in range(len(rows))]
     shown = index.iloc[rows]

@@ -11,14 +11,13 @@ from typing import Any
 import pandas as pd
 
 from transferlab.core.models.checkpoint import Checkpoint
-from transferlab.core.training.fingerprint import Fingerprint, differences
+from transferlab.core.training.fingerprint import Fingerprint, differences, told
 from transferlab.core.training.history import CostRow, HistoryRow, StepRow
 from transferlab.core.training.spec import TrialResult
 from transferlab.core.training.state import state_path
 from transferlab.datasets.finished import TABLES, FinishedTrials, Reusable
 
 logger = logging.getLogger(__name__)
-_MOST_TOLD = 3  # differences that a message names
 
 
 def finished(
@@ -54,9 +53,7 @@ def _say_why_not(
 ) -> None:
     trial = next((trial for trial in wanted if trial in found), None)
     if trial is not None and (phrases := differences(found[trial], wanted[trial])):
-        more = f"; and {len(phrases) - _MOST_TOLD} more" if len(phrases) > _MOST_TOLD else ""
-        told = f"{'; '.join(phrases[:_MOST_TOLD])}{more}"
-        logger.info("%s: trained anew; what was finished at %s differs: %s", name, version, told)
+        logger.info("%s: trained anew; what was finished at %s differs: %s", name, version, told(phrases))
 
 
 def joined(

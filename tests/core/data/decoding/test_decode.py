@@ -1,6 +1,8 @@
 import os
 import struct
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
@@ -140,6 +142,15 @@ def test_the_limit_of_pixels_is_one_number(tmp_path):
     with pytest.raises(UnusableImageError, match=r"It has 600 pixels.*allows 599"):
         decode(path, Rules(max_pixels=599))
     assert decode(saved(tmp_path / "b.png", Image.new("1", (10_000, 10_000)))).shape == (10_000, 10_000, 3)
+
+
+def test_threads_that_decode_leave_the_settings_of_the_process_as_they_were():
+    file = BytesIO()
+    Image.fromarray(np.zeros((40, 40, 3), dtype=np.uint8)).save(file, format="PNG")
+    before = list(warnings.filters), Image.MAX_IMAGE_PIXELS
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: decode_rgb(file.getvalue(), "a.png"), range(100)))
+    assert (list(warnings.filters), Image.MAX_IMAGE_PIXELS) == before
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 3), (3, 20_000)])

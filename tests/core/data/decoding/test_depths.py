@@ -10,13 +10,18 @@ import tifffile
 from PIL import Image
 
 from transferlab.core.data.decoding import formats
-from transferlab.core.data.decoding.decode import Rules, UnusableImageError, decode_rgb, span_of
-from transferlab.core.data.decoding.levels import Levels, Percentiles, settled
+from transferlab.core.data.decoding.decode import DEFAULT, Rules, UnusableImageError, decode_rgb, deep_values
+from transferlab.core.data.decoding.levels import Levels, Percentiles, settled, span
 
 RNG = np.random.default_rng(0)
 DEEP_HW = np.linspace(0, 65535, 24 * 32).round().astype(np.uint16).reshape(24, 32)
 DEEP_HW3 = RNG.integers(0, 65536, (24, 32, 3)).astype(np.uint16)
 DEEP_HW3[0, :2] = [[0, 0, 0], [65535, 65535, 65535]]
+
+
+def span_of(content, name, percentiles, rules=DEFAULT):
+    values = deep_values(content, name, rules)
+    return None if values is None else span(values, percentiles)
 
 
 def tiff(values, **options):

@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 import tifffile
 
-from transferlab.core.data.decoding.decode import Rules, UnusableImageError, decode_rgb, span_of
-from transferlab.core.data.decoding.levels import Levels
+from transferlab.core.data.decoding.decode import DEFAULT, Rules, UnusableImageError, decode_rgb, deep_values
+from transferlab.core.data.decoding.levels import Levels, span
 
 RNG = np.random.default_rng(0)
 RGB_HW3 = RNG.random((12, 16, 3)).astype(np.float32)
 BANDS_HWC = RNG.integers(0, 10_000, (12, 16, 13)).astype(np.uint16)  # as Sentinel-2 has
+
+
+def span_of(content, name, percentiles, rules=DEFAULT):
+    values = deep_values(content, name, rules)
+    return None if values is None else span(values, percentiles)
 
 
 def written(values, **options):

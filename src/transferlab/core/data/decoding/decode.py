@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +20,10 @@ from transferlab.core.data.decoding import deep, tiff
 from transferlab.core.data.decoding.deep import ORIENTATION, Deep
 from transferlab.core.data.decoding.errors import UnusableImageError
 from transferlab.core.data.decoding.formats import formats_to_try, heif_reader, why_unknown
-from transferlab.core.data.decoding.levels import Levels, span
+from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.data.decoding.png import SIGNATURE, bit_depth, sound_png
 
-__all__ = ["DECODER", "MAX_PIXELS", "Rules", "UnusableImageError", "decode", "decode_rgb", "deep_values", "span_of"]
+__all__ = ["DECODER", "MAX_PIXELS", "Rules", "UnusableImageError", "decode", "decode_rgb", "deep_values"]
 
 # Part of what identifies decoded pixels: another Pillow, or another rule below, may give others.
 DECODER = f"transferlab 5, Pillow {__version__}{heif_reader()}{tiff.reader()}"
@@ -57,6 +58,7 @@ class Rules:
 
 
 DEFAULT = Rules()
+_alone = threading.Lock()
 
 
 def decode(path: Path, rules: Rules = DEFAULT) -> NDArray[np.uint8]:
@@ -94,18 +96,6 @@ def decode_rgb(data: bytes, name: str, rules: Rules = DEFAULT) -> Image.Image:
     return rgb
 
 
-def span_of(
-    data: bytes, name: str, percentiles: tuple[float, float], rules: Rules = DEFAULT
-) -> tuple[float, float] | None:
-    """Return two percentiles of an image's values where they have more than 8 bits, else None.
-
-    Raises:
-        UnusableImageError: see `decode`.
-    """
-    values = deep_values(data, name, rules)
-    return None if values is None else span(values, percentiles)
-
-
 def deep_values(data: bytes, name: str, rules: Rules = DEFAULT) -> NDArray[Any] | None:
     """Return the values that can be seen of an image where they have more than 8 bits, else None.
 
@@ -119,7 +109,11 @@ def deep_values(data: bytes, name: str, rules: Rules = DEFAULT) -> NDArray[Any] 
 
 @contextmanager
 def _explained(data: bytes, name: str, rules: Rules) -> Iterator[None]:
-    """Turn whatever PIL raises into one error, and have it refuse more pixels than the rules allow."""
+    """Turn whatever PIL raises into one error, and have it refuse more pixels than the rules allow.
+
+    One thread at a time does so: PIL's limit and Python's warnings are those of the whole process.
+    """
+    _alone.acquire()
     most, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, rules.max_pixels
     try:
         with warnings.catch_warnings():
@@ -141,6 +135,7 @@ def _explained(data: bytes, name: str, rules: Rules) -> Iterator[None]:
         raise UnusableImageError(f"It cannot be decoded: {str(error) or type(error).__name__}.") from error
     finally:
         Image.MAX_IMAGE_PIXELS = most
+        _alone.release()
 
 
 def _opened(data: bytes, name: str, rules: Rules) -> Image.Image | Deep:

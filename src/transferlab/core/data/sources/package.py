@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from transferlab.core.data.download import Downloads, SourceError
 from transferlab.core.data.sources.base import Acquired
+from transferlab.core.files.packages import package_folders
 from transferlab.core.files.paths import stays_inside
 from transferlab.core.validation import check
 
@@ -42,19 +41,17 @@ class PackageSource:
         Raises:
             SourceError: the package is not installed, or has no such folder.
         """
-        spec = importlib.util.find_spec(self.package)
-        if spec is None:
+        folders = package_folders(self.package)
+        if not folders:
             distribution = self.distribution or self.package.replace("_", "-")
             raise SourceError(
                 f"dataset.source.package: {self.package!r} is not installed in this environment; "
                 f"install it with: pip install {distribution}"
             )
-        locations = [str(location) for location in spec.submodule_search_locations or ()]
-        for location in locations:
-            folder = Path(location) / self.folder
-            if folder.is_dir():
-                return Acquired(folder)
+        for folder in folders:
+            if (folder / self.folder).is_dir():
+                return Acquired(folder / self.folder)
         raise SourceError(
             f"dataset.source.folder: the installed package {self.package!r} has no folder {self.folder!r}; "
-            f"it was looked for below {locations}"
+            f"it was looked for below {', '.join(map(str, folders))}"
         )

@@ -12,13 +12,11 @@ from PIL import Image, ImageOps
 
 def load(path: str, size: int, resize: int, mode: str, held_out: str, interpolation: str) -> NDArray[np.float32]:
     """Return a photograph as the network was trained to see it: (1, 3, size, size), float32 in [0, 1]."""
-    image = ImageOps.exif_transpose(Image.open(path))
-    if image.mode[0] in "IF":
+    if (file := Image.open(path)).mode[0] in "IF" or ";16" in str(file.tile):
         raise ValueError(f"{path} has values of more than 8 bits: scale them by the `levels` of model.json first")
-    image = image.convert("RGBA")
+    image = ImageOps.exif_transpose(file).convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    kernel = Image.Resampling[interpolation.upper()]
-    full_W, full_H = resize, resize
+    kernel, full_W, full_H = Image.Resampling[interpolation.upper()], resize, resize
     if mode == "short_side":
         full_W, full_H = (int(resize * side / min(image.size)) for side in image.size)
     if mode == "squash" or min(image.size) > resize:  # never enlarged here: the sampling below does that

@@ -23,9 +23,8 @@ from transferlab.core.inference.export.int8 import Int8, quantize
 from transferlab.core.inference.export.timm_folder import FAMILY, write_timm
 from transferlab.core.models import factory
 from transferlab.core.models.checkpoint import Checkpoint
-from transferlab.core.runtime.device import Machine
+from transferlab.core.runtime.device import PLAIN_CPU
 
-_CPU = Machine(torch.device("cpu"), torch.float32, "", 1)
 # What the script says of onnxruntime, and what it says of torch instead.
 _FOR_TORCH = (
     ("Needs onnxruntime, numpy and pillow", "Needs torch, numpy and pillow"),
@@ -83,7 +82,7 @@ def export(checkpoint: Checkpoint, photographs: Sequence[Photograph], folder: Pa
     if how.int8 and how.kind != "onnx":
         raise ExportError("int8 is made by onnxruntime: export it as ONNX (--format=onnx)")
     header = checkpoint.header
-    network = factory.load(checkpoint, _CPU).to(memory_format=torch.contiguous_format)
+    network = factory.load(checkpoint, PLAIN_CPU).to(memory_format=torch.contiguous_format)
     model = Deployed(network, header.view).eval()
     with whole_folder(folder.parent, lambda: folder.name) as unfinished:
         path = unfinished / FORMATS[how.kind].file

