@@ -67,6 +67,7 @@ class Job:
                 f"strategies.{self.name} decides by a validation split and there are no validation images: "
                 "set dataset.split.validation, e.g. to 0.15"
             )
+        self._check_initial()
         store = store_for(self.initial.header.view, self.stores)
         held_out = "test" if self.training.test_curve and not self.strategy.decides else "validation"
         return [
@@ -83,6 +84,23 @@ class Job:
             )
             for number in numbers
         ]
+
+    def _check_initial(self) -> None:
+        """Check that the network to begin with is the one that the strategy names now.
+
+        Raises:
+            CheckpointError: it is another strategy's, or was made before the model or the input was changed.
+        """
+        header, model = self.initial.header, self.strategy.model
+        statistics = {"mean": header.view.mean, "std": header.view.std}
+        view = factory.view_of(model, self.strategy.input, statistics)
+        for key, found, wanted in (
+            ("model.name", header.model, model.name),
+            ("model.weights", header.weights, model.weights),
+            ("input", header.view, view),
+        ):
+            if found != wanted:
+                raise self.initial.unusable(f"it was made with {found}, and strategies.{self.name}.{key} is {wanted}")
 
     def train(self, numbers: range) -> tuple[dict[int, Checkpoint], dict[str, pd.DataFrame], dict[str, Any]]:
         """Train trials, reuse those an earlier run finished, and go on with those that a killed run left.
