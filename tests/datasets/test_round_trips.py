@@ -291,7 +291,7 @@ def test_a_checkpoint_of_another_trial_or_strategy_is_refused(trials, changes, t
         dict(trials)
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1.5]", '["0"]', "["])
+@pytest.mark.parametrize("content", ["", "{}", "[1.5]", '["0"]', "[", "[0, 0]", "[" * 100_000])
 def test_a_list_of_trials_that_cannot_be_read_is_named(trials, content):
     (trials.folder / "trials.json").write_text(content)
     with pytest.raises(DatasetError, match=r"trials\.json .*--nodes=scratch\.train"):

@@ -56,7 +56,7 @@ def out_of_range(value: Any, key: str = "", field: str = "") -> Iterator[Problem
             yield from _scales_out_of_range(value, field)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         most = MOST.get(key, MOST_OF_ANY)
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             yield KeyProblem(field, value, "must be a finite number")
         elif abs(value) > most:
             yield KeyProblem(

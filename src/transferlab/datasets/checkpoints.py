@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from transferlab.core.models.checkpoint import REMEDY, Checkpoint
 from transferlab.datasets.atomic import WholeDataset, WholeFile
 
 LIST = "trials.json"
+_NUMBER = re.compile(r"trial_(\d+)\.safetensors")
 
 
 class CheckpointDataset(WholeFile[Checkpoint, Checkpoint]):
@@ -86,13 +88,18 @@ class StoredTrials(Mapping[int, Checkpoint]):
         """
         listed = self.folder / LIST
         if not listed.is_file():
-            return iter(sorted(int(file.stem[len("trial_") :]) for file in self.folder.glob("trial_*.safetensors")))
+            numbers = (_NUMBER.fullmatch(file.name) for file in self.folder.glob("trial_*.safetensors"))
+            return iter(sorted(int(number[1]) for number in numbers if number))
         try:
             trials = json.loads(listed.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DatasetError(f"{listed} is damaged ({error}): {self._remedy}") from None
-        if not isinstance(trials, list) or not all(type(trial) is int for trial in trials):
-            raise DatasetError(f"{listed} must hold the list of the trials' numbers: {self._remedy}")
+        if (
+            not isinstance(trials, list)
+            or not all(type(trial) is int for trial in trials)
+            or len({*trials}) < len(trials)
+        ):
+            raise DatasetError(f"{listed} must hold the list of the trials' numbers, each once: {self._remedy}")
         return iter(trials)
 
     def __len__(self) -> int:

@@ -17,6 +17,7 @@ from transferlab.core.data.store import ImageStore
 from transferlab.core.launch.launcher import Launcher
 from transferlab.core.launch.trials import fingerprints, queued, train_trials
 from transferlab.core.loading.splits import split_of, store_for
+from transferlab.core.models import factory
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.runtime.device import resolve
 from transferlab.core.strategies.strategy import Strategy
@@ -75,6 +76,7 @@ class Job:
                 f"strategies.{self.name} decides by a validation split and there are no validation images: "
                 "set dataset.split.validation, e.g. to 0.15"
             )
+        self._check_initial()
         store = store_for(self.initial.header.view, self.stores)
         held_out = "test" if self.training.test_curve and not self.strategy.decides else "validation"
         return [
@@ -91,6 +93,23 @@ class Job:
             )
             for number in numbers
         ]
+
+    def _check_initial(self) -> None:
+        """Check that the network to begin with is the one that the strategy names now.
+
+        Raises:
+            CheckpointError: it is another strategy's, or was made before the model or the input was changed.
+        """
+        header, model = self.initial.header, self.strategy.model
+        statistics = {"mean": header.view.mean, "std": header.view.std}
+        view = factory.view_of(model, self.strategy.input, statistics)
+        for key, found, wanted in (
+            ("model.name", header.model, model.name),
+            ("model.weights", header.weights, model.weights),
+            ("input", header.view, view),
+        ):
+            if found != wanted:
+                raise self.initial.unusable(f"it was made with {found}, and strategies.{self.name}.{key} is {wanted}")
 
     def begin(self, numbers: range) -> Begun:
         """Find which trials an earlier run finished, and which are left to train or to go on with."""
