@@ -8,7 +8,6 @@ Writes `export.json`.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 from typing import Any, get_args
