@@ -68,7 +68,12 @@ class ExperimentContext(KedroContext):
                 later_version,
             )
             save_version = later_version
-        return super()._get_catalog(catalog_class, save_version, load_versions)
+        catalog = super()._get_catalog(catalog_class, save_version, load_versions)
+        from transferlab.datasets.gathered import gathered  # it loads kedro_datasets, which --help need not
+
+        for name, dataset in gathered(catalog, self.config_loader.experiment.strategies).items():
+            catalog[name] = dataset
+        return catalog
 
     def _newest_version(self) -> str:
         """Return the newest version of any dataset of the experiment, or an empty string."""
