@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from transferlab.datasets.document import FigureDataset
-from transferlab.datasets.gathered import FIGURES, RESULTS, each_dataset, gathered
+from transferlab.datasets.gathered import FIGURES, RESULTS, add_gathered, each_dataset
 from transferlab.datasets.table import TableDataset
 
 
@@ -19,8 +19,7 @@ from transferlab.datasets.table import TableDataset
 def catalog(tmp_path):
     figures = {f"a.figure_{kind}": FigureDataset(filepath=str(tmp_path / f"{kind}.png")) for kind in FIGURES}
     catalog = DataCatalog({**figures, "a.metrics": TableDataset(filepath=str(tmp_path / "metrics.csv"))})
-    for name, dataset in gathered(catalog, ["a"]).items():
-        catalog[name] = dataset
+    add_gathered(catalog, ["a"])
     return catalog
 
 

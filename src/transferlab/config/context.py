@@ -69,10 +69,9 @@ class ExperimentContext(KedroContext):
             )
             save_version = later_version
         catalog = super()._get_catalog(catalog_class, save_version, load_versions)
-        from transferlab.datasets.gathered import gathered  # it loads kedro_datasets, which --help need not
+        from transferlab.datasets.gathered import add_gathered  # it loads kedro_datasets, which --help need not
 
-        for name, dataset in gathered(catalog, self.config_loader.experiment.strategies).items():
-            catalog[name] = dataset
+        add_gathered(catalog, self.config_loader.experiment.strategies)
         return catalog
 
     def _newest_version(self) -> str:

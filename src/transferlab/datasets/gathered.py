@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +24,13 @@ RESULTS = (
 class GatheredDataset(AbstractDataset[Mapping[str, Any], Mapping[str, Any]]):
     """Loads as a mapping that reads each part when it is asked for; saves the parts that it is given."""
 
-    def __init__(self, catalog: CatalogProtocol[Any, Any], names: Mapping[str, str]) -> None:
-        """Take the catalog's name of each part."""
-        self._catalog, self._names = catalog, dict(names)
-
-    @cached_property
-    def parts(self) -> dict[str, AbstractDataset[Any, Any]]:
-        """The datasets by their names in the catalog."""
-        return {name: part for name in self._names.values() if (part := self._catalog.get(name)) is not None}
+    def __init__(self, catalog: CatalogProtocol[Any, Any], names: Mapping[str, str], layer: str) -> None:
+        """Take the parts from a catalog, which has a name for each, and say where Kedro-Viz shows them."""
+        self._names = dict(names)
+        self.parts: dict[str, AbstractDataset[Any, Any]] = {
+            name: part for name in names.values() if (part := catalog.get(name)) is not None
+        }
+        self.metadata = {"kedro-viz": {"layer": layer}}
 
     def load(self) -> Mapping[str, Any]:
         """Return the parts, not yet read."""
@@ -48,10 +46,6 @@ class GatheredDataset(AbstractDataset[Mapping[str, Any], Mapping[str, Any]]):
 
     def _describe(self) -> dict[str, Any]:
         return {"parts": list(self._names.values())}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the catalog behind: ParallelRunner pickles the dataset."""
-        return {"_names": self._names, "parts": self.parts}
 
 
 class FiguresDataset(GatheredDataset):
@@ -99,19 +93,18 @@ class _Parts(Mapping[str, Any]):
         return len(self._parts)
 
 
-def gathered(catalog: CatalogProtocol[Any, Any], strategies: Iterable[str]) -> dict[str, GatheredDataset]:
-    """Return the gathered datasets of an experiment by name.
+def add_gathered(catalog: CatalogProtocol[Any, Any], strategies: Iterable[str]) -> None:
+    """Add the gathered datasets of an experiment to its catalog.
 
-    These are the results and the figures of each strategy, and what earlier runs left of all trainings.
+    These are the figures and the results of each strategy, and what earlier runs left of all trainings.
     """
-    found: dict[str, GatheredDataset] = {}
     earlier: dict[str, str] = {}
-    for strategy in strategies:
-        figures = {kind: f"{strategy}.figure_{kind}" for kind in FIGURES}
-        found[f"{strategy}.figures"] = FiguresDataset(catalog, figures)
-        found[f"{strategy}.results"] = ResultsDataset(catalog, {kind: f"{strategy}.{kind}" for kind in RESULTS})
-        earlier |= {name: name for kind in ("unfinished_trials", "finished_trials") for name in [f"{strategy}.{kind}"]}
-    return {**found, EARLIER: GatheredDataset(catalog, earlier)}
+    for name in strategies:
+        figures = {kind: f"{name}.figure_{kind}" for kind in FIGURES}
+        catalog[f"{name}.figures"] = FiguresDataset(catalog, figures, "reporting")
+        catalog[f"{name}.results"] = ResultsDataset(catalog, {kind: f"{name}.{kind}" for kind in RESULTS}, "reporting")
+        earlier |= {f"{name}.{kind}": f"{name}.{kind}" for kind in ("unfinished_trials", "finished_trials")}
+    catalog[EARLIER] = GatheredDataset(catalog, earlier, "models")
 
 
 def each_dataset(name: str, dataset: AbstractDataset[Any, Any] | None) -> Iterator[tuple[str, Any]]:

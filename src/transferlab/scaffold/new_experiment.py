@@ -126,6 +126,7 @@ def _about(found: Findings) -> dict[str, Any]:
         "model": model,
         "weights": weights,
         "scratch": SCRATCH,
+        "interpolation": "bicubic" if packaged else "bilinear",
         "test": TEST,
         "size": 128 if is_small else 224,
         "epochs": EPOCHS,

@@ -60,7 +60,10 @@ class Versions:
 
     def __init__(self, catalog: DataCatalog, pipeline: Pipeline) -> None:
         outputs = [(name, catalog.get(name), node.tags) for node in pipeline.nodes for name in node.outputs]
-        made = {part: (data, tags) for name, found, tags in outputs for part, data in each_dataset(name, found)}
+        made: dict[str, tuple[object, set[str]]] = {}
+        for name, found, tags in outputs:
+            for part, data in each_dataset(name, found):
+                made.setdefault(part, (data, tags))  # by the node that saves it, not by one that gathers it
         self.datasets = {name: data for name, (data, _) in made.items() if isinstance(data, WholeDataset)}
         if isinstance(parameters := catalog.get("parameters_used"), ParametersDataset):
             self.datasets["parameters_used"] = parameters
