@@ -16,9 +16,11 @@ def epoch(trial: int, number: int, **figures: float) -> Progress:
 
 @pytest.fixture
 def console(monkeypatch):
-    def use(is_terminal: bool) -> io.StringIO:
+    progress.expect(progress.Plan())
+
+    def use(is_terminal: bool, width: int = 120) -> io.StringIO:
         file = io.StringIO()
-        monkeypatch.setattr(progress, "console", Console(file=file, force_terminal=is_terminal, width=120))
+        monkeypatch.setattr(progress, "console", Console(file=file, force_terminal=is_terminal, width=width))
         return file
 
     return use
@@ -36,7 +38,7 @@ def test_a_terminal_shows_trial_stage_epoch_loss_and_accuracy(console):
     file = console(True)
     train()
     shown = file.getvalue()
-    for words in ("staged: trial 2 of 2", "tune: epoch 2 of 2", "loss 0.500, accuracy 75.0%, held out 50.0%"):
+    for words in ("staged, trial 2 of 2, epoch 2 of 2", "s left", "loss 0.500, accuracy 75.0%, validation 50.0%"):
         assert words in shown
 
 
@@ -46,15 +48,15 @@ def test_a_pipe_shows_nothing_but_a_line_per_trial(console, caplog):
         train()
     assert file.getvalue() == ""
     assert caplog.messages == [
-        f"staged: trial {number} of 2 done, loss 0.500, accuracy 75.0%, held out 50.0%" for number in (1, 2)
+        f"staged: trial {number} of 2 done, loss 0.500, accuracy 75.0%, validation 50.0%" for number in (1, 2)
     ]
 
 
 @pytest.mark.parametrize(
     ("at", "words"),
     [
-        (Progress(0, "head", 1, 2, 64, 128, doing="frozen layers"), ("head: frozen layers", " 50%")),
-        (Progress(0, "head", 1, 2, 2, 4, together=3), ("frozen: 3 trials together", " 25%")),
+        (Progress(0, "head", 1, 2, 64, 128, doing="frozen layers"), ("frozen, trial 1 of 3, frozen layers 50%",)),
+        (Progress(0, "head", 1, 2, 2, 4, together=3), ("frozen, 3 trials", " 25%")),
     ],
 )
 def test_work_beside_the_steps_and_trials_together_are_named(console, at, words):
@@ -70,7 +72,7 @@ def test_trials_at_a_time_are_named_and_count_as_far_as_each_is(console):
         for at in (epoch(1, 1), epoch(0, 2), epoch(0, 2, loss=0.5, accuracy=0.75), epoch(2, 1)):
             report(at)
     shown = file.getvalue()
-    assert "tuned: trial 2, 3 of 4" in shown
+    assert "tuned, trial 2, 3 of 4" in shown
     assert " 50%" in shown  # two halves and a whole
 
 
@@ -79,7 +81,7 @@ def test_a_trial_that_has_diverged_is_not_under_way(console):
     with progress.trials("tuned", 2) as report:
         for at in (epoch(0, 1), Progress(0, "tune", 2, 2, 1, 1), epoch(1, 1)):
             report(at)
-    assert "tuned: trial 2 of 2" in file.getvalue()
+    assert "tuned, trial 2 of 2" in file.getvalue()
     assert " 75%" in file.getvalue()
 
 
@@ -103,6 +105,38 @@ def test_a_strategy_without_stages_shows_a_bar_and_no_line(console, caplog):
         pass
     assert "untrained" in file.getvalue()
     assert not caplog.messages
+
+
+def test_one_bar_is_for_all_trainings_of_a_run_and_fits_80_columns(console):
+    file = console(True, width=80)
+    progress.expect(progress.Plan(lambda: {"feature_extraction": 10.0, "scratch": 10.0, "staged": 20.0}))
+    progress.reused("feature_extraction")
+    with progress.trials("scratch", 2) as report:
+        report(epoch(1, 2, loss=0.5, accuracy=0.75, held_out_accuracy=0.5))
+    with progress.trials("staged", 2, "test") as report:
+        report(Progress(0, "tune", 1, 100, 1, 4))
+        report(epoch(1, 1))
+    shown = file.getvalue()
+    assert " 50%" in shown, "the first and the second are half of the seconds"
+    assert " 63%" in shown
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+
+
+def test_the_time_left_follows_the_pace():
+    plan = progress.Plan(lambda: {"a": 10.0, "b": 30.0})
+    plan.begin("a")
+    assert plan.seconds_left is None
+    plan.advance("a", 0.5, 15.0)
+    assert plan.share == pytest.approx(5 / 40)
+    assert plan.seconds_left == pytest.approx(35 * 3), "three times slower than estimated"
+
+
+def test_what_a_killed_run_trained_does_not_count_as_fast():
+    plan = progress.Plan(lambda: {"a": 10.0})
+    plan.begin("a")
+    plan.advance("a", 0.8, 0.0)
+    plan.advance("a", 0.9, 1.0)
+    assert plan.seconds_left == pytest.approx(1.0)
 
 
 def test_counting_shows_how_far_it_is(console):

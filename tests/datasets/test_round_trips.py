@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kedro.io import DatasetError
 from PIL import Image
+from tiny import same
 
 from transferlab.core.data.store import ImageStore, Resize, StoreWriter
 from transferlab.core.errors import MendableError
@@ -207,7 +208,7 @@ def stores(folder: Path) -> dict[str, ImageStore]:
 def test_a_store_under_the_key_of_another_and_a_list_of_another_shape_are_told(tmp_path):
     dataset = ImageStoresDataset(filepath=str(tmp_path / "stores.json"))
     dataset.save({"short_side_8_bilinear": stores(tmp_path)["full"]})
-    with pytest.raises(DatasetError, match=r"full-1 as the store of short_side_8_bilinear.*--nodes=decode_images"):
+    with pytest.raises(DatasetError, match=r"full-1 as the store of short_side_8_bilinear.*--nodes=data.decode_images"):
         dataset.load()
     for content in ("[]", '{"full": 1}', '"full"'):
         (tmp_path / "stores.json").write_text(content)
@@ -221,14 +222,14 @@ def test_image_stores_come_back_and_a_damaged_or_lost_one_is_named(tmp_path):
     pixels = tmp_path / "full-1" / "pixels.bin"
     whole = pixels.read_bytes()
     pixels.write_bytes(whole[:-1] + b"\x08")
-    with pytest.raises(DatasetError, match=r"full-1 is damaged.*--nodes=decode_images"):
+    with pytest.raises(DatasetError, match=r"full-1 is damaged.*--nodes=data.decode_images"):
         dataset.load()
     pixels.write_bytes(whole)
     assert dataset.load()["full"][0].shape == (2, 4, 3)
     for file in (tmp_path / "full-1").iterdir():
         file.unlink()
     (tmp_path / "full-1").rmdir()
-    with pytest.raises(DatasetError, match=r"full-1.* is gone.*--nodes=decode_images"):
+    with pytest.raises(DatasetError, match=r"full-1.* is gone.*--nodes=data.decode_images"):
         dataset.load()
 
 
@@ -289,6 +290,45 @@ def test_a_checkpoint_of_another_trial_or_strategy_is_refused(trials, changes, t
     (trials.folder / "trial_2.safetensors").write_bytes(stranger.to_bytes())
     with pytest.raises(CheckpointError, match=rf"trial_2\.safetensors: {told}.*kedro run --nodes=scratch\.train"):
         dict(trials)
+
+
+@pytest.fixture
+def frozen(tmp_path):
+    """Three trials whose heads differ, and the rest of whose weights does not."""
+    dataset = TrialsDataset(filepath=str(tmp_path / "checkpoints"), strategy="scratch")
+    backbone = {"stem": torch.ones(100, 100), "norm.count": torch.tensor(3)}
+    tensors = [{**backbone, "head": torch.full((5, 100), float(trial))} for trial in range(3)]
+    data = {trial: dataclasses.replace(checkpoint(trial, trial), tensors=tensors[trial]) for trial in range(3)}
+    dataset.save(data)
+    return dataset.load(), data
+
+
+def test_what_all_trials_have_in_common_lies_there_once(frozen):
+    stored, data = frozen
+    assert {trial: stored[trial].header for trial in stored} == {trial: each.header for trial, each in data.items()}
+    for trial, saved in data.items():
+        assert same(stored[trial].tensors, saved.tensors)
+    assert sum(file.stat().st_size for file in stored.folder.iterdir()) < 2 * data[0].tensors["stem"].nbytes
+    assert [file.name for file in stored.files(1)] == ["trial_1.safetensors", "shared.safetensors"]
+
+
+@pytest.mark.parametrize("damage", ["gone", "no tensors", "a flipped bit", "of others"])
+def test_a_lost_or_damaged_common_part_is_named(frozen, damage):
+    stored, _ = frozen
+    shared = stored.folder / "shared.safetensors"
+    content = shared.read_bytes()
+    if damage == "gone":
+        shared.unlink()
+    elif damage == "of others":
+        shared.write_bytes((stored.folder / "trial_0.safetensors").read_bytes())
+    else:
+        shared.write_bytes(b"" if damage == "no tensors" else content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match=r"shared\.safetensors.*kedro run --nodes=scratch\.train"):
+        dict(stored)
+
+
+def test_trials_that_share_little_are_whole_files(trials):
+    assert not (trials.folder / "shared.safetensors").exists()
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1.5]", '["0"]', "[", "[0, 0]", "[" * 100_000])

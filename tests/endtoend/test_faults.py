@@ -137,8 +137,8 @@ def test_damage_is_named_before_a_number_comes_of_it(tiny):
     try:
         calm(tiny.faulty("--nodes=scratch.evaluate"), str(file), "damaged", "restore a copy")
         pixels.write_bytes(images[:-1] + bytes([images[-1] ^ 1]))
-        calm(tiny.faulty("--nodes=scratch.evaluate"), str(pixels.parent), "damaged", "--nodes=decode_images")
-        assert "decoded again" in " ".join(tiny.run("--nodes=decode_images").split())
+        calm(tiny.faulty("--nodes=scratch.evaluate"), str(pixels.parent), "damaged", "--nodes=data.decode_images")
+        assert "decoded again" in " ".join(tiny.run("--nodes=data.decode_images").split())
         assert pixels.read_bytes() == images
     finally:
         file.write_bytes(whole)

@@ -21,17 +21,24 @@ def graph(site):
     return json.loads((site / "api" / "main").read_text())
 
 
-def test_every_strategy_and_the_report_is_a_group(graph):
+def test_data_every_strategy_and_the_report_are_groups(graph):
     groups = graph["modular_pipelines"]
-    assert set(groups) == {"__root__", "report", *STRATEGIES}
+    assert set(groups) == {"__root__", "data", "report", *STRATEGIES}
     tasks = {node["id"]: node["name"] for node in graph["nodes"] if node["type"] == "task"}
     for name in STRATEGIES:
         inside = {tasks[child["id"]] for child in groups[name]["children"] if child["id"] in tasks}
-        assert inside == {
-            "build_model", "train", "evaluate", "draw_confusion", "draw_errors", "draw_grid", "draw_reliability",
-        }  # fmt: skip
-    outside = {tasks[child["id"]] for child in groups["__root__"]["children"] if child["id"] in tasks}
-    assert {"acquire", "decode_images", "split_images"} <= outside
+        assert inside == {"build_model", "train", "evaluate", "draw_figures", "collect"}
+    inside = {tasks[child["id"]] for child in groups["data"]["children"] if child["id"] in tasks}
+    assert {"acquire", "decode_images", "split_images"} <= inside
+
+
+def test_a_first_look_shows_few_boxes(graph):
+    names = {node["id"]: node["name"] for node in graph["nodes"] if node["type"] != "parameters"}
+    shown = {child["id"] for child in graph["modular_pipelines"]["__root__"]["children"]} & names.keys()
+    assert not {node["id"] for node in graph["nodes"] if node["type"] == "task"} & shown
+    of_strategies = {name for name in map(names.get, shown) if name.partition(".")[0] in STRATEGIES}
+    assert of_strategies == {*STRATEGIES, *(f"{name}.results" for name in STRATEGIES)}
+    assert len(shown) <= 26
 
 
 def test_the_layers_follow_the_data(graph):
@@ -53,7 +60,8 @@ def test_the_pipelines_can_be_chosen(graph):
     ("dataset", "kind"),
     [
         ("scratch.metrics", "TablePreview"),
-        ("scratch.figure_grid", "ImagePreview"),
+        ("scratch.figures", "ImagePreview"),
+        ("scratch.results", "TablePreview"),
         ("statistics", "JSONPreview"),
         ("scratch.initial_model", "JSONPreview"),
         ("image_store", "JSONPreview"),

@@ -40,25 +40,19 @@ def names(some) -> set[str]:
 
 
 def test_nodes_are_verbs_and_outputs_are_nouns_of_the_catalog(whole):
-    assert {"acquire", "extract", "list_images", "decode_images", "split_images", "measure"} <= names(whole)
+    assert {"data.acquire", "data.extract", "data.decode_images", "data.split_images", "data.measure"} <= names(whole)
     assert {"scratch.build_model", "scratch.train", "scratch.evaluate", "report.write_page"} <= names(whole)
     free = {name for name in whole.inputs() if not name.startswith("params:")}
     assert {name.rpartition(".")[2] for name in free} == {
-        "downloads", "extracted_archives", "image_folder", "feature_cache", "unfinished_trials", "finished_trials",
-        "experiment", "run_id",
-        "parameters_used",
+        "downloads", "extracted_archives", "image_folder", "feature_cache", "earlier_trials", "experiment",
+        "run_id", "parameters_used",
     }  # fmt: skip
     assert whole.outputs() >= {"report"}
 
 
 def test_a_namespace_is_all_of_a_strategy_and_nothing_else(whole):
     own = whole.filter(node_namespaces=["scratch"])
-    assert names(own) == {
-        f"scratch.{verb}"
-        for verb in (
-            "build_model", "train", "evaluate", "draw_confusion", "draw_errors", "draw_grid", "draw_reliability",
-        )
-    }  # fmt: skip
+    assert names(own) == {f"scratch.{verb}" for verb in ("build_model", "train", "evaluate", "draw_figures", "collect")}
     assert all(output.startswith("scratch.") for output in own.all_outputs())
     assert "params:strategies.scratch" in own.inputs()
     assert not any("fine_tuning" in name for name in own.inputs())
@@ -67,7 +61,7 @@ def test_a_namespace_is_all_of_a_strategy_and_nothing_else(whole):
 def test_the_report_can_be_made_from_stored_tables_alone():
     report = report_pipeline(STRATEGIES)
     assert not any(verb in name for name in names(report) for verb in ("train", "build_model", "evaluate", "acquire"))
-    assert "scratch.checkpoints" in report.inputs()
+    assert "scratch.metrics" in report.inputs()
 
 
 def test_one_strategy_has_no_differences_to_draw_and_an_untrained_one_no_steps():
@@ -123,8 +117,9 @@ def test_a_bound_function_keeps_its_name_and_takes_the_rest():
 
 def test_gathered_tables_keep_their_types_beside_an_empty_one():
     some, empty = pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.25]}), pd.DataFrame(columns=["epoch", "loss"])
-    assert gather(empty, some, empty).equals(some)
-    assert list(gather(empty, empty).columns) == ["epoch", "loss"]
+    (joined,) = gather(["history"], {"history": empty}, {"history": some}, {"history": empty})
+    assert joined.equals(some)
+    assert list(gather(["history"], {"history": empty}, {"history": empty})[0].columns) == ["epoch", "loss"]
 
 
 def test_metrics_older_than_the_checkpoints_are_named_with_the_cure(tmp_path):
@@ -191,7 +186,8 @@ def test_a_diverged_trial_leaves_the_others_no_state_and_its_last_good_weights(t
         plan["stages"]["tune"]["optimizer"]["lr"] = rate
         common = read(Training, {**training, "trials": trials})
         states = unfinished.load()
-        return nodes.train("tiny", read(Strategy, plan), common, initial, None, {}, tmp_path / "f", states, nothing)
+        earlier = {"tiny.unfinished_trials": states, "tiny.finished_trials": nothing}
+        return nodes.train("tiny", read(Strategy, plan), common, initial, None, {}, tmp_path / "f", earlier)
 
     with pytest.raises(DivergedError, match=rf"lower optimizer\.lr.*What it had after epoch 1 is kept in {kept}"):
         train(1e25, 1)

@@ -53,8 +53,8 @@ class Node:
         )
         self.trained.clear()
         made = nodes.train(
-            "tiny", strategy, common, initial, self.index, stores, self.root / "features", self.root / "states",
-            finished.load(),
+            "tiny", strategy, common, initial, self.index, stores, self.root / "features",
+            {"tiny.unfinished_trials": self.root / "states", "tiny.finished_trials": finished.load()},
         )  # fmt: skip
         self.runs += 1
         for (kind, file), data in zip(FILES.values(), made, strict=True):

@@ -46,3 +46,13 @@ def test_brackets_are_numbers_not_markup(example):
     text = printed(example)
     assert f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]" in text
     assert f"[{100 * row['low_images']:.1f}, {100 * row['high_images']:.1f}]" in text
+
+
+def test_at_80_columns_the_columns_that_matter_are_whole(example):
+    console = Console(width=80, file=io.StringIO())
+    console.print(comparison_table(example.comparison, example.differences, example.cost, 80))
+    text = console.file.getvalue()
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+    row = next(line for line in text.splitlines() if "Feature extraction" in line)
+    assert "12 s" in row
+    assert "Trials alone" not in text

@@ -68,7 +68,11 @@ class ExperimentContext(KedroContext):
                 later_version,
             )
             save_version = later_version
-        return super()._get_catalog(catalog_class, save_version, load_versions)
+        catalog = super()._get_catalog(catalog_class, save_version, load_versions)
+        from transferlab.datasets.gathered import add_gathered  # it loads kedro_datasets, which --help need not
+
+        add_gathered(catalog, self.config_loader.experiment.strategies)
+        return catalog
 
     def _newest_version(self) -> str:
         """Return the newest version of any dataset of the experiment, or an empty string."""

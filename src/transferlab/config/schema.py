@@ -114,7 +114,7 @@ class Training(Strict):
         return self.trials.at_least if isinstance(self.trials, SequentialTrials) else self.trials
 
 
-RESERVED = ("report", "learning_curve")
+RESERVED = ("data", "report", "learning_curve")
 
 
 class Published(Strict):

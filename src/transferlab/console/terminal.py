@@ -35,6 +35,7 @@ if not (console.is_terminal or console.is_jupyter):
     console.width = PIPE_WIDTH
 
 
-def say(what: str | RenderableType) -> None:
-    """Print a table or a text; a text as it is, however long, whatever brackets a path may have."""
-    console.print(Text(what) if isinstance(what, str) else what, soft_wrap=isinstance(what, str), highlight=False)
+def say(what: str | RenderableType, wraps: bool = False) -> None:
+    """Print a table or a text as it is, whatever brackets a path may have; `wraps` breaks long lines between words."""
+    is_whole = isinstance(what, str) and not wraps
+    console.print(Text(what) if isinstance(what, str) else what, soft_wrap=is_whole, highlight=False)

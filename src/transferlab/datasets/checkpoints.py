@@ -11,9 +11,10 @@ from typing import Any, BinaryIO
 
 from kedro.io import DatasetError, Version
 from kedro_datasets._typing import JSONPreview
+from safetensors.torch import save
 
 from transferlab.core.files.folders import whole_folder
-from transferlab.core.models.checkpoint import REMEDY, Checkpoint
+from transferlab.core.models.checkpoint import REMEDY, SHARED, Checkpoint, shared_tensors
 from transferlab.datasets.atomic import WholeDataset, WholeFile
 
 LIST = "trials.json"
@@ -80,6 +81,10 @@ class StoredTrials(Mapping[int, Checkpoint]):
         """Return where a trial's checkpoint is."""
         return self.folder / _file(trial)
 
+    def files(self, trial: int) -> list[Path]:
+        """Return the files that a trial needs: its own, and the one that trials share if there is one."""
+        return [file for file in (self.file(trial), self.folder / SHARED) if file.is_file()]
+
     def __iter__(self) -> Iterator[int]:
         """Give the trials in order: those of the list, and of a folder without one, those that are there.
 
@@ -111,7 +116,10 @@ class StoredTrials(Mapping[int, Checkpoint]):
 
 
 class TrialsDataset(WholeDataset[Mapping[int, Checkpoint], StoredTrials]):
-    """A folder with one checkpoint per trial, and a list of them, so that a lost one is missed."""
+    """A folder with one checkpoint per trial, and a list of them, so that a lost one is missed.
+
+    Weights that are the same in all trials, such as those of frozen layers, lie there once if they are most of them.
+    """
 
     def __init__(
         self,
@@ -134,8 +142,11 @@ class TrialsDataset(WholeDataset[Mapping[int, Checkpoint], StoredTrials]):
             if target.exists():
                 raise DatasetError(f"{target} is there already; remove it, or make the dataset versioned")
             with whole_folder(target.parent, lambda: target.name) as folder:
+                shared = shared_tensors(list(data.values()))
+                if shared:
+                    (folder / SHARED).write_bytes(save(shared))
                 for trial, checkpoint in data.items():
-                    (folder / _file(trial)).write_bytes(checkpoint.to_bytes())
+                    (folder / _file(trial)).write_bytes(checkpoint.to_bytes(shared))
                 (folder / LIST).write_text(json.dumps(sorted(data)), encoding="utf-8")
 
     def load(self) -> StoredTrials:

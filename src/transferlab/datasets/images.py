@@ -39,7 +39,7 @@ class ImageStoresDataset(WholeFile[Mapping[str, ImageStore], dict[str, ImageStor
                 if store.resize.key != key:
                     raise StoreError(f"{path} names {store.folder.name} as the store of {key}, which it is not")
         except StoreError as error:
-            raise DatasetError(f"{error}; make it again with `kedro run --nodes=decode_images`") from None
+            raise DatasetError(f"{error}; make it again with `kedro run --nodes=data.decode_images`") from None
         return stores
 
     def preview(self) -> JSONPreview:

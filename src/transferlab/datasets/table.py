@@ -21,6 +21,8 @@ from transferlab.datasets.atomic import WholeFile
 # A spreadsheet runs a cell that begins so as a formula (OWASP, "CSV Injection"). A quote before it makes it text, and
 # one before a quote keeps the two apart.
 _FORMULA = tuple("=+-@\t\r'")
+# Columns that say where a row comes from.
+_ORIGIN = frozenset({"experiment", "split", "selection", "run_id", "checkpoint_version"})
 # A field of a row, quoted or not, and what ends it.
 _FIELD = re.compile(r'(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<bare>[^,\n]*))(?P<end>,|\n|$)')
 
@@ -54,8 +56,10 @@ class TableDataset(WholeFile[pd.DataFrame, pd.DataFrame]):
         )
 
     def preview(self, nrows: int = 40) -> TablePreview:
-        """Show the first rows in Kedro-Viz."""
-        return TablePreview(json.loads(self.load().head(nrows).to_json(orient="split")))
+        """Show the first rows in Kedro-Viz; the columns that say where rows come from stand last."""
+        rows = self.load().head(nrows)
+        columns = sorted(rows.columns, key=_ORIGIN.__contains__)
+        return TablePreview(json.loads(rows[columns].to_json(orient="split")))
 
 
 SUFFIXES = (".csv", ".parquet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,14 +15,16 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from transferlab.config.context import ExperimentContext
+from transferlab.console import progress
 from transferlab.console.commands import command
 from transferlab.console.errors import UserError, of_the_system
-from transferlab.console.terminal import say
+from transferlab.console.terminal import console, say
 from transferlab.core.errors import MendableError
 from transferlab.core.files.folders import remove
 from transferlab.core.runtime import interrupt
 from transferlab.datasets.atomic import WholeDataset
 from transferlab.datasets.folders import UnfinishedTrials
+from transferlab.datasets.gathered import each_dataset
 from transferlab.datasets.parameters import ParametersDataset, used
 from transferlab.datasets.runs import Run, RunsDataset
 from transferlab.hooks import summary
@@ -85,14 +88,14 @@ class ProjectHooks:
             catalog["versions"] = MemoryDataset(of_catalog(catalog), copy_mode="assign")
         if isinstance(self._context, ExperimentContext):
             experiment = self._context.config_loader.experiment
-            say(summary.beginning(self._run.env, experiment, catalog))
+            say(summary.beginning(self._run.env, experiment, catalog), wraps=True)
+            progress.expect(progress.Plan(lambda: summary.expected(experiment, pipeline, catalog)))
             if any(name.startswith("params:strategies") for name in pipeline.inputs()):
                 from transferlab.config.parse import check_networks  # it loads torch, which other nodes need not
 
                 check_networks(experiment, self._run.env)
-        for name in sorted(pipeline.datasets()):
-            if isinstance(dataset := catalog.get(name), WholeDataset):
-                dataset.sweep()
+        for dataset in _stored(pipeline.datasets(), catalog):
+            dataset.sweep()
         try:
             if isinstance(runs := catalog.get("runs"), RunsDataset):
                 self._run.mark = runs.begin(self._run.run_id)
@@ -166,7 +169,8 @@ class ProjectHooks:
         if "comparison" in made:
             from transferlab.reporting.run_table import comparison_table  # it loads SciPy, which --help need not
 
-            say(comparison_table(*(self._run.catalog.load(name) for name in ("comparison", "differences", "cost"))))
+            comparison, differences, cost = map(self._run.catalog.load, ("comparison", "differences", "cost"))
+            say(comparison_table(comparison, differences, cost, console.width))
         say(summary.ending(made, self._run.catalog))
 
     def _has_made(self, name: str) -> bool:
@@ -192,8 +196,8 @@ class ProjectHooks:
 
     def _drop_parameters_of_nothing(self) -> None:
         parameters, run_id = self._run.catalog.get("parameters_used"), self._run.run_id
-        outputs = [self._run.catalog.get(name) for name in self._run.pipeline.all_outputs()]
-        has_version = any(isinstance(each, WholeDataset) and each.path_of(run_id).exists() for each in outputs)
+        outputs = _stored(self._run.pipeline.all_outputs(), self._run.catalog)
+        has_version = any(each.path_of(run_id).exists() for each in outputs)
         if isinstance(parameters, ParametersDataset) and not has_version:
             remove(parameters.path_of(run_id).parent)
 
@@ -231,6 +235,12 @@ class ProjectHooks:
             if isinstance(dataset, UnfinishedTrials) and (at := dataset.progress()):
                 return f"epoch {at.epoch} of trial {at.trial + 1} ({name.rpartition('.')[0]})"
         return ""
+
+
+def _stored(names: Iterable[str], catalog: DataCatalog) -> list[WholeDataset[Any, Any]]:
+    """Return the datasets that are on disk, of gathered ones their parts, in the order of their names."""
+    found = dict(pair for name in names for pair in each_dataset(name, catalog.get(name)))
+    return [found[name] for name in sorted(found) if isinstance(found[name], WholeDataset)]
 
 
 def _is_told(error: BaseException) -> bool:

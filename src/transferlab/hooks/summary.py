@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
 
+from transferlab.console.terminal import say
 from transferlab.datasets.atomic import WholeDataset
-from transferlab.reporting.wording import capital, count, number, title
+from transferlab.reporting.wording import capital, count, duration, number, title
 
 if TYPE_CHECKING:
     from transferlab.config.schema import Experiment
@@ -28,6 +30,28 @@ def beginning(name: str, experiment: Experiment, catalog: DataCatalog) -> str:
     strategies, training = count(len(experiment.strategies), "strategy", "strategies"), experiment.training
     fewest = f"{training.least_trials} to " if training.least_trials < training.most_trials else ""
     return f"{': '.join(parts)}; {strategies} x {fewest}{count(training.most_trials, 'trial')}"
+
+
+def expected(experiment: Experiment, pipeline: Pipeline, catalog: DataCatalog) -> dict[str, float]:
+    """Say how long the strategies of a pipeline will train, and return the seconds of each."""
+    from transferlab.core.models.factory import view_of  # these load torch, which a finished run need not
+    from transferlab.core.runtime.device import apply, resolve
+    from transferlab.core.training.estimate import seconds, work_of
+
+    statistics, training = catalog.load("statistics"), experiment.training
+    apply(resolve(training.compute))
+    images = sum(statistics["images"].get("train", {}).values())
+    trained = {name.removesuffix(".checkpoints") for name in pipeline.all_outputs() if name.endswith(".checkpoints")}
+    found = {}
+    for name in sorted(trained & experiment.strategies.keys()):
+        strategy = experiment.strategies[name]
+        size = view_of(strategy.model, strategy.input, None).size
+        found[name] = seconds(work_of(strategy, size, images, training.most_trials), len(statistics["classes"]))
+    if found:
+        each = ", ".join(f"{name} {duration(value)}" for name, value in found.items() if value)
+        about = f"Training takes about {duration(sum(found.values()))} on this machine as it is now"
+        say(f"{_of_data(statistics)}. {about}: {each}", wraps=True)
+    return found
 
 
 def ending(made: Iterable[str], catalog: DataCatalog) -> str:

@@ -103,7 +103,8 @@ def _log_strategy(
                 log.params(child, {**own["cost"].iloc[0].to_dict(), "trial": trial + 1})
                 log.metrics(child, [*_curves(own["history"]), *_figures(own["metrics"])])
                 if trial in set(stored):
-                    log.file(child, stored.file(trial), "checkpoints")
+                    for file in stored.files(trial):
+                        log.file(child, file, "checkpoints")
 
 
 def _curves(history: pd.DataFrame) -> Iterator[tuple[str, float, int]]:

@@ -17,9 +17,9 @@ from transferlab.console.errors import UserError
 from transferlab.core.data.split.config import SplitConfig
 from transferlab.core.data.split.index import assign
 from transferlab.core.files.atomic import whole_file
+from transferlab.core.training.estimate import Work, seconds
 from transferlab.reporting.wording import duration
 from transferlab.scaffold.findings import Findings, look
-from transferlab.scaffold.timing import Work, seconds
 
 RESERVED = frozenset({"base", "local", "downloads", "extracted"})
 # What the template trains: epochs of each strategy that trains whole networks, views of the images, trials.
@@ -126,6 +126,7 @@ def _about(found: Findings) -> dict[str, Any]:
         "model": model,
         "weights": weights,
         "scratch": SCRATCH,
+        "interpolation": "bicubic" if packaged else "bilinear",
         "test": TEST,
         "size": 128 if is_small else 224,
         "epochs": EPOCHS,
@@ -142,10 +143,10 @@ def _plan(about: dict[str, Any]) -> Iterator[str]:
     train = images if about["has_test"] else round(images * (1 - TEST))
     tuning = EPOCHS["fine_tuning"] + EPOCHS["staged_tune"]
     works = [
-        Work(SCRATCH, passes=0, trained=TRIALS * EPOCHS["scratch"] * train),
-        Work(about["model"], passes=VIEWS * train, trained=TRIALS * tuning * train),
+        Work(SCRATCH, size, passes=0, trained=TRIALS * EPOCHS["scratch"] * train),
+        Work(about["model"], size, passes=VIEWS * train, trained=TRIALS * tuning * train),
     ]
-    estimate = duration(seconds(works, len(about["classes"]), size))
+    estimate = duration(sum(seconds(work, len(about["classes"])) for work in works))
     yield f"Time: about {estimate} on this machine as it is now, for {TRIALS} trials of four strategies"
 
 

@@ -22,6 +22,7 @@ from transferlab.core.evaluation.intervals import over_trials
 from transferlab.core.files.atomic import lock
 from transferlab.datasets.atomic import WholeDataset
 from transferlab.datasets.folders import FolderDataset
+from transferlab.datasets.gathered import each_dataset
 from transferlab.datasets.parameters import ParametersDataset
 from transferlab.datasets.runs import RunsDataset
 from transferlab.datasets.table import TableDataset
@@ -58,7 +59,11 @@ class Versions:
     """All versions of an experiment; each part is read when it is first asked for."""
 
     def __init__(self, catalog: DataCatalog, pipeline: Pipeline) -> None:
-        made = {name: (catalog.get(name), node.tags) for node in pipeline.nodes for name in node.outputs}
+        outputs = [(name, catalog.get(name), node.tags) for node in pipeline.nodes for name in node.outputs]
+        made: dict[str, tuple[object, set[str]]] = {}
+        for name, found, tags in outputs:
+            for part, data in each_dataset(name, found):
+                made.setdefault(part, (data, tags))  # by the node that saves it, not by one that gathers it
         self.datasets = {name: data for name, (data, _) in made.items() if isinstance(data, WholeDataset)}
         if isinstance(parameters := catalog.get("parameters_used"), ParametersDataset):
             self.datasets["parameters_used"] = parameters

@@ -65,7 +65,7 @@ def check_same_images(outcomes: Sequence[Outcomes]) -> None:
         if any(of_one[trial] != of_other[trial] for trial in of_one.keys() & of_other.keys()):
             names = f"{one.strategy} and {other.strategy}"
             raise DifferentImagesError(
-                f"{names} were evaluated on different test images: run both again (--from-nodes=split_images)"
+                f"{names} were evaluated on different test images: run both again (--from-nodes=data.split_images)"
             )
 
 

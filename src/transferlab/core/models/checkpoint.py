@@ -1,11 +1,15 @@
-"""Checkpoints: safetensors with a JSON header. Loading one runs no code, and one file alone can predict."""
+"""Checkpoints: safetensors with a JSON header. Loading one runs no code.
+
+One file alone can predict. Where the trials of a strategy have most weights in common, these lie once beside them, in
+`shared.safetensors`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +27,9 @@ from transferlab.core.transforms.input import LARGEST_SIZE
 from transferlab.core.transforms.view import View
 
 FORMAT = 1
-_KEY, _SEAL = "transferlab", "sha256"
+SHARING_FORMAT = 2  # of files that refer to the one with the shared tensors
+SHARED = "shared.safetensors"
+_KEY, _SEAL, _SHARED = "transferlab", "sha256", "shared_sha256"
 REMEDY = "restore a copy of it, or run the node that makes it again"
 
 
@@ -135,10 +141,13 @@ class Checkpoint:
     path: Path | None = field(default=None, compare=False)
     remedy: str = field(default=REMEDY, compare=False)
 
-    def to_bytes(self) -> bytes:
-        """Return the content of the file."""
-        tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
+    def to_bytes(self, shared: Mapping[str, Tensor] | None = None) -> bytes:
+        """Return the content of the file, which leaves `shared` tensors to the file beside it."""
+        shared = shared or {}
+        tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items() if name not in shared}
         header = self.header.to_json()
+        if shared:
+            header |= {"format": SHARING_FORMAT, _SHARED: digest(dict(sorted(shared.items())))}
         return save(tensors, metadata={_KEY: json.dumps({**header, _SEAL: _seal(header, tensors)}, sort_keys=True)})
 
     @classmethod
@@ -167,6 +176,9 @@ class Checkpoint:
             raise CheckpointError(f"{path}: not a checkpoint of transferlab ({error}); {remedy}") from error
         if not is_whole:
             raise CheckpointError(f"{path} is damaged (its SHA-256 is another): {remedy}")
+        if values.get("format") == SHARING_FORMAT and _SHARED in values:
+            tensors |= _read_shared(path.with_name(SHARED), values.pop(_SHARED), remedy)
+            values["format"] = FORMAT
         try:
             header = CheckpointHeader.from_json(values)
         except ValueError as error:
@@ -179,6 +191,41 @@ class Checkpoint:
     def unusable(self, reason: str) -> CheckpointError:
         """Return the error that says why this checkpoint cannot be used, naming its file."""
         return CheckpointError(f"{self.path or 'this checkpoint'}: {reason}; {self.remedy}")
+
+
+def shared_tensors(checkpoints: Sequence[Checkpoint]) -> dict[str, Tensor]:
+    """Return the tensors that are the same in all of several checkpoints, if these are most of their bytes."""
+    first, *others = [checkpoint.tensors for checkpoint in checkpoints] or [{}]
+    same = {
+        name: tensor.contiguous()
+        for name, tensor in first.items()
+        if others and all(name in other and torch.equal(tensor, other[name]) for other in others)
+    }
+    return same if 2 * _nbytes(same) > _nbytes(first) else {}
+
+
+def _nbytes(tensors: Mapping[str, Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def _read_shared(path: Path, sha256: str, remedy: str) -> dict[str, Tensor]:
+    """Read the tensors that the trials of a strategy have in common.
+
+    Raises:
+        CheckpointError: the file is gone, damaged or that of other trials.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} is gone, which holds what the trials have in common: keep it beside them; {remedy}"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a file of tensors ({error}); {remedy}") from error
+    if digest(tensors) != sha256:
+        raise CheckpointError(f"{path} is damaged (its SHA-256 is another), or that of other trials: {remedy}")
+    return tensors
 
 
 def _seal(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

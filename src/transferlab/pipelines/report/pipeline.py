@@ -1,7 +1,7 @@
 """The report pipeline: gather the strategies' tables, compare, draw, write the page.
 
-Its nodes are in the namespace `report`, and those that draw a single strategy in the strategy's: Kedro-Viz shows each
-as one group. Its datasets keep their plain names.
+Its nodes are in the namespace `report`, and those of a single strategy in the strategy's: Kedro-Viz shows each as one
+group. Its datasets keep their plain names. All that a strategy hands over is one dataset, `<strategy>.results`.
 """
 
 from __future__ import annotations
@@ -14,43 +14,35 @@ from kedro.pipeline import Pipeline, node
 from kedro.pipeline.node import Node
 
 from transferlab.pipelines.named_partial import NamedPartial
-from transferlab.pipelines.report import nodes
-from transferlab.reporting.figures import cost, curves, evaluation, paired_differences, steps, uncertainty
+from transferlab.pipelines.report import drawing, nodes
+from transferlab.reporting.figures import curves, paired_differences, steps, uncertainty
 
 _report_node = partial(node, namespace="report")
 ON_PAGE = ("facts", "comparison", "differences", "cost", "metrics", "per_class", "quarantine", "duplicates", "mistakes",
            "together", "coverage")  # fmt: skip
-GATHERED = ("history", "steps", "cost", "metrics", "per_class", "confusion", "together", "coverage")
+GATHERED = ("history", "steps", "cost", "metrics", "per_class", "together", "coverage", "confusion")
+# What is read nowhere else in the strategy's namespace: Kedro-Viz would show it beside the results.
+COLLECTED = ("summary", "fingerprints", "steps", "cost", "metrics", "per_class", "coverage", "together", "references",
+             "figures")  # fmt: skip
 
 
 def create_pipeline(strategies: list[str], trained: bool = True, in_rounds: bool = False) -> Pipeline:
     """Report on some strategies; `trained` says whether any has a stage, `in_rounds` whether they trained in rounds."""
     overall = _overall_figures(trained, several=len(strategies) > 1)
-    own = [each for name in strategies for each in _strategy_figures(name)]
-    drawn = [output for each in [*overall, *own] for output in each.outputs]
-    more = [f"{name}.{kind}" for kind in ("summary", "checkpoints") for name in strategies]
-    more += ["rounds"] if in_rounds else []
+    drawn = [output for each in overall for output in each.outputs]
+    results = [f"{name}.results" for name in strategies]
+    more = ["rounds"] if in_rounds else []
     return Pipeline(
         [
-            *(
-                _report_node(nodes.gather, [f"{name}.{table}" for name in strategies], table, name=f"gather_{table}")
-                for table in GATHERED
-            ),
+            *(each for name in strategies for each in _of_strategy(name)),
+            _report_node(NamedPartial(nodes.gather, GATHERED), results, list(GATHERED), name="gather"),
             _report_node(
                 nodes.compare,
-                [
-                    "metrics",
-                    "index",
-                    "params:dataset",
-                    "params:report",
-                    *(f"{name}.predictions" for name in strategies),
-                ],
+                ["metrics", "index", "params:dataset", "params:report", *results],
                 ["comparison", "differences"],
                 name="compare",
             ),
-            _report_node(
-                nodes.list_mistakes, [f"{name}.predictions" for name in strategies], "mistakes", name="list_mistakes"
-            ),
+            _report_node(nodes.list_mistakes, results, "mistakes", name="list_mistakes"),
             _report_node(
                 nodes.collect_facts,
                 [
@@ -64,16 +56,15 @@ def create_pipeline(strategies: list[str], trained: bool = True, in_rounds: bool
                     "cost",
                     "acquired",
                     "parameters_used",
-                    *(f"{name}.checkpoints" for name in strategies),
+                    *results,
                 ],
                 "facts",
                 name="collect_facts",
             ),
             *overall,
-            *own,
             _report_node(
-                NamedPartial(nodes.write_page, strategies, {output: _page_name(output) for output in drawn}),
-                {name: name for name in (*ON_PAGE, *more, *drawn)},
+                NamedPartial(nodes.write_page, strategies, drawn),
+                {name: name for name in (*ON_PAGE, *results, *more, *drawn)},
                 "report",
                 name="write_page",
             ),
@@ -84,13 +75,13 @@ def create_pipeline(strategies: list[str], trained: bool = True, in_rounds: bool
 
 def _overall_figures(trained: bool, several: bool) -> list[Node]:
     drawn = [
-        _figure(nodes.draw_batch, ["index", "image_store"], "batch"),
+        _figure(drawing.draw_batch, ["index", "image_store"], "batch"),
         _figure(
-            nodes.draw_augmented,
+            drawing.draw_augmented,
             ["index", "image_store", "statistics", "params:strategies", "params:training"],
             "augmented",
         ),
-        _figure(draw_cost, ["comparison", "cost", "facts"], "accuracy_against_cost"),
+        _figure(drawing.draw_cost, ["comparison", "cost", "facts"], "accuracy_against_cost"),
         _figure(curves.all_errors, ["history"], "all_errors"),
     ]
     if several:
@@ -111,31 +102,25 @@ def _overall_figures(trained: bool, several: bool) -> list[Node]:
     return drawn
 
 
-def _strategy_figures(name: str) -> list[Node]:
+def _of_strategy(name: str) -> list[Node]:
     return [
-        _figure(NamedPartial(curves.strategy_errors, strategy=name), [f"{name}.history"], "errors", name),
-        _figure(NamedPartial(draw_confusion, strategy=name), [f"{name}.confusion", "statistics"], "confusion", name),
-        _figure(NamedPartial(evaluation.reliability, strategy=name), [f"{name}.predictions"], "reliability", name),
-        _figure(NamedPartial(nodes.draw_grid, name), [f"{name}.predictions", "index", "image_store"], "grid", name),
+        node(
+            NamedPartial(drawing.draw_figures, name),
+            [
+                *(f"{name}.{table}" for table in ("history", "confusion", "predictions")),
+                "statistics",
+                "index",
+                "image_store",
+            ],
+            f"{name}.figures",
+            name="draw_figures",
+            namespace=name,
+        ),
+        node(
+            nodes.collect, [f"{name}.{each}" for each in COLLECTED], f"{name}.results", name="collect", namespace=name
+        ),
     ]
 
 
-def draw_cost(comparison: Any, costs: Any, facts: dict[str, Any]) -> Any:
-    """Draw accuracy against cost, with the published figures."""
-    return cost.accuracy_against_cost(comparison, costs, facts["published"], facts["reference_lines"])
-
-
-def draw_confusion(confusion: Any, statistics: dict[str, Any], strategy: str) -> Any:
-    """Draw the confusion matrix, classes in the order of their labels."""
-    return evaluation.confusion_matrix(confusion, strategy, statistics["classes"])
-
-
-def _figure(draw: Callable[..., Any], inputs: list[str], kind: str, strategy: str | None = None) -> Node:
-    prefix = f"{strategy}." if strategy else ""
-    return node(draw, inputs, f"{prefix}figure_{kind}", name=f"draw_{kind}", namespace=strategy or "report")
-
-
-def _page_name(dataset: str) -> str:
-    """Name a figure as the page does: `figure_batch` is `batch`, `scratch.figure_grid` is `grid.scratch`."""
-    strategy, _, kind = dataset.rpartition("figure_")
-    return f"{kind}.{strategy.removesuffix('.')}" if strategy else kind
+def _figure(draw: Callable[..., Any], inputs: list[str], kind: str) -> Node:
+    return _report_node(draw, inputs, f"figure_{kind}", name=f"draw_{kind}")

@@ -31,7 +31,9 @@ from transferlab.reporting.wording import count
 logger = logging.getLogger(__name__)
 Stores = Mapping[str, ImageStore]
 # What a node that trains several strategies takes of each.
-OF_STRATEGY = ("params:strategies.{}", "{}.initial_model", "{}.unfinished_trials", "{}.finished_trials")
+OF_STRATEGY = ("params:strategies.{}", "{}.initial_model")
+# What it takes of `earlier_trials`.
+EARLIER = ("{}.unfinished_trials", "{}.finished_trials")
 # Checkpoints by trial; the tables history, steps and cost by name; what each trial depends on.
 Trained = tuple[dict[int, Checkpoint], dict[str, pd.DataFrame], dict[str, Any]]
 
@@ -117,6 +119,8 @@ class Job:
         wanted = fingerprints(specs)
         found = reuse.finished(self.name, wanted, self.finished, self.unfinished, self.training.fresh)
         left = [spec for spec in specs if not found or spec.trial not in found.checkpoints]
+        if not left:
+            progress.reused(self.name)
         return Begun(wanted, found, left, is_alone=found is None and numbers.start == 0)
 
     def end(self, begun: Begun) -> Trained:
@@ -133,7 +137,8 @@ class Job:
             kind, threads = machine.device.type, count(machine.threads, "thread")
             logger.info("%s: training on %s (%s), %s", self.name, kind, machine.device_name, threads)
         try:
-            with progress.trials(self.name, specs[-1].trial + 1) as report:
+            held_out = specs[0].held_out.name if specs[0].held_out else "validation"
+            with progress.trials(self.name, specs[-1].trial + 1, held_out) as report:
                 return train_trials(specs, self.feature_cache, report, self.unfinished, begun.launch)
         except DivergedError:  # train_trials has logged each
             if begun.is_alone:
@@ -144,10 +149,11 @@ class Job:
 def of_strategies(
     names: Sequence[str], training: Training, index: pd.DataFrame, stores: Stores, cache: Path, own: Mapping[str, Any]
 ) -> list[Job]:
-    """Return what each strategy's training needs, given `OF_STRATEGY` of each by the names of their datasets."""
+    """Return what each strategy's training needs, given `OF_STRATEGY` and `earlier_trials` by their names."""
     found = []
     for name in names:
-        strategy, initial, unfinished, finished = (own[each.format(name)] for each in OF_STRATEGY)
+        strategy, initial = (own[each.format(name)] for each in OF_STRATEGY)
+        unfinished, finished = (own["earlier_trials"][each.format(name)] for each in EARLIER)
         found.append(Job(name, strategy, training, initial, index, stores, cache, unfinished, finished))
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from transferlab.core.strategies import summary
 from transferlab.core.strategies.strategy import Strategy
 from transferlab.core.training.objective import check_classes
 from transferlab.datasets.checkpoints import StoredTrials
-from transferlab.datasets.finished import FinishedTrials
 from transferlab.pipelines.transfer import jobs
 from transferlab.pipelines.transfer.jobs import Begun, Job, Stores
+from transferlab.reporting.wording import count
+
+logger = logging.getLogger(__name__)
 
 
 def build_model(strategy: Strategy, training: Training, statistics: dict[str, Any]) -> tuple[Checkpoint, pd.DataFrame]:
@@ -42,8 +45,7 @@ def train(
     index: pd.DataFrame,
     image_store: Stores,
     feature_cache: Path,
-    unfinished_trials: Path,
-    finished_trials: FinishedTrials,
+    earlier_trials: Mapping[str, Any],
     queue: Mapping[str, Begun] | None = None,
 ) -> tuple[dict[int, Checkpoint], pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Train all trials of a strategy, reuse those an earlier run finished, and go on with those that a killed run left.
@@ -53,9 +55,8 @@ def train(
     Returns:
         Checkpoints by trial; the tables history, steps and cost; what each trial depends on.
     """
-    job = Job(
-        name, strategy, training, initial_model, index, image_store, feature_cache, unfinished_trials, finished_trials
-    )
+    earlier = (earlier_trials[each.format(name)] for each in jobs.EARLIER)
+    job = Job(name, strategy, training, initial_model, index, image_store, feature_cache, *earlier)
     begun = (queue or {}).get(name) or job.begin(range(training.most_trials))
     checkpoints, tables, done = job.end(begun)
     return checkpoints, tables["history"], tables["steps"], tables["cost"], done
@@ -77,7 +78,7 @@ def queue_trials(
         index: all images.
         image_store: the images.
         feature_cache: the folder that caches features.
-        of_strategies: `jobs.OF_STRATEGY` of each strategy, by the names of their datasets.
+        of_strategies: `jobs.OF_STRATEGY` of each strategy, and `earlier_trials`, by the names of their datasets.
     """
     every = jobs.of_strategies(strategies, training, index, image_store, feature_cache, of_strategies)
     return jobs.begin(every, range(training.most_trials))
@@ -110,4 +111,6 @@ def evaluate(
         checkpoint_version=checkpoints.version,
         level=predict.level,
     )
+    tested = count(int((index["split"] == "test").sum()), "test image")
+    logger.info("%s: testing %s on %s", name, count(len(checkpoints), "trial"), tested)
     return evaluate_trials(checkpoints, evaluation)

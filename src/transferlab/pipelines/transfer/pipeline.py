@@ -7,7 +7,7 @@ from kedro.pipeline import Pipeline, node
 from transferlab.pipelines.named_partial import NamedPartial
 from transferlab.pipelines.transfer import jobs, nodes, rounds
 
-SHARED = {"index", "image_store", "statistics", "feature_cache", "experiment", "run_id"}
+SHARED = {"index", "image_store", "statistics", "feature_cache", "earlier_trials", "experiment", "run_id"}
 
 
 def create_pipeline(strategies: Iterable[str], in_rounds: bool = False, queued: bool = False) -> Pipeline:
@@ -30,10 +30,11 @@ def _all(strategies: Sequence[str], **how: bool) -> Pipeline:
 
 def one_strategy(name: str, trains: bool = True, queued: bool = False) -> Pipeline:
     """Instantiate the template as the namespace `name`; its parameters are `strategies.<name>`."""
+    template = _template(name, trains, queued)
     return Pipeline(
-        _template(name, trains, queued),
+        template,
         namespace=name,
-        inputs=SHARED | ({"queue"} if queued else set()),
+        inputs=(SHARED | {"queue"}) & template.inputs(),
         parameters={
             "params:strategy": f"params:strategies.{name}",
             "params:training": "params:training",
@@ -46,7 +47,7 @@ def one_strategy(name: str, trains: bool = True, queued: bool = False) -> Pipeli
 
 def _of_all(strategies: Sequence[str]) -> dict[str, str]:
     """Return the inputs of a node that trains all strategies, by the names of its arguments."""
-    shared = {name: name for name in ("index", "image_store", "feature_cache")}
+    shared = {name: name for name in ("index", "image_store", "feature_cache", "earlier_trials")}
     own = [each.format(name) for name in strategies for each in jobs.OF_STRATEGY]
     return {"training": "params:training", **shared, **{dataset: dataset for dataset in own}}
 
@@ -87,8 +88,7 @@ def _template(name: str, trains: bool, queued: bool) -> Pipeline:
                     "index",
                     "image_store",
                     "feature_cache",
-                    "unfinished_trials",
-                    "finished_trials",
+                    "earlier_trials",
                     *(["queue"] if queued else []),
                 ],
                 ["checkpoints", "history", "steps", "cost", "fingerprints"],

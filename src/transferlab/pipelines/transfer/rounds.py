@@ -47,7 +47,7 @@ def train_in_rounds(
         index: all images.
         image_store: the images.
         feature_cache: the folder that caches features.
-        of_strategies: `jobs.OF_STRATEGY` of each strategy, by the names of their datasets.
+        of_strategies: `jobs.OF_STRATEGY` of each strategy, and `earlier_trials`, by the names of their datasets.
 
     Returns:
         `OUTPUTS` of each strategy in turn, then the table `rounds`: a row per look and pair.
