@@ -13,6 +13,7 @@ from tiny import photographs, same, store_of
 
 from transferlab.config.parse import read
 from transferlab.config.schema import Training
+from transferlab.core.launch import inline
 from transferlab.core.strategies.strategy import Strategy
 from transferlab.core.training.state import StateError, StateFile
 from transferlab.datasets.checkpoints import TrialsDataset
@@ -52,10 +53,12 @@ class Node:
             **{name: {"filepath": str(self.root / file)} for name, (_, file) in FILES.items()}
         )
         self.trained.clear()
-        made = nodes.train(
-            "tiny", strategy, common, initial, self.index, stores, self.root / "features",
-            {"tiny.unfinished_trials": self.root / "states", "tiny.finished_trials": finished.load()},
-        )  # fmt: skip
+        places = self.index, stores, self.root / "features"
+        earlier = {"tiny.unfinished_trials": self.root / "states", "tiny.finished_trials": finished.load()}
+        own = {"params:strategies.tiny": strategy, "tiny.initial_model": initial, "earlier_trials": earlier}
+        is_queued = common.compute.launcher == "ray"
+        queue = nodes.queue_trials(["tiny"], common, *places, **own) if is_queued else {}
+        made = nodes.train("tiny", strategy, common, initial, *places, earlier, queue)
         self.runs += 1
         for (kind, file), data in zip(FILES.values(), made, strict=True):
             version(kind, self.root / file, f"2026-01-0{self.runs}T00.00.00.000Z").save(data)
@@ -132,6 +135,28 @@ def test_more_trials_train_those_that_are_new_and_fewer_none(node, caplog):
     trained, again = node.run(trials=2)
     assert trained == set()
     assert equal(two, again)
+
+
+def test_in_the_queue_of_a_cluster_are_the_trials_that_are_left_and_the_node_waits_for_them(node, monkeypatch):
+    begun = []
+
+    def queued(strategies, folder, states, report):
+        """A queue that trains here, what it was given when it began."""
+        begun.extend(spec for specs in strategies for spec in specs)
+
+        def launch(specs, *where):
+            assert not any(spec.initial.tensors for spec in specs), "they are in memory once"
+            return inline.launch([given for given in begun if given.trial in {spec.trial for spec in specs}], *where)
+
+        return launch
+
+    monkeypatch.setattr(jobs, "queued", queued)
+    node.run()
+    trained, made = node.run(trials=3, compute={"device": "cpu", "threads": 1, "launcher": "ray"})
+    assert [spec.trial for spec in begun] == [2]
+    assert trained == {2}
+    alone = node.run(trials=3, fresh=True)[1]
+    assert all(same(made[0][trial].tensors, alone[0][trial].tensors) for trial in range(3))
 
 
 def test_heads_that_trained_together_are_reused_together_or_not_at_all(node):

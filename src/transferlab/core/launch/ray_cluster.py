@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import signal
 import socket
@@ -124,6 +125,7 @@ def _connect(address: str) -> None:
 
     if ray.is_initialized():
         return
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it warns of ports that listen on this machine alone
     _check_reachable(address)
     own: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address == LOCAL else {}
     with _handlers_kept():

@@ -136,7 +136,7 @@ class Tasks:
         epochs = epochs_of(job.specs[0], job.states)
         job.losses = job.losses + 1 if epochs == job.epochs else 1
         job.epochs = epochs
-        how = first_line(error)
+        how = first_line(error).partition(". ")[0]
         if job.losses >= MOST_LOSSES:
             raise RankError(
                 f"strategies.{job} was lost {job.losses} times without a new epoch, the last time by {how}. Often "
