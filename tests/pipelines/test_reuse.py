@@ -84,7 +84,7 @@ def node(tmp_path, images, monkeypatch):
     trained = []
 
     @contextmanager
-    def trials(name, count):
+    def trials(*_):
         yield lambda at: trained.append(at.trial)
 
     monkeypatch.setattr(jobs.progress, "trials", trials)
