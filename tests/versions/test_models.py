@@ -26,7 +26,7 @@ PIPELINE = pipeline(
     [
         *(node(lambda x: x, "photos", f"{s}.checkpoints", name=f"{s}_train") for s in STRATEGIES),
         *(node(lambda x: x, f"{s}.checkpoints", f"{s}.{t}", name=f"{s}_{t}") for s in STRATEGIES for t in TABLES),
-        *(node(lambda x: x, "photos", t, name=t) for t in ("comparison", "cost")),
+        *(node(lambda x: x, "photos", t, name=t) for t in ("comparison", "cost", "index")),
     ]
 )
 INITIAL = factory.initial(Network(name="timm/test_resnet"), Input(size=32, resize=36), ["a", "b"], STATISTICS, 0)
@@ -39,6 +39,8 @@ class Runs:
         self.root = root
 
     def dataset(self, name, version=None):
+        if name == "index":
+            return TableDataset(filepath=str(self.root / "index.parquet"))
         kind = TrialsDataset if name.endswith("checkpoints") else TableDataset
         path = self.root / name.replace(".", "/")
         return kind(filepath=str(path if kind is TrialsDataset else f"{path}.csv"), version=Version(None, version))
@@ -90,6 +92,22 @@ def runs(tmp_path_factory):
 
 def chosen(model):
     return model.strategy, model.version, [checkpoint.header.trial for checkpoint in model.checkpoints]
+
+
+def test_the_interval_of_accuracy_is_that_of_the_experiments_groups_and_splits(tmp_path):
+    runs = Runs(tmp_path)
+    runs.train("scratch", OLD)
+    runs.evaluate("scratch", OLD, OLD, right=(2, 2))
+    index = pd.DataFrame({"path": [f"{n}.png" for n in range(4)], "group": "", "split": "test"})
+    alone = runs.find("scratch").accuracy
+    runs.dataset("index").save(index)
+    assert runs.find("scratch").accuracy == alone
+    runs.dataset("index").save(index.assign(group=["of one"] * 2 + ["of the other"] * 2))
+    grouped = runs.find("scratch").accuracy
+    assert grouped.mean == alone.mean
+    assert grouped.low < alone.low < alone.high < grouped.high, "two groups tell less than four photographs"
+    runs.dataset("index").save(index.assign(path="another.png", group="of one"))
+    assert runs.find("scratch").accuracy == alone
 
 
 @pytest.mark.parametrize(

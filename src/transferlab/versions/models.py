@@ -12,7 +12,7 @@ import pandas as pd
 from transferlab.console.commands import command
 from transferlab.core.errors import MendableError
 from transferlab.core.evaluation.contributions import Outcomes
-from transferlab.core.evaluation.design import BY_ACCURACY
+from transferlab.core.evaluation.design import BY_ACCURACY, Design
 from transferlab.core.evaluation.intervals import of_metric
 from transferlab.core.files.remote import is_url
 from transferlab.core.models.checkpoint import Checkpoint
@@ -175,9 +175,19 @@ def _accuracy(versions: Versions, strategy: str, version: str, trials: tuple[int
         return None
     stored = dataset.read(dataset.path_of(measured.metrics))
     outcomes = Outcomes.of(stored[stored["trial"].isin(trials)])
-    values_TU = BY_ACCURACY.units(outcomes.trials, outcomes.paths, outcomes.contributions("accuracy"))
-    low, high = of_metric(values_TU, len(outcomes.paths))
+    design = _design(versions, outcomes.paths)
+    values_TU = design.units(outcomes.trials, outcomes.paths, outcomes.contributions("accuracy"))
+    low, high = of_metric(values_TU, len(outcomes.paths), test_to_train=design.test_to_train)
     return Accuracy(float(np.nanmean(values_TU)), low, high, len(trials), len(outcomes.paths))
+
+
+def _design(versions: Versions, tested: tuple[str, ...]) -> Design:
+    """Read from the index which interval is right; where these images are not in it, each is taken for itself."""
+    dataset = versions.datasets.get("index")
+    if not isinstance(dataset, TableDataset) or not dataset.exists():
+        return BY_ACCURACY
+    index = dataset.load()
+    return Design.of_index(index, "accuracy", None) if set(tested) <= set(index["path"]) else BY_ACCURACY
 
 
 def _newest(versions: Versions, name: str) -> pd.DataFrame | None:
