@@ -67,7 +67,7 @@ def unstable(rows: pd.DataFrame) -> list[str]:
     """Say of strategies (rows by name) whose trials differ so much that their own intervals are too narrow."""
     return [
         f"{capital(title(str(name)))} is unstable: its trials differ by {amount(row['sd'], str(row['metric']))} "
-        "(standard deviation). The interval of its own figure is somewhat too narrow then; those of differences are not."
+        "(standard deviation). The interval of its own figure is somewhat too narrow then; those of differences hold."
         for name, row in rows.iterrows()
         if row["sd"] > UNSTABLE and row["metric"] not in LOWER_IS_BETTER
     ]
