@@ -75,7 +75,7 @@ def test_a_finished_run_is_reused_and_gives_the_same_report(tiny):
 
 def test_from_nodes_runs_what_follows(tiny):
     before = {name: tiny.versions(f"08_reporting/{{}}/{name}") for name in ("metrics.csv", "comparison.csv")}
-    output = tiny.run("--from-nodes=report.compare", "--to-nodes=report.draw_differences_accuracy")
+    output = tiny.run("--from-nodes=report.compare", "--to-nodes=report.draw_differences")
     assert tiny.versions("08_reporting/{}/metrics.csv") == before["metrics.csv"]
     assert len(tiny.versions("08_reporting/{}/comparison.csv")) == len(before["comparison.csv"]) + 1
     assert "Test accuracy" in output

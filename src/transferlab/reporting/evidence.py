@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from transferlab.reporting.wording import count
+from transferlab.reporting.wording import LOWER_IS_BETTER, amount, capital, count, title
 
+UNSTABLE = 0.07  # sd between trials; where they differ by 9 points, intervals of accuracies cover 93%, by 10 points 90%
 FEW_GROUPS = 20  # with 10 groups, intervals of single strategies covered 90% in place of 95% (benchmarks/coverage)
 _NOUNS = {"re-splits": "re-split", "folds": "fold"}
 _CORRECTED = (
@@ -60,3 +61,13 @@ def explained(row: pd.Series) -> list[str]:
             "images would change."
         )
     return said
+
+
+def unstable(rows: pd.DataFrame) -> list[str]:
+    """Say of strategies (rows by name) whose trials differ so much that their own intervals are too narrow."""
+    return [
+        f"{capital(title(str(name)))} is unstable: its trials differ by {amount(row['sd'], str(row['metric']))} "
+        "(standard deviation). The interval of its own figure is somewhat too narrow then; those of differences hold."
+        for name, row in rows.iterrows()
+        if row["sd"] > UNSTABLE and row["metric"] not in LOWER_IS_BETTER
+    ]

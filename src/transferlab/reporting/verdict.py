@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from transferlab.reporting.evidence import alone, explained, has_own_test_images, over
+from transferlab.reporting.evidence import alone, explained, has_own_test_images, over, unstable
 from transferlab.reporting.gaps import Gap, gap_between, pair_of
 from transferlab.reporting.recommendation import Recommendation, deciding, recommend, seconds_of
 from transferlab.reporting.wording import (
@@ -76,6 +76,7 @@ def verdict(comparison: pd.DataFrame, differences: pd.DataFrame, cost: pd.DataFr
         *(_how_good(ranked, name) for name in dict.fromkeys((choice.strategy, leader))),
         *_luck(ranked, leader),
         *explained(ranked.loc[leader]),
+        *unstable(ranked),
         *_clearer(differences, ranked, leader, choice.strategy, rivals),
         *_costs(seconds, choice.strategy),
         *_not_ranked(rows),

@@ -35,8 +35,8 @@ def figures_from_tables(example) -> dict[str, Figure]:
     lines = facts["published"], facts["reference_lines"]
     return {
         "accuracy_against_cost": cost.accuracy_against_cost(example.comparison, example.cost, *lines),
-        "differences_accuracy": paired_differences.paired_differences(example.differences, "accuracy"),
-        "differences_log_loss": paired_differences.paired_differences(example.differences, "log_loss"),
+        "differences": paired_differences.that_decide(example.differences, example.comparison),
+        "differences_beside": paired_differences.beside(example.differences, example.comparison),
         "all_errors": curves.all_errors(example.history),
         "learning_rates": steps.learning_rates(example.steps),
         "step_losses": steps.step_losses(example.steps),

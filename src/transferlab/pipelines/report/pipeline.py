@@ -85,15 +85,10 @@ def _overall_figures(trained: bool, several: bool) -> list[Node]:
         _figure(curves.all_errors, ["history"], "all_errors"),
     ]
     if several:
-        drawn += [
-            _figure(
-                NamedPartial(paired_differences.paired_differences, metric=metric),
-                ["differences"],
-                f"differences_{metric}",
-            )
-            for metric in ("accuracy", "log_loss")
-        ]
-        drawn.append(_figure(uncertainty.sources_of_uncertainty, ["differences", "comparison"], "uncertainty"))
+        pairs = ["differences", "comparison"]
+        drawn.append(_figure(paired_differences.that_decide, pairs, "differences"))
+        drawn.append(_figure(paired_differences.beside, pairs, "differences_beside"))
+        drawn.append(_figure(uncertainty.sources_of_uncertainty, pairs, "uncertainty"))
     if trained:
         drawn += [
             _figure(steps.learning_rates, ["steps"], "learning_rates"),

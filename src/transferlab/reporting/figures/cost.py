@@ -1,4 +1,4 @@
-"""Draws what accuracy costs: each strategy's accuracy over the time of a trial, beside published figures."""
+"""Draws what accuracy costs: each strategy's accuracy, or what else decides, over the time of a trial."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pandas as pd
 
 from transferlab.reporting.evidence import has_own_test_images
 from transferlab.reporting.figures import style
-from transferlab.reporting.recommendation import seconds_alone
-from transferlab.reporting.wording import capital, count, duration, title
+from transferlab.reporting.recommendation import deciding, seconds_alone
+from transferlab.reporting.wording import LOWER_IS_BETTER, capital, count, duration, is_percentage, number, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,90 +36,112 @@ def accuracy_against_cost(
 ) -> Figure:
     """Draw each strategy's mean accuracy over what a trial costs, with error bars, beside published figures.
 
-    The accuracy axis is logarithmic in the error if errors differ much, so that one strategy that is far behind leaves
-    room for the differences between the others.
+    Where `report.metric` is another metric, that one takes the place of accuracy. The axis is logarithmic in what is
+    missing to the highest value if that differs much, so that one strategy that is far behind leaves room for the
+    differences between the others. Where lower is better, the axis points down.
 
     Args:
-        comparison: the comparison table; its accuracy rows are drawn.
+        comparison: the comparison table; the rows that decide are drawn.
         cost: the cost table; a strategy's cost is that of one trial, alone: the mean over its trials.
-        published: mappings with strategy, metric, value (0..1); those of accuracy become dashed lines.
-        reference_lines: mappings with label and value (0..1); dotted lines.
+        published: mappings with strategy, metric, value (0..1); those of the metric become dashed lines.
+        reference_lines: mappings with label and value, an accuracy (0..1); dotted lines where accuracy decides.
 
     Raises:
-        ValueError: there is no accuracy row, or a strategy has no cost.
+        ValueError: no row decides, or a strategy has no cost.
     """
     points = _points(comparison, cost)
+    metric = str(points["metric"].iloc[0])
+    scale = 100 if is_percentage(metric) else 1
+    published = [given for given in published if given["metric"] == metric]
+    reference_lines = reference_lines if metric == "accuracy" else ()
     figure = style.new_figure(height=4.6)
     ax = figure.subplots()
     look = style.looks(points["strategy"])
-    labels = [_draw_point(ax, row, look[row["strategy"]]) for row in points.to_dict("records")]
+    labels = [_draw_point(ax, row, look[row["strategy"]], scale) for row in points.to_dict("records")]
     for given in published:
-        if given["metric"] == "accuracy":
-            colour = look[given["strategy"]].colour if given["strategy"] in look else style.GREY
-            ax.axhline(100 * given["value"], color=colour, linewidth=1.1, linestyle=(0, (5, 3)), zorder=1)
-            text = f"published {title(given['strategy'])} {100 * given['value']:.1f}%"
-            labels.append((text, (None, 100 * given["value"]), colour))
+        colour = look[given["strategy"]].colour if given["strategy"] in look else style.GREY
+        ax.axhline(scale * given["value"], color=colour, linewidth=1.1, linestyle=(0, (5, 3)), zorder=1)
+        text = f"published {title(given['strategy'])} {number(given['value'], metric)}"
+        labels.append((text, (None, scale * given["value"]), colour))
     for given in reference_lines:
-        ax.axhline(100 * given["value"], color=style.GREY, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1)
-        text = f"{style.label(given['label'], 30)} {100 * given['value']:.1f}%"
-        labels.append((text, (None, 100 * given["value"]), style.GREY))
+        ax.axhline(scale * given["value"], color=style.GREY, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1)
+        text = f"{style.label(given['label'], 30)} {number(given['value'], metric)}"
+        labels.append((text, (None, scale * given["value"]), style.GREY))
     _cost_axis(ax, float(points["fastest"].min()), float(points["slowest"].max()))
-    is_log = _accuracy_axis(ax, points, [100 * given["value"] for given in (*published, *reference_lines)])
+    ax.set_ylabel(f"test {title(metric)}{' (%)' if scale == 100 else ''}")
+    lines = [scale * given["value"] for given in (*published, *reference_lines)]
+    is_log = False
+    if metric in LOWER_IS_BETTER:
+        _downward_axis(ax, points, lines)
+    else:
+        is_log = _upward_axis(ax, points, lines, scale)
     style.light_grid(ax)
     _label_in_margin(ax, labels)
     beside = "parallel_trials" in cost and bool((cost["parallel_trials"] > 1).any())
     note = _cost_note(points, published, reference_lines, beside)
-    note += " The accuracy axis is logarithmic in the error." if is_log else ""
-    style.heading(figure, "Accuracy against cost: up and to the left is better", note)
+    note += f" The axis of {title(metric)} is logarithmic in what is missing to {scale}." if is_log else ""
+    style.heading(figure, f"{capital(title(metric))} against cost: up and to the left is better", note)
     return figure
 
 
 def _points(comparison: pd.DataFrame, cost: pd.DataFrame) -> pd.DataFrame:
-    accuracy = comparison[comparison["metric"] == "accuracy"]
+    rows = deciding(comparison).reset_index()
     seconds = seconds_alone(cost).groupby(cost["strategy"]).agg(["mean", "min", "max"])
     seconds = seconds.set_axis(["seconds", "fastest", "slowest"], axis=1).reset_index()
-    missing = set(accuracy["strategy"]) - set(seconds["strategy"])
-    if accuracy.empty or missing:
-        raise ValueError(
-            f"the cost table has no row of {sorted(missing)}" if missing else "the comparison table has no accuracy row"
-        )
-    points: pd.DataFrame = accuracy.merge(seconds, on="strategy")
+    missing = set(rows["strategy"]) - set(seconds["strategy"])
+    if missing:
+        raise ValueError(f"the cost table has no row of {sorted(missing)}")
+    points: pd.DataFrame = rows.merge(seconds, on="strategy")
     return points
 
 
-def _draw_point(ax: Axes, row: Mapping[Any, Any], look: style.Look) -> tuple[str, tuple[float | None, float], str]:
-    x, y = row["seconds"], 100 * row["mean"]
+def _draw_point(
+    ax: Axes, row: Mapping[Any, Any], look: style.Look, scale: int
+) -> tuple[str, tuple[float | None, float], str]:
+    x, y, metric = row["seconds"], scale * row["mean"], row["metric"]
     ax.plot([x], [y], marker=look.marker, markersize=7, color=look.colour, linestyle="none", zorder=3)
     low, high = row["low_images"], row["high_images"]
     if np.isfinite(low):
-        ax.vlines(x, 100 * max(0, low), 100 * min(1, high), color=look.colour, linewidth=1.6, zorder=2)
+        high = high if metric in LOWER_IS_BETTER else min(1, high)
+        ax.vlines(x, scale * max(0, low), scale * high, color=look.colour, linewidth=1.6, zorder=2)
     ax.hlines(y, row["fastest"], row["slowest"], color=look.colour, linewidth=1.6, zorder=2)
-    return f"{title(row['strategy'])} {y:.1f}%", (x, y), look.colour
+    return f"{title(row['strategy'])} {number(row['mean'], metric)}", (x, y), look.colour
 
 
-def _accuracy_axis(ax: Axes, points: pd.DataFrame, lines: Sequence[float]) -> bool:
-    """Scale the accuracy axis, and return whether it is logarithmic in the error."""
-    smallest = 50 / float(points["test_images"].max())  # percent: half an image, where an accuracy of 100% is drawn
-    ends = np.clip(100 * points[["mean", "low_images", "high_images"]].to_numpy(dtype=float), 0, 100)
-    errors = 100 - np.append(ends[np.isfinite(ends)], lines)
-    low, high = max(smallest, float(errors.min())), max(smallest, float(errors.max()))
-    ax.set_ylabel("test accuracy (%)")
-    drawn = np.maximum(smallest, 100 - np.append(100 * points["mean"].to_numpy(dtype=float), lines))
+def _downward_axis(ax: Axes, points: pd.DataFrame, lines: Sequence[float]) -> None:
+    """Scale an axis on which lower is better, with the best on top."""
+    ends = np.append(points[["mean", "low_images", "high_images"]].to_numpy(dtype=float), lines)
+    ends = np.maximum(ends[np.isfinite(ends)], 0)
+    if len(ends):
+        room = 0.12 * max(float(ends.max() - ends.min()), 0.01)
+        ax.set_ylim(float(ends.max()) + room, max(0.0, float(ends.min()) - room))
+
+
+def _upward_axis(ax: Axes, points: pd.DataFrame, lines: Sequence[float], top: int) -> bool:
+    """Scale an axis up to `top`, and return whether it is logarithmic in what is missing to that."""
+    smallest = top / 2 / float(points["test_images"].max())  # half an image, where an accuracy of 100% is drawn
+    ends = np.clip(top * points[["mean", "low_images", "high_images"]].to_numpy(dtype=float), 0, top)
+    missing = top - np.append(ends[np.isfinite(ends)], lines)
+    if not len(missing):  # the metric is not defined on these images
+        return False
+    low, high = max(smallest, float(missing.min())), max(smallest, float(missing.max()))
+    means = np.append(top * points["mean"].to_numpy(dtype=float), lines)
+    drawn = np.maximum(smallest, top - means[np.isfinite(means)])
     if drawn.max() / drawn.min() <= _LOG_ABOVE:
-        room = 0.12 * max(high - low, 1.0)
-        ax.set_ylim(max(0, 100 - high - room), min(100.5, 100 - low + room))
+        room = 0.12 * max(high - low, top / 100)
+        ax.set_ylim(max(0, top - high - room), min(1.005 * top, top - low + room))
         return False
 
     from matplotlib import ticker
 
-    def up(accuracy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return -np.log(np.maximum(100 - accuracy, smallest))
+    def up(value: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return -np.log(np.maximum(top - value, smallest))
 
-    ax.set_yscale("function", functions=(up, lambda height: 100 - np.exp(-height)))
-    ax.set_ylim(100 - min(100, high * 1.12), 100 - max(smallest, low / 1.12))
-    ticks = [error for error in _ERRORS if low / 1.12 <= error <= high * 1.12]
-    ax.yaxis.set_major_locator(ticker.FixedLocator([100 - error for error in ticks]))
-    ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda accuracy, _: f"{accuracy:g}"))
+    ax.set_yscale("function", functions=(up, lambda height: top - np.exp(-height)))
+    ax.set_ylim(top - min(top, high * 1.12), top - max(smallest, low / 1.12))
+    ticks = [top * error / 100 for error in _ERRORS if low / 1.12 <= top * error / 100 <= high * 1.12]
+    ax.yaxis.set_major_locator(ticker.FixedLocator([top - error for error in ticks]))
+    ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_locator(ticker.NullLocator())
     return True
 
@@ -142,9 +164,12 @@ def _cost_axis(ax: Axes, least: float, most: float) -> None:
 
 def _label_in_margin(ax: Axes, labels: list[tuple[str, tuple[float | None, float], str]]) -> None:
     """Write every label to the right of the axes, spread so that none overlap, with a hairline to what it names."""
-    ordered = sorted(labels, key=lambda item: item[1][1])
-    to_axes = ax.transScale + ax.transLimits
-    wanted = np.clip([to_axes.transform((ax.get_xlim()[1], y))[1] for _, (_, y), _ in ordered], 0, 1)
+    to_axes, right = ax.transScale + ax.transLimits, ax.get_xlim()[1]
+    placed = [(to_axes.transform((right, item[1][1]))[1], item) for item in labels if np.isfinite(item[1][1])]
+    if not placed:  # the metric is not defined on these images
+        return
+    placed.sort(key=lambda each: each[0])
+    ordered, wanted = [item for _, item in placed], np.clip([place for place, _ in placed], 0, 1)
     for (text, (x, y), colour), place in zip(ordered, spread(wanted, _LABEL_GAP), strict=True):
         from_x, coordinates = (1.0, ax.get_yaxis_transform()) if x is None else (x, ax.transData)
         ax.annotate(

@@ -10,7 +10,16 @@ import pandas as pd
 
 from transferlab.reporting.figures import style
 from transferlab.reporting.gaps import told_apart
-from transferlab.reporting.wording import LOWER_IS_BETTER, MINUS, count, difference, signed_interval, title
+from transferlab.reporting.recommendation import deciding
+from transferlab.reporting.wording import (
+    LOWER_IS_BETTER,
+    MINUS,
+    count,
+    difference,
+    is_percentage,
+    signed_interval,
+    title,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +27,17 @@ if TYPE_CHECKING:
 
 _FAR = 3  # times the usual half-width of an interval: a difference beyond it needs no close look
 _ROW_INCHES = 0.52
+
+
+def that_decide(differences: pd.DataFrame, comparison: pd.DataFrame) -> Figure:
+    """Draw the differences in the metric that decides; arguments and errors as those of `paired_differences`."""
+    return paired_differences(differences, str(deciding(comparison)["metric"].iloc[0]))
+
+
+def beside(differences: pd.DataFrame, comparison: pd.DataFrame) -> Figure:
+    """Draw the differences in log loss or, where that decides, in accuracy."""
+    decides = deciding(comparison)["metric"].iloc[0]
+    return paired_differences(differences, "accuracy" if decides == "log_loss" else "log_loss")
 
 
 @style.styled
@@ -29,7 +49,7 @@ def paired_differences(differences: pd.DataFrame, metric: str = "accuracy") -> F
 
     Args:
         differences: the differences table.
-        metric: `accuracy` (drawn in percentage points) or another metric of the table.
+        metric: a metric of the table; accuracies are drawn in percentage points.
 
     Raises:
         ValueError: the table has no row of this metric.
@@ -38,7 +58,7 @@ def paired_differences(differences: pd.DataFrame, metric: str = "accuracy") -> F
     if rows.empty:
         raise ValueError(f"the differences table has no row of metric {metric!r}: nothing to draw")
     rows = _one_direction(rows)
-    scale = 100 if metric == "accuracy" else 1
+    scale = 100 if is_percentage(metric) else 1
     figure = style.new_figure(height=1.7 + _ROW_INCHES * len(rows))
     ax = figure.subplots()
     reach = _reach(rows)
@@ -48,7 +68,7 @@ def paired_differences(differences: pd.DataFrame, metric: str = "accuracy") -> F
     ax.set(xlim=(-scale * reach, scale * reach), ylim=(len(rows) - 0.6, -0.85), yticks=[])
     ax.spines["left"].set_visible(False)
     better = "left" if metric in LOWER_IS_BETTER else "right"
-    unit = {"accuracy": " (percentage points)", "log_loss": " (nats)"}.get(metric, "")
+    unit = " (percentage points)" if is_percentage(metric) else " (nats)" if metric == "log_loss" else ""
     ax.set_xlabel(f"difference in {title(metric)}{unit}; {better} of 0: the first is better")
     style.light_grid(ax, "x")
     style.heading(figure, f"Paired differences in {title(metric)}", _note(rows, reach))
@@ -63,7 +83,7 @@ def _reach(rows: pd.DataFrame) -> float:
     reach = float(ends.max())
     if near.any() and reach > 2 * float(ends[near].max()):
         reach = float(ends[near].max())
-    return 1.15 * reach or 1.0
+    return 1.15 * reach if reach > 0 else 1.0  # NaN where the metric is not defined on these images
 
 
 def _note(rows: pd.DataFrame, reach: float) -> str:

@@ -20,10 +20,10 @@ class Kind:
 
 KINDS = {
     "accuracy_against_cost": Kind(
-        "answer", "Accuracy of every strategy over the time of a trial: numbers in the tables"
+        "answer", "Accuracy, or what else decides, of every strategy over the time of a trial: numbers in the tables"
     ),
-    "differences_accuracy": Kind("differences", "Forest plot of the paired accuracy differences in the table below"),
-    "differences_log_loss": Kind("differences", "Forest plot of the paired log-loss differences in the table below"),
+    "differences": Kind("differences", "Forest plot of the paired differences that decide, as in the table below"),
+    "differences_beside": Kind("differences", "Forest plot of the paired differences in log loss, or in accuracy"),
     "uncertainty": Kind(
         "uncertainty", "Shares of seeds, training and test images in each difference: numbers in the table below"
     ),

@@ -10,7 +10,7 @@ import pandas as pd
 from transferlab.reporting.evidence import has_own_test_images
 from transferlab.reporting.gaps import told_apart
 from transferlab.reporting.page.grid import Cell, Grid, grid
-from transferlab.reporting.recommendation import seconds_alone
+from transferlab.reporting.recommendation import deciding, seconds_alone
 from transferlab.reporting.wording import (
     METRIC_NAMES,
     NOTHING,
@@ -32,11 +32,15 @@ _COST_COLUMNS = (
 
 
 def comparison(table: pd.DataFrame, cost: pd.DataFrame) -> Grid:
-    """List strategies by mean accuracy: a column per metric, then size, test images, trials and the selection rule."""
+    """List strategies, the best first: a column per metric, then size, test images, trials and the selection rule.
+
+    The metric that decides has the first column.
+    """
     parameters = cost.groupby("strategy")["total_parameters"].max()
-    metrics = sorted(table["metric"].unique(), key=_metric_order)
+    first = deciding(table).reset_index()
+    decides = first["metric"].iloc[0]
+    metrics = sorted(table["metric"].unique(), key=lambda metric: (metric != decides, *_metric_order(metric)))
     by_metric = table.set_index(["strategy", "metric"])
-    first = table[table["metric"] == "accuracy"].sort_values("mean", ascending=False, kind="stable")
 
     def cell(strategy: str, metric: str) -> Cell:
         if (strategy, metric) not in by_metric.index:
