@@ -107,6 +107,13 @@ def test_a_strategy_without_stages_shows_a_bar_and_no_line(console, caplog):
     assert not caplog.messages
 
 
+def test_strategies_without_stages_alone_take_no_time(console):
+    console(True)
+    progress.expect(progress.Plan(lambda: {"untrained": 0.0}))
+    with progress.trials("untrained", 3):
+        pass
+
+
 def test_one_bar_is_for_all_trainings_of_a_run_and_fits_80_columns(console):
     file = console(True, width=80)
     progress.expect(progress.Plan(lambda: {"feature_extraction": 10.0, "scratch": 10.0, "staged": 20.0}))

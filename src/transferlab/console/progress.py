@@ -59,8 +59,9 @@ class Plan:
     @property
     def share(self) -> float:
         """What is done of all trainings."""
+        whole = sum(self._seconds.values())
         done = sum(seconds * self._done.get(name, 0.0) for name, seconds in self._seconds.items())
-        return done / sum(self._seconds.values())
+        return done / whole if whole else 1.0  # strategies without stages take no time
 
     @property
     def seconds_left(self) -> float | None:

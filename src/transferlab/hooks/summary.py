@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from transferlab.reporting.wording import capital, count, duration, number, titl
 if TYPE_CHECKING:
     from transferlab.config.schema import Experiment
 
+logger = logging.getLogger(__name__)
 NOTHING_MADE = (
     "Nothing to do: every output is there. --only-missing-outputs looks whether outputs exist, not with which "
     "parameters they were made; leave it out to make them anew."
@@ -33,20 +35,31 @@ def beginning(name: str, experiment: Experiment, catalog: DataCatalog) -> str:
 
 
 def expected(experiment: Experiment, pipeline: Pipeline, catalog: DataCatalog) -> dict[str, float]:
-    """Say how long the strategies of a pipeline will train, and return the seconds of each."""
+    """Say how long the strategies of a pipeline will train, and return the seconds of each.
+
+    Nothing is said of a cluster, whose nodes are not this machine, or where the few steps that tell cannot be done:
+    that is no reason to end a run.
+    """
     from transferlab.core.models.factory import view_of  # these load torch, which a finished run need not
     from transferlab.core.runtime.device import apply, resolve
     from transferlab.core.training.estimate import seconds, work_of
 
     statistics, training = catalog.load("statistics"), experiment.training
-    apply(resolve(training.compute))
+    if training.compute.launcher == "ray":
+        return {}
+    machine = apply(resolve(training.compute))
     images = sum(statistics["images"].get("train", {}).values())
     trained = {name.removesuffix(".checkpoints") for name in pipeline.all_outputs() if name.endswith(".checkpoints")}
     found = {}
     for name in sorted(trained & experiment.strategies.keys()):
         strategy = experiment.strategies[name]
         size = view_of(strategy.model, strategy.input, None).size
-        found[name] = seconds(work_of(strategy, size, images, training.most_trials), len(statistics["classes"]))
+        work = work_of(strategy, size, images, training.most_trials)
+        try:
+            found[name] = seconds(work, len(statistics["classes"]), machine.device)
+        except RuntimeError as error:
+            logger.info("how long training takes is not known: %s", error)
+            return {}
     if found:
         each = ", ".join(f"{name} {duration(value)}" for name, value in found.items() if value)
         about = f"Training takes about {duration(sum(found.values()))} on this machine as it is now"

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from transferlab.core.strategies.strategy import Strategy
+
+if TYPE_CHECKING:
+    import torch
 
 # Steps that are measured, after one that is not; images in each.
 STEPS, BATCH = 2, 8
@@ -37,20 +41,29 @@ def work_of(strategy: Strategy, size: int, images: int, trials: int) -> Work:
     return Work(strategy.model.name, size, passes * images, epochs * trials * images)
 
 
-def seconds(work: Work, classes: int) -> float:
-    """Estimate the seconds that some work takes: of images in memory, in float32, on the device that is here."""
+def seconds(work: Work, classes: int, device: torch.device | None = None) -> float:
+    """Estimate the seconds that some work takes: of images in memory, in float32, by default on a GPU if there is one.
+
+    Raises:
+        RuntimeError: a few steps cannot be done, such as where they need more memory than there is.
+    """
+    import torch  # takes seconds, for this estimate alone
+
     parts = ((work.passes, False), (work.trained, True))
-    return sum(count * _of_an_image(work.model, classes, work.size, trains) for count, trains in parts if count)
+    try:
+        return sum(count * _of_an_image(work.model, classes, work.size, own, device) for count, own in parts if count)
+    finally:
+        torch.cuda.empty_cache()  # trials in other processes need the memory
 
 
 @cache
-def _of_an_image(model: str, classes: int, size: int, trains: bool) -> float:
-    import torch  # takes seconds, for this estimate alone
+def _of_an_image(model: str, classes: int, size: int, trains: bool, device: torch.device | None) -> float:
+    import torch
     from torch.nn.functional import cross_entropy
 
     from transferlab.core.models.backbones.registry import build
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = build(model, classes, size).to(device).train()
     x_B3HW = torch.rand(BATCH, 3, size, size, device=device)
     labels_B = torch.arange(BATCH, device=device) % classes

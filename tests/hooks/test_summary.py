@@ -1,0 +1,45 @@
+"""The estimate that begins the training of a run, with a catalog in memory."""
+
+import torch
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import node, pipeline
+from tiny import strategy
+
+from transferlab.config.schema import Training
+from transferlab.core.runtime.compute import Compute
+from transferlab.core.training import estimate
+from transferlab.hooks import summary
+
+PIPELINE = pipeline([node(lambda x: x, "images", "scratch.checkpoints", name="train")])
+STATISTICS = {"classes": ["a", "b"], "images": {"train": {"a": 5, "b": 5}}}
+
+
+class Settings:
+    """What the estimate looks at of an experiment."""
+
+    def __init__(self, **compute):
+        self.strategies = {"scratch": strategy()}
+        self.training = Training(compute=Compute(device="cpu", **compute))
+
+
+def expected(settings):
+    return summary.expected(settings, PIPELINE, DataCatalog({"statistics": MemoryDataset(STATISTICS)}))
+
+
+def test_each_strategy_is_estimated_on_the_device_of_the_run(monkeypatch):
+    devices = set()
+    monkeypatch.setattr(estimate, "seconds", lambda work, classes, device: devices.add(device) or 3.0)
+    assert expected(Settings()) == {"scratch": 3.0}
+    assert devices == {torch.device("cpu")}
+
+
+def test_steps_that_cannot_be_done_end_no_run(monkeypatch):
+    def out_of_memory(*_):
+        raise torch.OutOfMemoryError("no memory for 8 images")
+
+    monkeypatch.setattr(estimate, "_of_an_image", out_of_memory)
+    assert expected(Settings()) == {}
+
+
+def test_nothing_is_said_of_a_cluster():
+    assert expected(Settings(launcher="ray")) == {}
