@@ -34,6 +34,13 @@ from transferlab.core.launch.trials import train_trials
 from transferlab.core.runtime.progress import Progress
 from transferlab.core.training.spec import TrialSpec
 
+OF_RAY = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray turns 127.0.0.1 into this machine's address
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_memory_monitor_refresh_ms": "0",  # it would kill workers where others fill this machine's memory
+}
+SOON = {"health_check_period_ms": 1000}  # a node that is silent is given up after five seconds, not after fifteen
 RESULT = Path(__file__).parent / "results" / "cluster_kills.json"
 SMALL = {
     "object_store_memory": 100 << 20,
@@ -126,15 +133,14 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=RESULT, help="the file to write")
     parser.add_argument("--drive", type=Path, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
-    # Ray turns 127.0.0.1 into this machine's address unless it is told to have no clusters.
-    os.environ.update(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
+    os.environ.update(OF_RAY)
     if wanted.drive:
         drive(wanted.drive)
         return
     import ray
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": SOON, **SMALL})
     try:
         report = kill(cluster, {"node": wanted.nodes, "worker": wanted.workers, "driver": wanted.drivers}, wanted.seed)
     finally:

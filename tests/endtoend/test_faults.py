@@ -38,9 +38,13 @@ def test_bad_parameters_stop_the_run_before_anything_is_written(fresh):
         (["--env=tiny", "--params=dataset.source.path=gone"], ["acquire", "dataset.source.path", "'gone'"]),
         (["--env=tiny", "--pipeline=transfr"], ["'transfr'", "transfer"]),
         (["--env=tiny", "--runner=ThreadRunner"], ["ThreadRunner", "ParallelRunner"]),
+        (
+            ["--env=tiny", "--runner=ParallelRunner", "--params=training.compute.launcher=ray"],
+            ["ParallelRunner", "in one queue", "leave it out"],
+        ),
         (["--env=tiny", "--nodes=scratch.train"], ["scratch.initial_model", "no version", "--only-missing-outputs"]),
     ],
-    ids=["experiment", "folder", "pipeline", "runner", "input"],
+    ids=["experiment", "folder", "pipeline", "runner", "runner on a cluster", "input"],
 )
 def test_a_mistake_is_one_calm_message(fresh, options, words):
     calm(fresh.kedro("run", *options), *words)

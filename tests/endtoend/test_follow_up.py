@@ -61,7 +61,7 @@ def test_a_run_has_its_strategies_and_they_their_trials(ended, store):
 
 def test_what_is_logged_is_what_is_in_the_tables(ended, store):
     project, _ = ended
-    history, metrics = (project.table(f"08_reporting/{{}}/{name}.csv") for name in ("history", "metrics"))
+    history, metrics, cost = (project.table(f"08_reporting/{{}}/{name}.csv") for name in ("history", "metrics", "cost"))
     log = client(store)
     for run in (run for run in runs(store) if ", trial" in run.info.run_name):
         strategy, trial = run.data.params["strategy"], int(run.data.params["trial"]) - 1
@@ -72,9 +72,20 @@ def test_what_is_logged_is_what_is_in_the_tables(ended, store):
         own = metrics[(metrics.strategy == strategy) & (metrics.trial == trial)]
         measured = {f"measured/{row.split}/{row.metric}": row.value for row in own.itertuples() if pd.notna(row.value)}
         assert measured.items() <= run.data.metrics.items()
+        (spent,) = cost[(cost.strategy == strategy) & (cost.trial == trial)].to_dict("records")
+        assert run.data.metrics["cost/seconds"] == spent["seconds"]
+        assert run.data.params["threads"] == "1"
         assert [file.path for file in log.list_artifacts(run.info.run_id, "checkpoints")] == [
             f"checkpoints/trial_{trial}.safetensors"
         ]
+
+
+def test_a_strategy_has_the_interval_of_the_report_and_the_run_what_decides(ended, store):
+    comparison = ended[0].table("08_reporting/{}/comparison.csv").query("metric == 'accuracy'").set_index("strategy")
+    logged = {run.info.run_name: run.data.metrics for run in runs(store)}
+    assert logged["tiny"] == {f"accuracy/{name}": comparison["mean"][name] for name in STRATEGIES}
+    for name in STRATEGIES:
+        assert logged[name]["accuracy/low"] == comparison["low_images"][name]
 
 
 def test_the_run_has_the_answer_and_the_report(ended, store):
@@ -87,11 +98,11 @@ def test_the_run_has_the_answer_and_the_report(ended, store):
 
 def test_a_repeated_run_is_not_logged_twice_and_a_torn_log_is_made_anew(ended, store):
     before = sorted(run.info.run_name for run in runs(store))
-    assert "Logged already: tiny" in ended[0].run("--from-nodes=report.compare")
+    assert "Logged already: tiny" in ended[0].run("--nodes=report.write_page")
     assert sorted(run.info.run_name for run in runs(store)) == before
     (run,) = [run for run in runs(store) if run.info.run_name == "tiny"]
     client(store).update_run(run.info.run_id, status="RUNNING")  # as a kill leaves it
-    assert "Logged: tiny" in ended[0].run("--from-nodes=report.compare")
+    assert "Logged: tiny" in ended[0].run("--nodes=report.write_page")
     assert sorted(run.info.run_name for run in runs(store)) == before
     assert run.info.run_id not in {run.info.run_id for run in runs(store)}
 

@@ -29,8 +29,13 @@ from transferlab.versions.catalogue import of_catalog
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-KEY, PLACE = "transferlab.key", "transferlab.place"
+KEY, PLACE, WHOLE = "transferlab.key", "transferlab.place", "(run)"
 _TABLES = ("history", "metrics", "cost", "comparison", "differences")
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # or MLflow's page shows it as one of language models
+# Of a strategy: the interval over trials and test images, which the report shows.
+_INTERVAL = {"mean": "mean", "low": "low_images", "high": "high_images"}
+# Columns of the table `cost` that were measured; the others say on what.
+_MEASURED = ("seconds", "feature_seconds", "feature_mb", "seconds_per_epoch", "images_per_second", "peak_memory_mb")
 _MOST_PARAMS, _MOST_METRICS, _MOST_RUNS = 100, 1000, 10_000  # of one request
 _LONGEST_PARAM, _LONGEST_TAG = 6000, 5000  # letters
 
@@ -59,6 +64,7 @@ def log_run(catalog: DataCatalog, tracking: Tracking, run_id: str) -> None:
             with log.run(experiment, None) as run:
                 log.params(run, used)
                 log.tag(run, "mlflow.note.content", _answer(tables))
+                log.metrics(run, _decisive(tables["comparison"]))
                 log.files(run, folders, [*_TABLES, "report", "parameters_used"], "")
                 log.files(run, folders, [name for name in folders if name.startswith("figure_")], "figures")
                 for name in strategies:
@@ -80,6 +86,12 @@ def _answer(tables: Mapping[str, pd.DataFrame]) -> str:
     return "\n\n".join([f"**{found.headline}**", *found.sentences])
 
 
+def _decisive(comparison: pd.DataFrame) -> list[tuple[str, float, int]]:
+    """Return each strategy's mean of the metric that decides, by which whole runs can be compared."""
+    rows = comparison[comparison["decides"]].to_dict("records")
+    return [(f"{row['metric']}/{row['strategy']}", row["mean"], 0) for row in rows]
+
+
 def _log_strategy(
     log: _Log,
     parent: str,
@@ -93,15 +105,15 @@ def _log_strategy(
     with log.run(name, parent) as run:
         log.params(run, parameters)
         rows = tables["comparison"].to_dict("records")
-        log.metrics(
-            run, [(f"{row['metric']}/{part}", row[part], 0) for row in rows for part in ("mean", "low", "high")]
-        )
+        log.metrics(run, [(f"{row['metric']}/{part}", row[key], 0) for row in rows for part, key in _INTERVAL.items()])
         log.files(run, folders, [each for each in folders if each.startswith(f"{name}.figure_")], "figures")
         for trial in sorted(set(tables["cost"]["trial"])):
             own = {kind: table[table["trial"] == trial] for kind, table in tables.items() if "trial" in table}
             with log.run(f"{name}, trial {trial + 1}", run) as child:
-                log.params(child, {**own["cost"].iloc[0].to_dict(), "trial": trial + 1})
-                log.metrics(child, [*_curves(own["history"]), *_figures(own["metrics"])])
+                cost = own["cost"].iloc[0].to_dict()
+                log.params(child, {key: cost[key] for key in cost if key not in _MEASURED} | {"trial": trial + 1})
+                costs = [(f"cost/{key}", cost[key], 0) for key in _MEASURED]
+                log.metrics(child, [*_curves(own["history"]), *_figures(own["metrics"]), *costs])
                 if trial in set(stored):
                     for file in stored.files(trial):
                         log.file(child, file, "checkpoints")
@@ -148,14 +160,14 @@ class _Log:
     def __init__(self, client: MlflowClient, experiment: str, tags: dict[str, str]) -> None:
         self._client, self._tags = client, tags
         found = client.get_experiment_by_name(experiment)
-        self._experiment = found.experiment_id if found else client.create_experiment(experiment)
+        self._experiment = found.experiment_id if found else client.create_experiment(experiment, tags=_KIND)
 
     def has_whole_run(self) -> bool:
         """Tell whether our run is logged to its end; remove one that is not, with its children."""
         mine = self._client.search_runs(
             [self._experiment], f"tags.`{KEY}` = '{self._tags[KEY]}'", max_results=_MOST_RUNS
         )
-        if any(run.data.tags[PLACE] == "" and run.info.status == "FINISHED" for run in mine):
+        if any(run.data.tags[PLACE] == WHOLE and run.info.status == "FINISHED" for run in mine):
             return True
         for run in mine:
             self._client.delete_run(run.info.run_id)
@@ -164,7 +176,7 @@ class _Log:
     @contextmanager
     def run(self, name: str, parent: str | None) -> Iterator[str]:
         """Give the id of a new run, which is finished when the block ends without an error."""
-        tags = {**self._tags, PLACE: name if parent else "", **({"mlflow.parentRunId": parent} if parent else {})}
+        tags = {**self._tags, PLACE: name if parent else WHOLE, **({"mlflow.parentRunId": parent} if parent else {})}
         found = self._client.create_run(self._experiment, tags=tags, run_name=name).info.run_id
         try:
             yield found

@@ -11,14 +11,18 @@ import pytest
 from tiny import COMPUTE, FLIP_AND_CROP, assert_same_results, spec_of, split_of, stage, strategy
 
 from transferlab.core.launch import ray_cluster, ray_node
-from transferlab.core.launch.ray_check import ClusterError
+from transferlab.core.launch.ray_check import ClusterError, task
 from transferlab.core.launch.trials import fingerprints, queued, train_trials
 from transferlab.core.runtime import interrupt
 from transferlab.core.strategies.optimizers import SGD
 from transferlab.core.training import state
 
-os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else Ray turns 127.0.0.1 into this machine's address
-os.environ["RAY_AUTH_MODE"] = "disabled"  # whatever token lies in the home folder
+os.environ.update({
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray turns 127.0.0.1 into this machine's address
+    "RAY_memory_monitor_refresh_ms": "0",  # it would kill workers where others fill this machine's memory
+    "RAY_AUTH_MODE": "disabled",  # whatever token lies in the home folder
+    "RAY_USAGE_STATS_ENABLED": "0",
+})  # fmt: skip
 ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 
 STAGES = {
@@ -33,6 +37,7 @@ def quietly(_):
 
 SMALL = {
     "num_cpus": 1,
+    "num_gpus": 1,  # that are not there: no trial here asks for one
     "object_store_memory": 100 << 20,
     "node_ip_address": "127.0.0.1",  # only loopback is listened on
     "include_dashboard": False,
@@ -46,7 +51,6 @@ def cluster():
     """A cluster of one node, where this process is, and room for one trial."""
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     found = Cluster(initialize_head=True, head_node_args=SMALL)
     yield found
     ray.shutdown()
@@ -158,6 +162,12 @@ def test_a_node_that_does_not_see_what_trials_read_is_refused(on_cluster, tmp_pa
     with pytest.raises(ClusterError, match=r"does not see, or may not write, .*gone: all nodes must share"):
         ray_cluster.join(on_cluster, [shared], [tmp_path / "file" / "gone"])
     assert list(shared.iterdir()) == []
+
+
+def test_a_task_with_a_gpu_has_a_process_of_its_own(on_cluster):
+    ray_cluster.join(on_cluster)
+    pids = [ray.get(task(lambda: os.getpid(), num_gpus=1).remote()) for _ in range(2)]
+    assert pids[0] != pids[1], "CUDA would go on with the GPU that it has seen first"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")

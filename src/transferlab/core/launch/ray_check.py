@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,17 @@ class Node:
     gpus: float
 
 
+def task(function: Callable[..., Any], **options: Any) -> Any:
+    """Return a function as a task of Ray, which is never done twice.
+
+    Where it has GPUs it has a process of its own, since CUDA goes on with the GPU that a process has seen first. Ray
+    does that for options that it is given here, and not for those of `.options()`.
+    """
+    import ray
+
+    return ray.remote(max_retries=0, **options)(function)
+
+
 def ask(nodes: Sequence[Node], needs: Mapping[str, int], arguments: tuple[Any, ...]) -> dict[str, NodeReport]:
     """Return what each node reports, by its name.
 
@@ -43,8 +54,8 @@ def ask(nodes: Sequence[Node], needs: Mapping[str, int], arguments: tuple[Any, .
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
         # Without CPUs of its own it need not wait for other work to end.
-        options = {"num_cpus": 0, "num_gpus": needs["num_gpus"], "max_retries": 0, "scheduling_strategy": there}
-        asked[ray.remote(ray_node.report_of).options(**options).remote(*arguments)] = node
+        look = task(ray_node.report_of, num_cpus=0, num_gpus=needs["num_gpus"], scheduling_strategy=there)
+        asked[look.remote(*arguments)] = node
     answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=_PATIENCE_SECONDS)
     for ref in silent:
         ray.cancel(ref)

@@ -114,6 +114,7 @@ class Queue:
                     yield from self._taken(strategy, strategy.ended.popleft())
                 if strategy.left:
                     self._look()
+            strategy.waiting.clear()  # and with them the initial model
         except BaseException:
             self.cancel()
             interrupt.check()  # whatever signal it was, Ray raises a bare KeyboardInterrupt

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from transferlab.core.launch import ray_mailbox, ray_worker
 from transferlab.core.launch.channel import Failure, RankError, packed, unpacked
-from transferlab.core.launch.ray_check import first_line
+from transferlab.core.launch.ray_check import first_line, task
 from transferlab.core.launch.ray_cluster import Cluster
 from transferlab.core.training.spec import TrialSpec
 from transferlab.core.training.state import finished_epochs, state_path
@@ -67,18 +67,15 @@ class Tasks:
     """
 
     def __init__(self, cluster: Cluster, tell: Callable[[str, Any], None]) -> None:
-        import ray
-
         self._report, self._tell = cluster.report, tell
         self._running: dict[Any, tuple[Job, Any]] = {}  # by what tells that it has ended, and how
-        self._train = ray.remote(ray_worker.train).options(num_returns=2, max_retries=0, **cluster.needs)
+        self._train = task(ray_worker.train, num_returns=2, **cluster.needs)
         self._mailbox, self._launch = ray_mailbox.mailbox(), uuid4().hex
 
     def start(self, job: Job) -> None:
         """Have a job done as soon as a node has room for it, after those that were started before."""
         message = packed((self._launch, job.specs, job.folder, job.states, self._report))
-        refs: Any = self._train.remote(message, job.initial, self._mailbox)
-        end, result = refs
+        end, result = self._train.remote(message, job.initial, self._mailbox)
         self._running[end] = job, result
 
     def ended(self) -> list[Job]:
