@@ -159,6 +159,7 @@ PROCESS = """
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.usefixtures("from_a_fork_server")
 def test_whatever_is_killed_nothing_stays_behind_and_the_bits_are_those_of_a_whole_run(spec, three, tmp_path, caplog):
     spec = replace(spec, compute=on(3, micro_batch=1))
     folders = tmp_path / "features", lambda _: None, tmp_path / "states"
@@ -215,6 +216,7 @@ def pair(spec):
     return replace(spec, compute=on(2), strategy=strategy(select="best", tune=STAGES["tune"]))
 
 
+@pytest.mark.usefixtures("from_a_fork_server")
 def test_statistics_that_ranks_gather_alone_are_those_of_rank_0_when_held_out_images_are_seen(pair, tmp_path):
     config = strategy(tune=stage(batch_size=3))  # a share of one image, where BatchNorm sees 1 px
     result = train_on_devices(replace(pair, strategy=config), tmp_path, lambda _: None)
@@ -225,6 +227,7 @@ def test_statistics_that_ranks_gather_alone_are_those_of_rank_0_when_held_out_im
     assert result.history[-1].loss == pytest.approx(loss, rel=1e-6)
 
 
+@pytest.mark.usefixtures("from_a_fork_server")
 def test_an_error_of_all_ranks_is_raised_here_as_it_is_there(pair, tmp_path, caplog):
     wild = replace(STAGES["tune"], optimizer=SGD(lr=1e30))
     spec = replace(pair, strategy=strategy(tune=wild))
@@ -237,6 +240,7 @@ def test_an_error_of_all_ranks_is_raised_here_as_it_is_there(pair, tmp_path, cap
     assert [record for record in caplog.records if record.levelname != "INFO"] == []
 
 
+@pytest.mark.usefixtures("from_a_fork_server")
 def test_an_error_of_one_rank_ends_the_others_and_is_raised_here(pair, tmp_path):
     with pytest.raises(DeviceMemoryError, match=r"tiny: trial 1, stage tune, batch_size 4: .*micro_batch to 1 or less"):
         train_on_devices(watched(pair, tmp_path, at=2, act=run_out), tmp_path, lambda _: None)

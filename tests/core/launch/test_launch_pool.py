@@ -67,6 +67,7 @@ def test_the_only_trial_that_is_left_has_its_share_of_threads_too(specs, one_by_
     assert [spec.trial for spec in launched] == [2]
 
 
+@pytest.mark.usefixtures("from_a_fork_server")
 def test_one_that_diverges_is_left_out_and_what_it_had_is_kept(specs, one_by_one, tmp_path, caplog):
     wild = strategy(**STAGES, wild=stage(optimizer=SGD(lr=1e30)))
     some = [specs[0], replace(specs[1], strategy=wild), specs[2]]
@@ -78,6 +79,7 @@ def test_one_that_diverges_is_left_out_and_what_it_had_is_kept(specs, one_by_one
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.usefixtures("from_a_fork_server")
 def test_a_process_that_is_killed_ends_the_others_and_the_bits_are_those_of_a_whole_run(specs, one_by_one, tmp_path):
     folders = tmp_path / "features", quietly, tmp_path / "states"
 
@@ -114,6 +116,7 @@ def test_ctrl_c_saves_the_epoch_of_each_first(specs, one_by_one, tmp_path):
     assert_same_results(train_trials(in_parallel(specs), tmp_path, quietly, states), one_by_one)
 
 
+@pytest.mark.usefixtures("from_a_fork_server")
 def test_an_error_of_one_is_raised_here_and_ends_the_others(specs, tmp_path):
     states = tmp_path / "states"
     states.mkdir()

@@ -28,6 +28,8 @@ from transferlab.core.runtime.device import resolve
 from transferlab.core.runtime.progress import ProgressCallback
 from transferlab.core.training.spec import TrialResult, TrialSpec
 
+START_METHOD = "spawn"  # see `pool`
+
 
 def launch(
     specs: Sequence[TrialSpec], folder: Path, report: ProgressCallback, states: Path | None
@@ -88,7 +90,7 @@ def _config(devices: int) -> LaunchConfig:
         rdzv_endpoint="localhost:0",
         local_addr="localhost",
         max_restarts=0,
-        start_method="spawn",
+        start_method=START_METHOD,
         logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
     )
 

@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from transferlab.core.launch import pool_worker
 from transferlab.core.launch.channel import Failure, RankError, deaf_to_ctrl_c, how_ended, read, relay, send
@@ -29,6 +29,7 @@ from transferlab.core.training.engine import DivergedError
 from transferlab.core.training.spec import TrialResult, TrialSpec
 
 logger = logging.getLogger(__name__)
+START_METHOD = "spawn"  # never forked from this process: its threads, or CUDA, could hang there
 
 
 def launch(
@@ -72,7 +73,7 @@ def compute_of_each(compute: Compute, trials: int) -> Compute:
     return replace(compute, threads=threads, parallel_trials=min(compute.parallel_trials, trials))
 
 
-def _take(end: Connection, process: SpawnProcess, spec: TrialSpec, report: ProgressCallback) -> Outcome | None:
+def _take(end: Connection, process: BaseProcess, spec: TrialSpec, report: ProgressCallback) -> Outcome | None:
     """Take a message of a process; return its trial's outcome, or None if the trial goes on."""
     try:
         message = read(end)
@@ -98,13 +99,13 @@ def _told(spec: TrialSpec, how: str) -> str:
 
 
 @contextmanager
-def _processes(count: int) -> Iterator[dict[Connection, SpawnProcess]]:
+def _processes(count: int) -> Iterator[dict[Connection, BaseProcess]]:
     """Start processes that train what they are sent; yield them by this end of the pipe to each.
 
     On an error or Ctrl-C they save what is not saved yet, then exit (on Windows they exit at once). On a second Ctrl-C
     they exit at once.
     """
-    started: dict[Connection, SpawnProcess] = {}
+    started: dict[Connection, BaseProcess] = {}
     try:
         with ThreadPoolExecutor(1, initializer=deaf_to_ctrl_c) as starter:
             started.update(starter.map(_start, range(count)))
@@ -120,8 +121,8 @@ def _processes(count: int) -> Iterator[dict[Connection, SpawnProcess]]:
             process.join()
 
 
-def _start(number: int) -> tuple[Connection, SpawnProcess]:
-    context = multiprocessing.get_context("spawn")
+def _start(number: int) -> tuple[Connection, BaseProcess]:
+    context: Any = multiprocessing.get_context(START_METHOD)
     ours, theirs = context.Pipe()
     process = context.Process(target=pool_worker.run, args=(theirs, number), daemon=True)
     process.start()
