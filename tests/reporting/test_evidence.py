@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from transferlab.reporting.evidence import explained, over
+from transferlab.reporting.evidence import explained, over, unstable
 
 
 def row(**changes):
@@ -38,3 +38,10 @@ def test_groups_and_splits_are_explained_with_their_method():
     few, many = (explained(row(groups=groups))[0] for groups in (10, 30))
     assert "somewhat too narrow" in few
     assert "too narrow" not in many
+
+
+def test_a_strategy_whose_trials_differ_a_lot_is_called_unstable():
+    rows = pd.DataFrame({"metric": "accuracy", "sd": [0.02, 0.09, float("nan")]}, index=["calm", "wild", "single"])
+    (said,) = unstable(rows)
+    assert said.startswith("Wild is unstable: its trials differ by 9.0 points")
+    assert unstable(rows.assign(metric="log_loss")) == []
