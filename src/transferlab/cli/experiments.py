@@ -10,6 +10,7 @@ from kedro.framework.startup import ProjectMetadata
 
 from transferlab.console.commands import command
 from transferlab.console.errors import UserError
+from transferlab.console.terminal import console
 from transferlab.core.errors import MendableError
 
 _NEXT = {"data": "look at the images and what cannot be used", "transfer": "train, compare, report"}
@@ -24,10 +25,14 @@ def new_experiment(metadata: ProjectMetadata, folder: Path, name: str | None) ->
     from transferlab.scaffold import new_experiment as scaffold  # it loads Pillow and pandas, which --help need not
 
     try:
-        written = scaffold.new_experiment(folder, metadata.project_path / settings.CONF_SOURCE, name, tell=click.echo)
+        written = scaffold.new_experiment(folder, metadata.project_path / settings.CONF_SOURCE, name, tell=_tell)
     except MendableError as error:
         raise UserError(str(error)) from error
     classes, images = written.listing["class"].nunique(), len(written.listing)
     click.echo(f"Wrote {written.file}: {classes} classes, {images} images, four strategies. Next:")
     for pipeline, purpose in _NEXT.items():
-        click.echo(f"  {command('run', f'--pipeline={pipeline}', f'--env={written.name}')}  # {purpose}")
+        click.echo(f"  # {purpose}\n  {command('run', f'--pipeline={pipeline}', f'--env={written.name}')}")
+
+
+def _tell(line: str) -> None:
+    click.echo(click.wrap_text(line, console.width))
