@@ -20,8 +20,9 @@ warnings.filterwarnings("ignore", message="One or more dataset names contain '.'
 warnings.filterwarnings(
     "ignore", message=r"Namespace '\w+' is interrupted by nodes \['(train_in_rounds|queue_trials)'\]"
 )
-# Kedro-Viz's own use of FastAPI.
+# Kedro-Viz's own use of FastAPI, in this process and in that of its server, which loads FastAPI before this project.
 warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
+os.environ.setdefault("PYTHONWARNINGS", "ignore:ORJSONResponse is deprecated")
 
 tell_interrupts_briefly()
 

@@ -10,6 +10,7 @@ from kedro.framework.startup import ProjectMetadata
 
 from transferlab.console.commands import command
 from transferlab.console.errors import explained
+from transferlab.console.terminal import console
 
 _NEXT = {"data": "look at the images and what cannot be used", "transfer": "train, compare, report"}
 
@@ -23,8 +24,12 @@ def new_experiment(metadata: ProjectMetadata, folder: Path, name: str | None) ->
     from transferlab.scaffold import new_experiment as scaffold  # it loads Pillow and pandas, which --help need not
 
     with explained():
-        written = scaffold.new_experiment(folder, metadata.project_path / settings.CONF_SOURCE, name, tell=click.echo)
+        written = scaffold.new_experiment(folder, metadata.project_path / settings.CONF_SOURCE, name, tell=_tell)
     classes, images = written.listing["class"].nunique(), len(written.listing)
     click.echo(f"Wrote {written.file}: {classes} classes, {images} images, four strategies. Next:")
     for pipeline, purpose in _NEXT.items():
-        click.echo(f"  {command('run', f'--pipeline={pipeline}', f'--env={written.name}')}  # {purpose}")
+        click.echo(f"  # {purpose}\n  {command('run', f'--pipeline={pipeline}', f'--env={written.name}')}")
+
+
+def _tell(line: str) -> None:
+    click.echo(click.wrap_text(line, console.width))

@@ -60,7 +60,7 @@ def new_experiment(
     Args:
         folder: the photographs.
         conf: the project's configuration.
-        name: of the environment; by default made of the folder's.
+        name: of the environment, and the title of its report; by default made of the folder's.
         tell: is called with each line of what was found, and of what it will take, before anything is written.
 
     Raises:
@@ -69,6 +69,7 @@ def new_experiment(
         UserError: the name cannot be one, or there is such an experiment already, which is never overwritten.
     """
     folder = folder.resolve()
+    title = (name or "").replace("_", " ").capitalize() or folder.name
     name = _checked(name or re.sub(r"\W+", "_", folder.name).strip("_").lower() or "my_images")
     target = conf / name / "parameters.yml"
     if target.parent.exists():
@@ -77,7 +78,7 @@ def new_experiment(
     about = _about(found)
     _check_split(found.listing, about["validation"])
     text = _environment().get_template("parameters.yml.j2").render(
-        name=name, path=_path(folder, conf.parent), title=folder.name or name, ignored=len(found.left_out), **about
+        name=name, path=_path(folder, conf.parent), title=title or name, ignored=len(found.left_out), **about
     )  # fmt: skip
     if tell:
         for line in (*found.lines(), *_plan(about)):
