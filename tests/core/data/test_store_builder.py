@@ -253,6 +253,20 @@ def test_few_levels_of_grey_are_warned_of(tmp_path, caplog):
     assert "dataset.range" in message
 
 
+@pytest.mark.parametrize(("chosen", "is_warned"), [("dataset", True), ((0, 65_535), False)])
+def test_files_of_8_bits_beside_deeper_ones_are_warned_of(tmp_path, caplog, chosen, is_warned):
+    greys(tmp_path / "greys", (5_000, 20_000))
+    Image.new("L", (8, 8), 40).save(tmp_path / "greys" / "shallow.png")
+    build(
+        tmp_path / "greys",
+        listing_of(tmp_path / "greys"),
+        [Resize()],
+        tmp_path / "out",
+        Decoding(range=chosen, workers=0),
+    )
+    assert ("the same picture is not as bright in both" in caplog.text) is is_warned
+
+
 @pytest.mark.parametrize("odd", [-3.4e38, 1e9])
 def test_a_single_pixel_that_takes_the_range_is_warned_of(tmp_path, caplog, odd):
     values_HW = np.linspace(0, 1000, 400, dtype=np.float32).reshape(20, 20)

@@ -37,6 +37,7 @@ class BuildError(MendableError):
 
 Built = tuple[dict[str, ImageStore], pd.DataFrame, pd.DataFrame]
 FEW_LEVELS = 32  # of 256: below, an 8-bit image shows steps
+FEW_FILES = 0.01  # of a data set: so many may be of another depth, or unreadable, without a word
 
 
 def build(
@@ -105,6 +106,13 @@ def _levels(files: Sequence[Path], decoding: Decoding, workers: int) -> Levels |
     levels = settled(chosen, [(span.low, span.high) for span in found], decoding.channels)
     if found and levels and levels.low is not None and levels.high is not None:
         _tell_levels(found, levels.low, levels.high)
+        if not isinstance(chosen, tuple) and min(len(found), len(files) - len(found)) > FEW_FILES * len(files):
+            logger.warning(
+                "%d files have values of more than 8 bits, and %d have not: the same picture is not as bright in both. "
+                "If all are photographs, set dataset.range: [0, 65535]",
+                len(found),
+                len(files) - len(found),
+            )
     return levels
 
 
