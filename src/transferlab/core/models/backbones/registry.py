@@ -7,7 +7,7 @@ when the number of classes does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transferlab.core import validation
 from transferlab.core.models.backbones import from_timm, from_torchvision, small
 from transferlab.core.models.backbones.model import Model
-from transferlab.core.models.backbones.weights import WeightsError, is_file, named, read
+from transferlab.core.models.backbones.weights import WeightsError, fit, is_file, read
 from transferlab.core.transforms.input import Preset
 from transferlab.core.validation import FieldProblems, Problem, did_you_mean
 
@@ -156,8 +156,8 @@ def pretrained(model: Model, network: nn.Module, head: Sequence[str], size: int)
     """
     if model.weights is None:
         return {}
-    found = _named(model, network, head, size)
-    return {name: found[name] for name in network.state_dict() if name in found and not in_head(name, head)}
+    found = _all_tensors(model, network, head, size)
+    return {name: tensor for name, tensor in found.items() if not in_head(name, head)}
 
 
 def classifier(model: Model, network: nn.Module, head: Sequence[str], size: int) -> dict[str, Tensor]:
@@ -166,7 +166,7 @@ def classifier(model: Model, network: nn.Module, head: Sequence[str], size: int)
     Raises:
         WeightsError: as `pretrained`, or there is no head of this kind in the weights.
     """
-    found, wanted = _named(model, network, head, size), network.state_dict()
+    found, wanted = _all_tensors(model, network, head, size), network.state_dict()
     own = [name for name in wanted if in_head(name, head)]
     fits = all(name in found and found[name].shape[1:] == wanted[name].shape[1:] for name in own)
     if not fits or len({len(found[name]) for name in own}) != 1:
@@ -174,12 +174,12 @@ def classifier(model: Model, network: nn.Module, head: Sequence[str], size: int)
     return {name: found[name] for name in own}
 
 
-def _named(model: Model, network: nn.Module, head: Sequence[str], size: int) -> Mapping[str, Tensor]:
+def _all_tensors(model: Model, network: nn.Module, head: Sequence[str], size: int) -> dict[str, Tensor]:
     """Return all pretrained tensors by the network's names; the head's may have other shapes, or be missing."""
     family, short = family_of(model.name)
     weights = str(model.weights)
     tensors = read(weights) if is_file(weights) else family.tensors(short, weights, size)
-    return named(
+    return fit(
         tensors,
         network.state_dict(),
         weights,

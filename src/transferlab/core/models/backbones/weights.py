@@ -134,14 +134,14 @@ def _listed(names: Iterator[Any] | Mapping[Any, Any]) -> str:
     return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
 
 
-def named(
+def fit(
     found: Mapping[str, Tensor],
     wanted: Mapping[str, Tensor],
     weights: str,
     skip: Callable[[str], bool],
     adapt: Callable[[dict[str, Tensor]], Mapping[str, Tensor]] = lambda tensors: tensors,
-) -> Mapping[str, Tensor]:
-    """Name the tensors found as the network names them; all that must fit are there.
+) -> dict[str, Tensor]:
+    """Name the tensors found as the network names them; those that need not fit are there as they are, or missing.
 
     Tried in turn: the file's names, without a prefix that they have in common; the same after `adapt`; and, when names
     differ, the order, if kinds and shapes agree.
@@ -167,7 +167,7 @@ def named(
             tensors = dict(zip(wanted, found.values(), strict=True))
     if not _fits(tensors, required):
         raise WeightsError(f"model.weights: '{weights}' does not fit the network: {_difference(tensors, required)}")
-    return tensors
+    return {name: tensors[name] for name in wanted if name in tensors}
 
 
 def _fits(named: Mapping[str, Tensor], required: Mapping[str, Tensor]) -> bool:
