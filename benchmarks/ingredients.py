@@ -126,7 +126,8 @@ def predicted(
     strategy: Strategy, images: Images, number: int, fold: tuple[np.ndarray, np.ndarray], folder: Path
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Train one trial without its fold; return what it says of the fold, the truth, and the seconds of training."""
-    initial = factory.initial(strategy.model, strategy.input, images.classes, images.statistics, derive(0, "trial", 0))
+    seed, keep = derive(0, "trial", 0), strategy.head == "classifier"
+    initial = factory.initial(strategy.model, strategy.input, images.classes, images.statistics, seed, keep)
     train, held_out = (
         Split(name, images.store, images.rows[rows], images.labels[rows], images.rows)
         for name, rows in zip(("train", "validation"), fold, strict=True)

@@ -114,7 +114,8 @@ def main_module_left_out() -> Iterator[None]:
 
 def initial(strategy: Strategy, data: Data, seed: int = 0) -> Checkpoint:
     """Build the network before training."""
-    return factory.initial(strategy.model, strategy.input, data.classes, data.statistics, derive(seed, "trial", 0))
+    seed, keep = derive(seed, "trial", 0), strategy.head == "classifier"
+    return factory.initial(strategy.model, strategy.input, data.classes, data.statistics, seed, keep)
 
 
 def train(

@@ -76,7 +76,7 @@ def test_hymenoptera_from_a_mirror(project, tmp_path):
     stages = {
         "scratch": ("train",), "fine_tuning": ("tune",), "feature_extraction": ("head",),
         "scratch_one_cycle": ("train",), "head_then_tuning": ("head", "tune"), "late_layers": ("head", "tune"),
-        "small_then_full": ("head", "small", "full"),
+        "small_then_full": ("head", "small", "full"), "classifier_start": (), "classifier_then_head": ("head",),
     }  # fmt: skip
     project.run(
         "hymenoptera",
@@ -93,6 +93,8 @@ def test_hymenoptera_from_a_mirror(project, tmp_path):
     assert set(accuracy["test_images"]) == {10}
     history = project.table("07_model_output/hymenoptera/late_layers/history.csv")
     assert set(history["split"]) == {"train", "test"}
+    untrained = project.table("07_model_output/hymenoptera/classifier_start/history.csv")
+    assert set(untrained["epoch"]) == {0}
     page = project.report("hymenoptera")
     assert "best test epoch, mean of 10 runs" in page
     assert "imageNotFound.gif" in page

@@ -26,7 +26,7 @@ from transferlab.core.runtime.device import Machine
 def can_be_cooked(trials: Sequence[Tested], how: Evaluation) -> bool:
     """Return whether trials share their start and their validation images, by which a soup is chosen."""
     shared = {one.reference.images if one.reference else None for one in trials}
-    begins_alike = how.strategy.head == "shared" and bool(how.strategy.stages)
+    begins_alike = how.strategy.begins_alike and bool(how.strategy.stages)
     return begins_alike and len(trials) > 1 and len(shared) == 1 and None not in shared
 
 

@@ -30,6 +30,7 @@ FORMAT = 1
 SHARING_FORMAT = 2  # of files that refer to the one with the shared tensors
 SHARED = "shared.safetensors"
 _KEY, _SEAL, _SHARED = "transferlab", "sha256", "shared_sha256"
+_CLASSIFIER = "pretrained classifier/"  # before the names of its tensors in a file
 REMEDY = "restore a copy of it, or run the node that makes it again"
 
 
@@ -134,21 +135,28 @@ class Checkpoint:
         header: see `CheckpointHeader`.
         path: the file it was read from, for messages.
         remedy: what to do when it cannot be used, for messages.
+        classifier: before training, tensors of the head that the pretrained weights came with, for a head that begins
+            with what it knows.
     """
 
     tensors: dict[str, Tensor]
     header: CheckpointHeader
     path: Path | None = field(default=None, compare=False)
     remedy: str = field(default=REMEDY, compare=False)
+    classifier: dict[str, Tensor] = field(default_factory=dict)
 
     def to_bytes(self, shared: Mapping[str, Tensor] | None = None) -> bytes:
         """Return the content of the file, which leaves `shared` tensors to the file beside it."""
         shared = shared or {}
-        tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items() if name not in shared}
+        tensors = {name: tensor.contiguous() for name, tensor in self.all_tensors().items() if name not in shared}
         header = self.header.to_json()
         if shared:
             header |= {"format": SHARING_FORMAT, _SHARED: digest(dict(sorted(shared.items())))}
         return save(tensors, metadata={_KEY: json.dumps({**header, _SEAL: _seal(header, tensors)}, sort_keys=True)})
+
+    def all_tensors(self) -> dict[str, Tensor]:
+        """Return the network's tensors, and those of the pretrained classifier under names of their own."""
+        return self.tensors | {_CLASSIFIER + name: tensor for name, tensor in self.classifier.items()}
 
     @classmethod
     def read(cls, path: Path, remedy: str = REMEDY) -> Checkpoint:
@@ -183,7 +191,9 @@ class Checkpoint:
             header = CheckpointHeader.from_json(values)
         except ValueError as error:
             raise CheckpointError(f"{path}: its header cannot be used: {error}; {remedy}") from error
-        checkpoint = cls(tensors, header, path, remedy)
+        stored = [name for name in tensors if name.startswith(_CLASSIFIER)]
+        classifier = {name.removeprefix(_CLASSIFIER): tensors.pop(name) for name in stored}
+        checkpoint = cls(tensors, header, path, remedy, classifier)
         if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
             raise checkpoint.unusable(f"'{broken[0]}' holds NaN or infinite weights")
         return checkpoint

@@ -24,7 +24,14 @@ def view_of(model: Model, config: Input, statistics: dict[str, Any] | None) -> V
     return resolve(config, registry.preset(model), statistics)
 
 
-def initial(model: Model, config: Input, classes: Sequence[str], statistics: dict[str, Any], seed: int) -> Checkpoint:
+def initial(
+    model: Model,
+    config: Input,
+    classes: Sequence[str],
+    statistics: dict[str, Any],
+    seed: int,
+    keep_classifier: bool = False,
+) -> Checkpoint:
     """Make the network before any training: pretrained tensors, and the rest initialised from the seed.
 
     The header's `pretrained` names the tensors that all trials share; each trial draws the others from its own seed.
@@ -35,6 +42,7 @@ def initial(model: Model, config: Input, classes: Sequence[str], statistics: dic
         classes: their names.
         statistics: `mean` and `std` of the training pixels, and the `levels` of grey of more than 8 bits, if any.
         seed: of the initialisation.
+        keep_classifier: also keep the pretrained head, for trials whose head begins with it.
 
     Raises:
         WeightsError: the weights cannot be had or do not fit.
@@ -54,7 +62,8 @@ def initial(model: Model, config: Input, classes: Sequence[str], statistics: dic
         pretrained=tuple(sorted(shared)),
         levels=Levels.from_json(levels) if (levels := statistics.get("levels")) else None,
     )
-    return Checkpoint({**network.state_dict(), **shared}, header)
+    classifier = registry.classifier(model, network, head, view.size) if keep_classifier else {}
+    return Checkpoint({**network.state_dict(), **shared}, header, classifier=classifier)
 
 
 def fresh(checkpoint: Checkpoint, seed: int, machine: Machine, drop_path: float | None = None) -> nn.Module:

@@ -45,7 +45,7 @@ def _problems(strategy: Strategy) -> Iterator[Problem]:
         yield from _missing_file(model)
         yield Problem("input.size", view.size, f"{model.name} refuses images of this size: {plain(error)}")
         return
-    yield from _misfit(model, skeleton, head, view.size)
+    yield from _misfit(strategy, skeleton, head, view.size)
     if model.drop_path is not None:
         yield from _no_branches(model, view.size)
     if not head:
@@ -80,11 +80,13 @@ def _missing_file(model: Model) -> Iterator[Problem]:
             yield _of_weights(model, error)
 
 
-def _misfit(model: Model, skeleton: nn.Module, head: Sequence[str], size: int) -> Iterator[Problem]:
+def _misfit(strategy: Strategy, skeleton: nn.Module, head: Sequence[str], size: int) -> Iterator[Problem]:
     """Yield the problem of a weights file that is not there, cannot be read or does not fit; named weights may load."""
+    model = strategy.model
     if weights.is_file(model.weights):
+        wanted = registry.classifier if strategy.head == "classifier" else registry.pretrained
         try:
-            registry.pretrained(model, skeleton, head, size)
+            wanted(model, skeleton, head, size)
         except weights.WeightsError as error:
             yield _of_weights(model, error)
 

@@ -148,16 +148,23 @@ class Strategy:
             of equals).
         head: `own` draws the head of each trial anew; with `shared` all trials begin alike and differ in the order and
             the augmentation of images only, so that their weights can be averaged (a soup, which evaluation tries).
+            `classifier` begins with what the pretrained classifier knows of the classes, in all trials alike.
     """
 
     model: Model
     stages: dict[str, Stage]
     input: Input = field(default_factory=Input)
     select: Literal["last", "best"] = "last"
-    head: Literal["own", "shared"] = "own"
+    head: Literal["own", "shared", "classifier"] = "own"
 
     def __post_init__(self) -> None:
         check(
+            (
+                self.head != "classifier" or self.model.weights is not None,
+                "head",
+                self.head,
+                "needs model.weights: from scratch there is no pretrained classifier to begin with",
+            ),
             *(
                 (stage.isidentifier(), f"stages.{stage}", stage, "must be a plain name (letters, digits, _)")
                 for stage in self.stages
@@ -184,6 +191,11 @@ class Strategy:
     def epochs(self) -> int:
         """Return the number of epochs over all stages."""
         return sum(stage.epochs for stage in self.stages.values())
+
+    @property
+    def begins_alike(self) -> bool:
+        """Return whether all trials begin with the same head."""
+        return self.head != "own"
 
     @property
     def decides(self) -> bool:

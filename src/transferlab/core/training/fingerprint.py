@@ -93,7 +93,7 @@ def _is_digest(value: Value) -> bool:
 
 def sha256_of_checkpoint(checkpoint: Checkpoint) -> str:
     """Return the SHA-256 of a checkpoint's header and tensors."""
-    return sha256_of_json([checkpoint.header.to_json(), digest(checkpoint.tensors)])
+    return sha256_of_json([checkpoint.header.to_json(), digest(checkpoint.all_tensors())])
 
 
 def _of_split(split: Split | None) -> str | None:

@@ -52,7 +52,7 @@ class TrialSpec:
     @property
     def initial_seed(self) -> int:
         """Seed of what is drawn before training: the trial's own, or that of trial 0 where all begin alike."""
-        return derive(self.seed, "trial", 0) if self.strategy.head == "shared" else self.trial_seed
+        return derive(self.seed, "trial", 0) if self.strategy.begins_alike else self.trial_seed
 
     @property
     def trial_seed(self) -> int:

@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from transferlab.core.loading.features import Features
-from transferlab.core.models import factory, freezing
+from transferlab.core.models import freezing
 from transferlab.core.models.backbones import registry
 from transferlab.core.models.prefix import Tail
 from transferlab.core.runtime.device import apply, resolve
 from transferlab.core.runtime.progress import ProgressCallback
 from transferlab.core.strategies.schedules import Plateau
+from transferlab.core.training import head_start
 from transferlab.core.training.cost import memory_advice
 from transferlab.core.training.engine import DivergedError
 from transferlab.core.training.learners import StackedHeads
@@ -65,7 +66,7 @@ def train(
     machine = apply(resolve(first.compute))
     if machine.dtype == torch.float16:
         return None  # a scaled loss has one scale for all
-    network = factory.fresh(first.initial, first.initial_seed, machine)
+    network = head_start.fresh(first, machine, folder)
     freezing.apply(network, stage.trainable, first.initial.header.head)
     inputs = Inputs(first, first.initial.header.view, machine, folder, report)
     with memory_advice(first, name, stage, machine):
@@ -75,7 +76,7 @@ def train(
     own = [name for name, _ in found.running.in_training.named_parameters()]
     heads = [_take(network, own)]
     for spec in specs[1:]:
-        other = factory.fresh(spec.initial, spec.initial_seed, machine)
+        other = head_start.fresh(spec, machine, folder)
         if not _is_same_but(own, other, network):
             return None
         heads.append(_take(other, own))

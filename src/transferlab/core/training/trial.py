@@ -11,11 +11,10 @@ from pathlib import Path
 
 from torch import nn
 
-from transferlab.core.models import factory
 from transferlab.core.models.checkpoint import on_cpu
 from transferlab.core.runtime.device import Machine, apply, resolve
 from transferlab.core.runtime.progress import ProgressCallback
-from transferlab.core.training import compilation, distributed
+from transferlab.core.training import compilation, distributed, head_start
 from transferlab.core.training.engine import DivergedError
 from transferlab.core.training.fingerprint import fingerprint
 from transferlab.core.training.learners import OneNetwork
@@ -42,7 +41,7 @@ def train_trial(spec: TrialSpec, folder: Path, report: ProgressCallback, states:
     """
     machine = apply(resolve(spec.compute))
     drop_path = spec.strategy.model.drop_path
-    network = distributed.synchronized(factory.fresh(spec.initial, spec.initial_seed, machine, drop_path))
+    network = distributed.synchronized(head_start.fresh(spec, machine, folder, drop_path))
     file = state_file(states, [spec], machine, network) if states else None
     learner = OneNetwork(network, on_cpu(network) if file else None)
     inputs = Inputs(spec, spec.initial.header.view, machine, folder, report)

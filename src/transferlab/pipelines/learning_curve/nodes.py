@@ -59,9 +59,8 @@ def train_on_parts(
         The tables predictions and cost; a trial is the number of a part.
     """
     index = as_first_trial(index)
-    initial = factory.initial(
-        strategy.model, strategy.input, statistics["classes"], statistics, derive(training.seed, "trial", 0)
-    )
+    seed, keep = derive(training.seed, "trial", 0), strategy.head == "classifier"
+    initial = factory.initial(strategy.model, strategy.input, statistics["classes"], statistics, seed, keep)
     store = store_for(initial.header.view, image_store)
     whole = TrialSpec(
         name,

@@ -33,7 +33,8 @@ def build_model(strategy: Strategy, training: Training, statistics: dict[str, An
     for name, stage in strategy.stages.items():
         check_classes(stage.class_weights, statistics["classes"], name)
     seed = derive(training.seed, "trial", 0)
-    checkpoint = factory.initial(strategy.model, strategy.input, statistics["classes"], statistics, seed)
+    keep = strategy.head == "classifier"
+    checkpoint = factory.initial(strategy.model, strategy.input, statistics["classes"], statistics, seed, keep)
     return checkpoint, summary.summary(strategy, checkpoint)
 
 

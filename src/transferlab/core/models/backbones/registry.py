@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transferlab.core import validation
 from transferlab.core.models.backbones import from_timm, from_torchvision, small
 from transferlab.core.models.backbones.model import Model
-from transferlab.core.models.backbones.weights import fit, is_file, read
+from transferlab.core.models.backbones.weights import WeightsError, fit, is_file, read
 from transferlab.core.transforms.input import Preset
 from transferlab.core.validation import FieldProblems, Problem, did_you_mean
 
@@ -156,12 +156,33 @@ def pretrained(model: Model, network: nn.Module, head: Sequence[str], size: int)
     """
     if model.weights is None:
         return {}
+    found = _all_tensors(model, network, head, size)
+    return {name: tensor for name, tensor in found.items() if not in_head(name, head)}
+
+
+def classifier(model: Model, network: nn.Module, head: Sequence[str], size: int) -> dict[str, Tensor]:
+    """Return the tensors of the pretrained head, (C, ...) each for its own C classes, named as in `network`.
+
+    Raises:
+        WeightsError: as `pretrained`, or there is no head of this kind in the weights.
+    """
+    found, wanted = _all_tensors(model, network, head, size), network.state_dict()
+    own = [name for name in wanted if in_head(name, head)]
+    fits = all(name in found and found[name].shape[1:] == wanted[name].shape[1:] for name in own)
+    if not fits or len({len(found[name]) for name in own}) != 1:
+        raise WeightsError(f"model.weights: '{model.weights}' holds no classifier ({', '.join(own)}) of {model.name}")
+    return {name: found[name] for name in own}
+
+
+def _all_tensors(model: Model, network: nn.Module, head: Sequence[str], size: int) -> dict[str, Tensor]:
+    """Return all pretrained tensors by the network's names; the head's may have other shapes, or be missing."""
     family, short = family_of(model.name)
-    tensors = read(model.weights) if is_file(model.weights) else family.tensors(short, model.weights, size)
+    weights = str(model.weights)
+    tensors = read(weights) if is_file(weights) else family.tensors(short, weights, size)
     return fit(
         tensors,
         network.state_dict(),
-        model.weights,
+        weights,
         skip=lambda name: in_head(name, head),
         adapt=lambda found: family.adapt(network, found),
     )

@@ -140,7 +140,7 @@ def fit(
     skip: Callable[[str], bool],
     adapt: Callable[[dict[str, Tensor]], Mapping[str, Tensor]] = lambda tensors: tensors,
 ) -> dict[str, Tensor]:
-    """Name the tensors found as the network names them.
+    """Name the tensors found as the network names them; those that need not fit are there as they are, or missing.
 
     Tried in turn: the file's names, without a prefix that they have in common; the same after `adapt`; and, when names
     differ, the order, if kinds and shapes agree.
@@ -157,16 +157,16 @@ def fit(
     """
     found, wanted = _without_counters(found), _without_counters(wanted)
     required = {name: tensor for name, tensor in wanted.items() if not skip(name)}
-    named: Mapping[str, Tensor] = _without_prefix(found, required, weights)
-    if not _fits(named, required):
-        adapted = _adapted(named, adapt, weights)
+    tensors: Mapping[str, Tensor] = _without_prefix(found, required, weights)
+    if not _fits(tensors, required):
+        adapted = _adapted(tensors, adapt, weights)
         if _fits(adapted, required):
-            named = adapted
-        elif not required.keys() <= named.keys() and list(map(_kind, found)) == list(map(_kind, wanted)):
-            named = dict(zip(wanted, found.values(), strict=True))
-    if not _fits(named, required):
-        raise WeightsError(f"model.weights: '{weights}' does not fit the network: {_difference(named, required)}")
-    return {name: named[name] for name in required}
+            tensors = adapted
+        elif not required.keys() <= tensors.keys() and list(map(_kind, found)) == list(map(_kind, wanted)):
+            tensors = dict(zip(wanted, found.values(), strict=True))
+    if not _fits(tensors, required):
+        raise WeightsError(f"model.weights: '{weights}' does not fit the network: {_difference(tensors, required)}")
+    return {name: tensors[name] for name in wanted if name in tensors}
 
 
 def _fits(named: Mapping[str, Tensor], required: Mapping[str, Tensor]) -> bool:
