@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import bound, experiment, growth, others, result, script, startup, time_to, trial_axis, waiting
+from benchmarks import bound, experiment, growth, others, predict, result, script, startup, time_to, trial_axis, waiting
 
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
 BEGIN, END = "<!-- figures: python -m benchmarks.table -->", "<!-- end of figures -->"
@@ -20,6 +20,7 @@ TABLES = {
     "growth": growth.table,
     "trial_axis": trial_axis.table,
     "waiting": waiting.table,
+    "predict": predict.table,
     "startup": startup.table,
     "experiment_hymenoptera": experiment.table,
     "experiment_cifar10_224": experiment.table,
