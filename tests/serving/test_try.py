@@ -90,6 +90,12 @@ def test_a_file_that_is_no_image_gets_a_reason(address, tmp_path):
     assert ask(address, tmp_path / "torn.png").json()["reason"]
 
 
+def test_a_name_that_no_file_can_have_is_answered(address, images):
+    content = (images / "3.png").read_bytes()
+    reply = requests.post(f"{address}/predict", params={"name": "a.p\0ng"}, data=content, timeout=20)
+    assert reply.json()["classes"]
+
+
 def test_the_page_asks_nobody_else_and_shows_names_as_text(address):
     page = requests.get(address, timeout=20)
     assert "Model: &lt;i&gt;two&lt;/i&gt;" in page.text

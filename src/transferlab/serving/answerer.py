@@ -5,6 +5,7 @@ Shapes: K classes, M training images, F features.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.runtime.device import Machine
 
 NEAREST = 6
+_SUFFIX = re.compile(r"\.[a-zA-Z0-9]{1,7}")  # another may be no name of a file
 Features = Sequence[Sequence[NDArray[np.float32]]]  # (F,) of each network and of each layer, the head's last
 
 
@@ -86,7 +88,8 @@ class Answerer:
         """Answer for the content of an image file."""
         resizes = [view.stored_as for view in self.ensemble.views]
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / f"photograph{Path(name).suffix[:8]}"
+            suffix = Path(name).suffix
+            file = Path(folder) / f"photograph{suffix if _SUFFIX.fullmatch(suffix) else ''}"
             file.write_bytes(content)
             outcome = decode_one(file, resizes, Rules(levels=self.ensemble.levels))
         if not isinstance(outcome, Decoded):

@@ -237,7 +237,8 @@ def test_what_a_node_runs_is_told_by_name():
     assert Path(ray_node.__file__).is_file()
 
 
-def test_an_address_without_a_cluster_is_refused():
+@pytest.mark.parametrize("port", [1, 70_000])
+def test_an_address_without_a_cluster_is_refused(port):
     ray.shutdown()
-    with pytest.raises(ClusterError, match=r"'127\.0\.0\.1:1': no Ray cluster can be joined there .*ray start --head"):
-        ray_cluster.join(replace(COMPUTE, launcher="ray", address="127.0.0.1:1"))
+    with pytest.raises(ClusterError, match=rf"'127\.0\.0\.1:{port}': no Ray cluster can be joined .*ray start --head"):
+        ray_cluster.join(replace(COMPUTE, launcher="ray", address=f"127.0.0.1:{port}"))

@@ -146,7 +146,7 @@ def _check_reachable(address: str) -> None:
     try:
         if separator:
             socket.create_connection((host, int(port)), timeout=_SECONDS_TO_CONNECT).close()
-    except OSError as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # the last two: no port, no host
         raise _no_cluster(address, error) from error
 
 
