@@ -1,6 +1,8 @@
 import pickle
 import zipfile
 from argparse import Namespace
+from collections import defaultdict
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -272,3 +274,47 @@ def test_weights_and_views_are_right_as_the_untouched_network_knows_ants_from_be
     right = (torch.cat(scores).argmax(dim=1) == torch.tensor(bees).long()).double().mean()
     assert len(stored) == 153
     assert right >= 0.97
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"teacher": net(), "student": net(), "optimizer": {"state": {0: {"exp_avg": torch.ones(1)}}}},
+        {"checkpoint": {"model_weights": net()}, "best": np.float64(0.5), "epoch": 3},
+        {"params": net(), "saved": datetime(2026, 1, 1), "scores": defaultdict(float)},
+    ],
+)
+def test_weights_are_found_under_what_scripts_call_them_beside_what_does_nothing(tmp_path, content):
+    torch.save(content, tmp_path / "w.safetensors")  # what the file is says its content
+    assert weights.read(str(tmp_path / "w.safetensors")).keys() == net().keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda tensor: tensor * float("nan"), "holds NaN or infinite values"),
+        (lambda tensor: tensor.to(torch.int8), "holds numbers of type torch.int8"),
+        (lambda tensor: tensor.to_sparse(), "is quantized, sparse or without values"),
+        (lambda tensor: tensor.to("meta"), "is quantized, sparse or without values"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_refused(change, told):
+    found = net() | {"0.weight": change(net()["0.weight"])}
+    with pytest.raises(WeightsError, match=f"'w.pth': 0.weight {told}"):
+        fitting.fit(found, net(), "w.pth", in_head)
+    assert fitting.fit(
+        {name: t.half() if t.is_floating_point() else t for name, t in net().items()}, net(), "w", in_head
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS: `git lfs pull`"),
+        (b"<!DOCTYPE html><html>404</html>", "a web page, perhaps of a download that failed"),
+    ],
+)
+def test_what_is_often_found_instead_of_weights_is_named(tmp_path, content, told):
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match=f"no file of weights, or is damaged; it is {told}"):
+        weights.read(str(tmp_path / "w.pth"))

@@ -26,9 +26,13 @@ logger = logging.getLogger(__name__)
 
 _PACKAGE = "package://"
 _SUFFIXES = (".pth", ".pt", ".safetensors", ".ckpt", ".bin", ".pth.tar")
-# Under which keys training scripts keep the state dict (torchvision, timm, Lightning, DeiT, MAE, ...). The first wins.
-_CONTAINERS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights")
-_AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
+# Under which keys training scripts keep the state dict (torchvision, timm, Lightning, DeiT, MAE, DINO). The first wins.
+_CONTAINERS = (
+    *("state_dict", "model_state_dict", "model", "module", "net", "network", "weights"),
+    *("model_state", "model_weights", "model_dict", "net_state_dict", "params", "checkpoint", "best_model", "state"),
+    *("target_encoder", "teacher", "student", "backbone", "encoder"),
+)
+_AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "params_ema")
 _SCALAR = np.float64(0).__reduce__()[0]  # what makes a number of numpy's again
 # What training scripts keep beside the weights, such as arguments and the best score: these hold values and do nothing.
 _HARMLESS: list[Any] = [
@@ -122,8 +126,9 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def _load_pickle(path: Path) -> Any:
-    with torch.serialization.safe_globals(_HARMLESS):
-        return torch.load(path, map_location="cpu", weights_only=True)
+    # As a file: by a path's suffix torch would choose another reader.
+    with path.open("rb") as file, torch.serialization.safe_globals(_HARMLESS):
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
@@ -136,10 +141,7 @@ def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
     while isinstance(found, Mapping):
         keys = [key for key in (*_CONTAINERS, *_AVERAGED) if isinstance(found.get(key), Mapping)]
         if not keys:
-            keys = [key for key, value in found.items() if isinstance(key, str) and _holds_weights(value)]
-            if len(keys) != 1 or any(isinstance(value, Tensor) for value in found.values()):
-                break
-            logger.info("%s: weights taken from '%s'", path, keys[0])
+            break
         if len(keys) > 1:
             logger.info("%s: weights taken from '%s', not from %s", path, keys[0], ", ".join(map(repr, keys[1:])))
         found = found[keys[0]]
@@ -155,13 +157,6 @@ def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
             f"Load it where it was made and save {_AS_STATE_DICT}"
         )
     return tensors
-
-
-def _holds_weights(value: Any) -> bool:
-    """Tell whether a value is a state dict, or has one inside."""
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        return False
-    return any(isinstance(inner, Tensor) or _holds_weights(inner) for inner in value.values())
 
 
 def listed(names: Iterator[Any] | Mapping[Any, Any]) -> str:
