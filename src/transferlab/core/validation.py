@@ -62,8 +62,8 @@ def pattern_problem(pattern: str) -> str:
     r"""Say why a regular expression cannot be used, or return an empty string.
 
     Python's engine cannot be stopped, and a repeated parenthesis, such as `(a+)+` or `(a|aa)*`, can take exponential
-    time. So only single characters and classes may repeat, at most three times in all, as in `^([^/]+)/(\d+)_`, and few may be
-    optional: `a?a?a?aaa` doubles the time with each.
+    time. So only single characters and classes may repeat, at most three times in all, as in `^([^/]+)/(\d+)_`, and
+    few may be optional: `a?a?a?aaa` doubles the time with each.
     """
     try:
         re.compile(pattern)
