@@ -104,7 +104,7 @@ def test_a_long_name_of_an_image_is_left_out_and_a_damaged_file_is_named(tmp_pat
     write(tmp_path / "photos.parquet", ["a"], images=[image])
     assert listed(fetched(tmp_path, tmp_path / "photos.parquet")) == ["a/photos-000001.png"]
     (tmp_path / "photos.parquet").write_bytes(b"PAR1 and so on")
-    with pytest.raises(SourceError, match=r"url: photos\.parquet is no Parquet file that can be read"):
+    with pytest.raises(SourceError, match=r"url: photos\.parquet cannot be read as Parquet"):
         fetched(tmp_path, tmp_path / "photos.parquet")
 
 

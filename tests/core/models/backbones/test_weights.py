@@ -1,8 +1,8 @@
 import pickle
 import zipfile
 from argparse import Namespace
-from collections import defaultdict
 from datetime import datetime
+from pathlib import PosixPath
 
 import numpy as np
 import pytest
@@ -281,7 +281,7 @@ def test_weights_and_views_are_right_as_the_untouched_network_knows_ants_from_be
     [
         {"teacher": net(), "student": net(), "optimizer": {"state": {0: {"exp_avg": torch.ones(1)}}}},
         {"checkpoint": {"model_weights": net()}, "best": np.float64(0.5), "epoch": 3},
-        {"params": net(), "saved": datetime(2026, 1, 1), "scores": defaultdict(float)},
+        {"params": net(), "saved": datetime(2026, 1, 1), "at": PosixPath("a")},
     ],
 )
 def test_weights_are_found_under_what_scripts_call_them_beside_what_does_nothing(tmp_path, content):

@@ -53,7 +53,7 @@ def why_unknown(data: bytes, name: str) -> str:
     if not data:
         return "Its content is empty."
     if what := what_else(data[:64]):
-        return f"It is {what}."
+        return f"Its content is no image of a known format but {what}."
     if _is_heif(data):
         return "It is a HEIF photograph, which the extra 'heif' reads: pip install 'transferlab[heif]'."
     if data.startswith(_JPEG_XL_STARTS):

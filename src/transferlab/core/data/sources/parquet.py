@@ -50,7 +50,7 @@ def export(file: Any, path: str, image: str, label: str, folder: Path) -> None:
     try:
         table = parquet.ParquetFile(file)
     except ValueError as error:  # pyarrow's errors
-        raise SourceError(f"dataset.source.url: {path} is no Parquet file that can be read ({error})") from error
+        raise SourceError(f"dataset.source.url: {path} cannot be read as Parquet ({error})") from error
     schema = table.schema_arrow
     for key, column in (("image", image), ("label", label)):
         if column not in schema.names:

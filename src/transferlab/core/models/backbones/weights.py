@@ -6,7 +6,6 @@ import logging
 import pickle
 import re
 from argparse import Namespace
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -36,7 +35,7 @@ _AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "params_ema
 _SCALAR = np.float64(0).__reduce__()[0]  # what makes a number of numpy's again
 # What training scripts keep beside the weights, such as arguments and the best score: these hold values and do nothing.
 _HARMLESS: list[Any] = [
-    Namespace, defaultdict, PosixPath, datetime, np.dtype, type(np.dtype("f4")), type(np.dtype("f8")),
+    Namespace, PosixPath, datetime, np.dtype, type(np.dtype("f4")), type(np.dtype("f8")),
     type(np.dtype("i8")), *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
 ]  # fmt: skip
 _PICKLES = (b"PK\3\4", b"\x80")  # torch.save writes a zip, and once wrote a pickle
