@@ -38,3 +38,8 @@ def test_a_curve_is_of_a_strategy_that_trains(name, told):
 def test_the_best_epoch_is_that_of_the_metric_that_decides(metric, is_wrong):
     found = [problem.field for problem in conflicts(experiment(report={"title": "A", "metric": metric}))]
     assert found == (["strategies.tuned.select"] if is_wrong else [])
+
+
+def test_a_curve_names_each_strategy_once():
+    (problem,) = conflicts(experiment(learning_curve={"strategies": ["tuned", "tuned"]}))
+    assert (problem.field, problem.advice) == ("learning_curve.strategies.1", "is named already: leave one out")

@@ -127,6 +127,14 @@ WRONG = {
     "unknown_key": ((f"{TRAIN}.epoch", 3), f'{TRAIN}.epoch: 3 - unknown key; did you mean "epochs"?'),
     "unknown_top_key": (("datset", {}), 'datset: {} - unknown key; did you mean "dataset"?'),
     "unknown_far_from_any": (("training.xyzzy", 1), "training.xyzzy: 1 - unknown key; the keys here are trials, seed"),
+    "union_without_name": (
+        (f"{TRAIN}.optimizer", {"lr": 1}),
+        f"{TRAIN}.optimizer.name: null - is missing; it must be one of adam, ",
+    ),
+    "list_without_name": (
+        (f"{HEAD}.augmentation", [{"p": 0.5}]),
+        f"{HEAD}.augmentation.0.name: null - is missing; it must be",
+    ),
     "unknown_in_union": ((f"{TRAIN}.optimizer.lrr", 1), f'{TRAIN}.optimizer.lrr: 1 - unknown key; did you mean "lr"'),
     "unknown_in_list": (
         (f"{HEAD}.augmentation.0.scales", [1, 1]),
@@ -327,6 +335,7 @@ NAN, INFINITE = float("nan"), float("inf")
         ("training.trials", 10**9, "must be at most 1,000"),
         ("dataset.workers", 10**6, "must be at most 1,024"),
         ("training.seed", 10**40, "must be within 1e+30"),
+        ("training.seed", 10**400, "must be within 1e+30"),
     ],
 )
 def test_numbers_are_finite_and_of_a_sane_size(key, value, cure):
@@ -334,6 +343,14 @@ def test_numbers_are_finite_and_of_a_sane_size(key, value, cure):
     (line,) = text.splitlines()[1:]
     assert line.startswith(f"  {key}: ")
     assert cure in line
+
+
+def test_a_default_needs_no_name_and_its_alternatives_do():
+    check(changed(("dataset.layout", {"ignore": ["x"]}), (f"{TRAIN}.schedule", {})))
+    with pytest.raises(
+        ConfigError, match=r"dataset\.layout\.name: null - is missing; it must be one of class_folders, "
+    ):
+        check(changed(("dataset.layout", {"file": "a.csv", "label": "kind"})))
 
 
 @pytest.mark.parametrize("scale", [NAN, -50, 0, 1e40])

@@ -10,12 +10,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import tiny
+import yaml
 from dataset_kinds import KINDS, NEW, OLD, OTHER, checkpoint, version
 from kedro.io import DatasetError
 
 from transferlab.core.models.checkpoint import CheckpointError
 from transferlab.datasets.checkpoints import TrialsDataset
+from transferlab.datasets.columns import COLUMNS
 from transferlab.datasets.table import TableDataset
+
+HISTORY = pd.DataFrame(
+    {"strategy": ["a"], "stage": ["s"], "split": ["train"], "trial": [0], "epoch": [1], "loss": [0.5],
+     "accuracy": [0.5], "learning_rate": [0.1]}
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -231,3 +238,29 @@ def test_a_flipped_bit_in_the_values_of_a_table_is_noticed(tmp_path):
     (tmp_path / "index.parquet").write_bytes(content)
     with pytest.raises(DatasetError, match=r"index\.parquet is damaged"):
         saved.load()
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        (pd.DataFrame({"x": [1]}), r"it has no column 'strategy', but \['x'\]"),
+        (HISTORY.assign(loss="low"), "its column 'loss' must hold numbers, not 'low'"),
+        (pd.DataFrame(), "No columns to parse"),
+    ],
+)
+def test_a_table_of_another_kind_is_named(tmp_path, table, told):
+    dataset = TableDataset(filepath=str(tmp_path / "history.csv"), content="history")
+    for fine in (HISTORY, HISTORY.iloc[:0], HISTORY.assign(seconds=1.0)):
+        dataset.save(fine)
+        assert len(dataset.load()) == len(fine)
+    dataset.save(table)
+    with pytest.raises(
+        DatasetError, match=rf"history.csv is damaged \({told}.*: restore a copy of it, or run the node"
+    ):
+        dataset.load()
+
+
+def test_the_catalog_says_what_tables_hold():
+    catalog = yaml.safe_load((Path(__file__).parents[2] / "conf" / "base" / "catalog.yml").read_text())
+    tables = [entry for entry in catalog.values() if str(entry.get("type")).endswith(".TableDataset")]
+    assert {entry["content"] for entry in tables if "content" in entry} == set(COLUMNS)

@@ -210,3 +210,21 @@ def test_a_list_that_leads_elsewhere_is_refused(here, elsewhere, tmp_path, path)
     with pytest.raises(PublishError, match="names files outside of its folder"):
         fetch(elsewhere.versions, url, OLD)
     assert elsewhere.files() == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"version": NEW}, f"is the list of the version '{NEW}'"),
+        ({"files": {"a.checkpoints": {}}}, r"names no files of a\.checkpoints"),
+        ({"files": {"a.checkpoints": {".": {"size": 1, "sha256": "0"}}}}, r"names no files of a\.checkpoints, or some"),
+    ],
+)
+def test_a_list_that_is_another_versions_or_names_no_files_is_refused(here, elsewhere, tmp_path, change, told):
+    url = (tmp_path / "published").as_uri()
+    publish(here.versions, url, OLD)
+    file = tmp_path / "published" / "flowers" / OLD / "files.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(PublishError, match=f"{told}.*: nothing was fetched"):
+        fetch(elsewhere.versions, url, OLD)
+    assert elsewhere.files() == {}

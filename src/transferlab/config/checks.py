@@ -120,6 +120,8 @@ def _no_curves(experiment: Experiment) -> Iterator[Problem]:
         field = f"learning_curve.strategies.{number}"
         if name not in experiment.strategies:
             yield Problem(field, name, "is no strategy of this experiment", tuple(experiment.strategies))
+        elif name in experiment.learning_curve.strategies[:number]:
+            yield Problem(field, name, "is named already: leave one out")
         elif not experiment.strategies[name].stages:
             yield Problem(field, name, "trains nothing, so that its curve is flat: leave it out")
 

@@ -36,6 +36,44 @@ def problems_in(kind: Any, value: Any, error: ValidationError) -> list[Problem]:
     return _reduced(found, 0)
 
 
+def nameless(kind: Any, value: Any, field: str = "", usual: Any = None) -> Iterator[Problem]:
+    """Yield the objects without the `name` that tells alternatives apart: pydantic would take the first that fits.
+
+    Args:
+        kind: the type of the block.
+        value: the block, as JSON has it.
+        field: where it stands, dotted.
+        usual: the alternative that is meant without a name, if it has all the keys.
+    """
+    members = [member for member in _members(kind) if member is not type(None)]
+    named = {name: member for member in members for name in _names(member)}
+    if isinstance(value, dict):
+        if len(named) > 1 and "name" not in value and not (usual in members and value.keys() <= _fields(usual).keys()):
+            yield KeyProblem(f"{field}.name", None, f"is missing; it must be one of {', '.join(sorted(named))}")
+            return
+        kind = named.get(str(value.get("name"))) or next((m for m in members if _fields(m) or get_args(m)), object)
+        fields = _fields(kind)
+        for key, inner in value.items():
+            below = fields.get(key, object) if fields else (get_args(kind) or (object,))[-1]
+            yield from nameless(below, inner, f"{field}.{key}".lstrip("."), _usual(kind, key))
+    elif isinstance(value, list):
+        of_list = next((get_args(member)[0] for member in members if get_args(member)), object)
+        for number, inner in enumerate(value):
+            yield from nameless(of_list, inner, f"{field}.{number}")
+
+
+def _usual(kind: Any, field: str) -> Any:
+    """Return the type of a field's default."""
+    found = (getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {})).get(field)
+    return getattr(found, "default_factory", None) or type(getattr(found, "default", None))
+
+
+def _names(kind: Any) -> tuple[str, ...]:
+    """Return the names by which an alternative of a union is meant."""
+    name = _fields(kind).get("name")
+    return get_args(name) if get_origin(name) is Literal else ()
+
+
 def _reduced(errors: list[_Error], depth: int) -> list[Problem]:
     """Return what is left when of every union, from the outside in, one alternative is taken."""
     forks: dict[tuple[Any, ...], dict[str, list[_Error]]] = {}

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from transferlab.config.checks import conflicts, misfits, out_of_range
 from transferlab.config.errors import ConfigError
-from transferlab.config.messages import KeyProblem, problems_in
+from transferlab.config.messages import KeyProblem, nameless, problems_in
 from transferlab.config.schema import Experiment, Strict
 from transferlab.core.validation import Problem
 
@@ -76,7 +76,7 @@ def _file(environment: str) -> str:
 def _parse(kind: type[T], value: Any) -> tuple[T | None, list[Problem]]:
     """Parse a block; then again without what is wrong, so that one wrong key does not hide what is wrong elsewhere."""
     value = json.loads(json.dumps(value, default=str))  # keys and dates become text
-    parsed, problems = None, list(out_of_range(value))
+    parsed, problems = None, [*out_of_range(value), *nameless(kind, value)]
     found = problems
     while True:
         for problem in found:

@@ -62,7 +62,8 @@ def pattern_problem(pattern: str) -> str:
     r"""Say why a regular expression cannot be used, or return an empty string.
 
     Python's engine cannot be stopped, and a repeated parenthesis, such as `(a+)+` or `(a|aa)*`, can take exponential
-    time. So only single characters and classes may repeat, at most three times in all, as in `^([^/]+)/(\d+)_`.
+    time. So only single characters and classes may repeat, at most three times in all, as in `^([^/]+)/(\d+)_`, and
+    few may be optional: `a?a?a?aaa` doubles the time with each.
     """
     try:
         re.compile(pattern)
@@ -73,4 +74,6 @@ def pattern_problem(pattern: str) -> str:
         return "repeats a parenthesis, which may never end: repeat only single characters or classes such as [^/]"
     if (repeats := len(re.findall(r"[+*]|\{\d*,", plain))) > 3:
         return f"has {repeats} repeats (+, * or {{m,n}}), and at most three are allowed: simplify it"
+    if (choices := len(re.findall(r"(?<![(*+}?])\?|\([^()|]*\|", plain))) > 10:
+        return f"has {choices} optional parts and choices (? or a|b), and at most ten are allowed: simplify it"
     return ""

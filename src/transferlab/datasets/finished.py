@@ -98,7 +98,7 @@ class FinishedTrialsDataset(AbstractDataset[None, FinishedTrials]):
             TrialsDataset(**checkpoints, version=any_version),
             JSONDataset(**fingerprints, content="fingerprints", version=any_version),
             {
-                name: TableDataset(**place, version=any_version)
+                name: TableDataset(**place, content=name, version=any_version)
                 for name, place in zip(TABLES, (history, steps, cost), strict=True)
             },
         )

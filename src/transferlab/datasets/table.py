@@ -8,15 +8,17 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from kedro.io import Version
 from kedro_datasets._typing import TablePreview
 
 from transferlab.core.files.atomic import whole_file
 from transferlab.datasets.atomic import WholeFile
+from transferlab.datasets.columns import COLUMNS, check_columns
 
 # A spreadsheet runs a cell that begins so as a formula (OWASP, "CSV Injection"). A quote before it makes it text, and
 # one before a quote keeps the two apart.
@@ -34,6 +36,18 @@ class TableDataset(WholeFile[pd.DataFrame, pd.DataFrame]):
     field is missing: a class may be called `NA` or `null`.
     """
 
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        content: str | None = None,
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Name the file and, of `COLUMNS`, what it must hold; by default anything."""
+        super().__init__(filepath=filepath, version=version, metadata=metadata)
+        self._columns = COLUMNS[content] if content else None
+
     def write(self, data: pd.DataFrame, file: BinaryIO) -> None:
         """Write CSV (UTF-8) or Parquet."""
         if self._filepath.suffix == ".parquet":
@@ -45,8 +59,14 @@ class TableDataset(WholeFile[pd.DataFrame, pd.DataFrame]):
         """Read it back.
 
         Raises:
-            ValueError: it is no table.
+            ValueError: it is no table, or one of another kind.
         """
+        table = self._read(path)
+        if self._columns:
+            check_columns(table, self._columns)
+        return table
+
+    def _read(self, path: Path) -> pd.DataFrame:
         if path.suffix == ".parquet":
             return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True)
         kinds = dict.fromkeys(_text_columns(path), "str")

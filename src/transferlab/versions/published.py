@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from transferlab.core.errors import MendableError
 from transferlab.core.files.atomic import PREFIX
@@ -73,7 +73,7 @@ def listing_at(place: Remote) -> Listing | None:
     """Return the list of a published version; None where there is none, or a torn one.
 
     Raises:
-        PublishError: it is of another format, or names files outside of the version.
+        PublishError: it is of another format or version, or names files that cannot be in the version.
         RemoteError: the URL cannot be read.
     """
     file = place / LIST
@@ -81,7 +81,7 @@ def listing_at(place: Remote) -> Listing | None:
         return None
     try:
         values = json.loads(file.read())
-    except ValueError:
+    except (ValueError, RecursionError):
         logger.warning("%s is torn, as an interrupted upload leaves it: there is no version", file.url)
         return None
     try:
@@ -94,7 +94,15 @@ def listing_at(place: Remote) -> Listing | None:
     paths = [path for inside in listing.files.values() for path in inside]
     if not all(map(is_plain_name, names)) or not all(map(stays_inside, paths)):
         raise PublishError(f"{file.url} names files outside of its folder: nothing was fetched")
+    if listing.version != place.name:
+        raise PublishError(f"{file.url} is the list of the version {listing.version!r}: nothing was fetched")
+    if empty := [name for name, inside in listing.files.items() if not inside or not all(map(_is_file_name, inside))]:
+        raise PublishError(f"{file.url} names no files of {empty[0]}, or some that cannot be: nothing was fetched")
     return listing
+
+
+def _is_file_name(path: str) -> bool:
+    return PurePosixPath(path).as_posix() == path and bool(PurePosixPath(path).name)
 
 
 def download(place: Remote, files: Files, name: str, folder: Path) -> None:

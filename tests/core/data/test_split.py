@@ -149,3 +149,10 @@ def test_a_class_or_split_that_exclusion_would_empty_is_an_error(split):
 def test_one_image_of_each_class_is_too_few():
     with pytest.raises(SplitError, match="class 'a' has none of its 1 usable images in the"):
         assign(table({("a", ""): 1, ("b", ""): 1}), SplitConfig())
+
+
+def test_a_validation_split_that_is_asked_for_is_never_empty():
+    images = table({("a", ""): 12, ("b", ""): 12})
+    images["group"] = images["class"] + (images.index % 3).astype(str)
+    with pytest.raises(SplitError, match=r"in the validation split \(3 groups, each of which stays whole\)"):
+        assign(images, SplitConfig(validation=0.2, groups="patient"))

@@ -113,7 +113,11 @@ def test_a_png_whose_data_are_short_or_altered_is_no_image(tmp_path):
 
 
 def test_other_contents_are_no_images(tmp_path):
-    for content, message in [(b"", "is empty"), (b"<html></html>", "no image of a known format")]:
+    for content, message in [
+        (b"", "is empty"),
+        (b"<html></html>", "no image of a known format but a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "`git lfs pull` fetches the file"),
+    ]:
         (tmp_path / "a.jpg").write_bytes(content)
         with pytest.raises(UnusableImageError, match=message):
             decode(tmp_path / "a.jpg")

@@ -50,10 +50,17 @@ def test_what_follows_the_end_does_not_matter(rest):
         chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0en\0\0" + zlib.compress(LARGE)),
         chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0en\0\0" + LARGE),
         chunk(b"tEXt", b"comment\0" + LARGE),
+        b"".join(chunk(b"tEXt", b"comment %d\0" % number + bytes(1_000_000)) for number in range(70)),
+        chunk(b"zTXt", b"comment\0\0never packed"),
+        chunk(b"gAMA", b"\0"),
+        chunk(b"pHYs", b""),
+        chunk(b"eXIf", b"junk"),
+        chunk(b"\xff\xfe\xfd\xfc", b"no name"),
     ],
-    ids=["profile", "compressed text", "compressed XMP", "XMP", "text"],
-)
-def test_a_large_profile_or_text_leaves_the_pixels(part):
+    ids=["profile", "compressed text", "compressed XMP", "XMP", "text", "many texts", "malformed text", "gamma", "size",
+         "EXIF", "no name"],
+)  # fmt: skip
+def test_what_pixels_do_not_depend_on_may_be_large_or_malformed(part):
     assert np.array_equal(decode_rgb(with_part(part), "a.png"), PHOTO)
 
 

@@ -60,6 +60,11 @@ def test_one_table_for_all_and_no_parts(tmp_path):
         ("metadata.csv", "file,label\n1.png,x\n", "no column 'file_name'"),
         (
             "metadata.csv",
+            "file_name;label\n1.png;x\n",
+            "no column 'file_name'; its columns must be separated by commas",
+        ),
+        (
+            "metadata.csv",
             "file_name,labels\n1.png,x\n",
             "dataset.layout.label: .*no column 'label'; did you mean 'labels'",
         ),

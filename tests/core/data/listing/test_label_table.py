@@ -203,7 +203,7 @@ def test_the_old_name_of_stratify_says_what_it_did():
         LabelTable(file="labels.csv", label="kind", group="type")
 
 
-@pytest.mark.parametrize("separator", ["([", r"(\s+)+", r"(,|;)*", ""])
+@pytest.mark.parametrize("separator", ["([", r"(\s+)+", r"(,|;)*", "", "a?" * 24 + "a" * 24, "(,|,,)" * 12])
 def test_a_separator_that_is_none_or_may_never_end_is_refused(separator):
     with pytest.raises(FieldProblems, match="separator: "):
         LabelTable(file="labels.csv", label="kind", separator=separator)

@@ -86,6 +86,9 @@ def test_a_folder_or_a_pattern_without_parquet_is_copied_as_it_is(tmp_path):
         ({"image": "picture"}, ["a"], None, r"has no column 'picture'; it has \['image', 'label'\]"),
         ({}, ["a", None], None, "photos.parquet, row 2: the label None cannot be the name"),
         ({}, ["../a"], None, "cannot be the name of a class"),
+        ({}, ["a" * 300], None, "cannot be the name of a class"),
+        ({}, [["a"]], None, r"the label \['a'\] cannot be the name of a class"),
+        ({}, [0, -1], None, "row 2: the label -1 is no class's number, .*: leave that file out of dataset.source.url"),
         ({}, ["a"], [{"bytes": None, "path": "1.png"}], "row 1: it holds no image"),
     ],
 )
@@ -94,6 +97,15 @@ def test_what_cannot_be_exported_is_told_and_leaves_nothing(tmp_path, options, l
     with pytest.raises(SourceError, match=told):
         fetched(tmp_path, tmp_path / "photos.parquet", **options)
     assert listed(tmp_path / "downloads") == []
+
+
+def test_a_long_name_of_an_image_is_left_out_and_a_damaged_file_is_named(tmp_path):
+    image = {"bytes": png(0), "path": "x" * 300 + ".png"}
+    write(tmp_path / "photos.parquet", ["a"], images=[image])
+    assert listed(fetched(tmp_path, tmp_path / "photos.parquet")) == ["a/photos-000001.png"]
+    (tmp_path / "photos.parquet").write_bytes(b"PAR1 and so on")
+    with pytest.raises(SourceError, match=r"url: photos\.parquet cannot be read as Parquet"):
+        fetched(tmp_path, tmp_path / "photos.parquet")
 
 
 def test_an_address_that_cannot_be_read_is_told_with_a_cure(tmp_path, monkeypatch):

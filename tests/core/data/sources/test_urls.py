@@ -81,6 +81,7 @@ def test_a_local_file_is_taken_where_it_is(tmp_path, server):
     ("rows", "message"),
     [
         (["url,clas", "x,y"], r"no column 'class'; did you mean 'clas'"),
+        (["url;class", "x;y"], r"no column 'url'; its columns must be separated by commas"),
         (["url,class"], "has no rows"),
         (["url,class", "http://127.0.0.1/a.png,../up"], r"row 1: class '../up' cannot be the name of a folder"),
         (["url,class", "http://127.0.0.1/a.png,"], r"row 1: class '' cannot be the name of a folder"),

@@ -1,6 +1,8 @@
 import pickle
 import zipfile
 from argparse import Namespace
+from datetime import datetime
+from pathlib import PosixPath
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from PIL import Image, ImageOps
 from safetensors.torch import save_file
 from torch import nn
 
-from transferlab.core.models.backbones import registry, weights
+from transferlab.core.models.backbones import fitting, registry, weights
 from transferlab.core.models.backbones.model import Model
 from transferlab.core.models.backbones.weights import WeightsError
 from transferlab.core.transforms.input import Input
@@ -91,7 +93,7 @@ def test_the_usual_containers_are_unwrapped(tmp_path, wrap):
 def test_one_common_prefix_is_stripped(tmp_path, suffix, prefix, with_head):
     renamed = {f"{prefix}{name}": tensor for name, tensor in net().items() if with_head or not in_head(name)}
     file = files_of(tmp_path / f"w{suffix}", renamed | {"criterion.weight": torch.ones(7), "head.bias": torch.ones(7)})
-    fitted = weights.fit(weights.read(file), net(classes=2), file, in_head)
+    fitted = fitting.fit(weights.read(file), net(classes=2), file, in_head)
     assert fitted.keys() == {name for name in without_counters(net()) if with_head or not in_head(name)}
     assert all(torch.equal(tensor, net()[name]) for name, tensor in fitted.items())
 
@@ -99,14 +101,14 @@ def test_one_common_prefix_is_stripped(tmp_path, suffix, prefix, with_head):
 def test_several_networks_in_one_file_are_named():
     both = {f"{who}.{name}": tensor for who in ("student", "teacher") for name, tensor in net().items()}
     with pytest.raises(WeightsError, match=r"several networks, under student\., teacher\.; save the one you mean"):
-        weights.fit(both, net(), "w.pth", in_head)
+        fitting.fit(both, net(), "w.pth", in_head)
 
 
 def test_a_file_of_another_network_names_what_it_has():
     with pytest.raises(
         WeightsError, match=r"it lacks 0\.weight.*; it has stem\.a, stem\.b\. Is model\.name the network"
     ):
-        weights.fit({"stem.a": torch.ones(1), "stem.b": torch.ones(1)}, net(), "w.pth", in_head)
+        fitting.fit({"stem.a": torch.ones(1), "stem.b": torch.ones(1)}, net(), "w.pth", in_head)
 
 
 def test_a_whole_pickled_model_is_refused_and_the_cure_is_said(tmp_path):
@@ -129,14 +131,14 @@ def test_an_unknown_container_is_named_with_its_keys(tmp_path):
 @pytest.mark.parametrize("classes", [7, 2])
 def test_tensors_are_fitted_by_name_whatever_the_order_and_the_head(classes):
     shuffled = dict(reversed(net().items()))
-    fitted = weights.fit(shuffled | {"extra": torch.zeros(1)}, net(classes=classes), "w.pth", in_head)
+    fitted = fitting.fit(shuffled | {"extra": torch.zeros(1)}, net(classes=classes), "w.pth", in_head)
     assert fitted.keys() == without_counters(net()).keys()
     assert all(torch.equal(tensor, net()[name]) for name, tensor in fitted.items())
 
 
 def test_tensors_of_other_names_are_fitted_by_order():
     renamed = {f"module.layer_{name}": tensor for name, tensor in net().items()}
-    fitted = weights.fit(renamed, net(classes=2), "w.pth", in_head)
+    fitted = fitting.fit(renamed, net(classes=2), "w.pth", in_head)
     assert all(torch.equal(tensor, net()[name]) for name, tensor in fitted.items())
     assert "1.running_mean" in fitted
 
@@ -148,21 +150,21 @@ def test_an_order_that_would_mix_up_statistics_and_weights_is_refused():
     old |= {f"norm.{name}": net()[f"1.{name}"] for name in names}
     old |= {"fc.weight": net()["2.weight"], "fc.bias": net()["2.bias"]}
     with pytest.raises(WeightsError, match=r"it lacks 0\.weight, 0\.bias, 1\.weight \(6 missing"):
-        weights.fit(old, net(), "w.pth", in_head)
+        fitting.fit(old, net(), "w.pth", in_head)
 
 
 def test_files_older_than_batch_counters_fit():
-    fitted = weights.fit(without_counters(net()), net(), "w.pth", in_head)
+    fitted = fitting.fit(without_counters(net()), net(), "w.pth", in_head)
     assert len(fitted) == 8
     renamed = {f"module.{name}": tensor for name, tensor in without_counters(net()).items()}
-    assert weights.fit(renamed, net(), "w.pth", in_head).keys() == fitted.keys()
+    assert fitting.fit(renamed, net(), "w.pth", in_head).keys() == fitted.keys()
 
 
 @pytest.mark.parametrize("rename", [str, lambda name: f"m.{name}"], ids=["by_name", "by_order"])
 def test_tensors_of_another_shape_are_named(rename):
     wide = {rename(name): tensor for name, tensor in net(width=5).items()}
     with pytest.raises(WeightsError) as caught:
-        weights.fit(wide, net(), "w.pth", in_head)
+        fitting.fit(wide, net(), "w.pth", in_head)
     assert "model.weights: 'w.pth' does not fit the network: it differs in " in str(caught.value)
     assert "0.weight: (5, 3, 3, 3) in the file, (4, 3, 3, 3) in the network" in str(caught.value)
     assert "(0 missing, 6 of another shape)" in str(caught.value)
@@ -171,7 +173,7 @@ def test_tensors_of_another_shape_are_named(rename):
 def test_missing_tensors_are_named():
     part = {name: tensor for name, tensor in net().items() if not name.startswith("1.")}
     with pytest.raises(WeightsError, match=r"it lacks 1\.weight, 1\.bias, 1\.running_mean \(4 missing, 0 of another"):
-        weights.fit(part, net(), "w.pth", in_head)
+        fitting.fit(part, net(), "w.pth", in_head)
 
 
 def test_missing_files_and_packages_say_what_to_do(tmp_path):
@@ -272,3 +274,47 @@ def test_weights_and_views_are_right_as_the_untouched_network_knows_ants_from_be
     right = (torch.cat(scores).argmax(dim=1) == torch.tensor(bees).long()).double().mean()
     assert len(stored) == 153
     assert right >= 0.97
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"teacher": net(), "student": net(), "optimizer": {"state": {0: {"exp_avg": torch.ones(1)}}}},
+        {"checkpoint": {"model_weights": net()}, "best": np.float64(0.5), "epoch": 3},
+        {"params": net(), "saved": datetime(2026, 1, 1), "at": PosixPath("a")},
+    ],
+)
+def test_weights_are_found_under_what_scripts_call_them_beside_what_does_nothing(tmp_path, content):
+    torch.save(content, tmp_path / "w.safetensors")  # what the file is says its content
+    assert weights.read(str(tmp_path / "w.safetensors")).keys() == net().keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda tensor: tensor * float("nan"), "holds NaN or infinite values"),
+        (lambda tensor: tensor.to(torch.int8), "holds numbers of type torch.int8"),
+        (lambda tensor: tensor.to_sparse(), "is quantized, sparse or without values"),
+        (lambda tensor: tensor.to("meta"), "is quantized, sparse or without values"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_refused(change, told):
+    found = net() | {"0.weight": change(net()["0.weight"])}
+    with pytest.raises(WeightsError, match=f"'w.pth': 0.weight {told}"):
+        fitting.fit(found, net(), "w.pth", in_head)
+    assert fitting.fit(
+        {name: t.half() if t.is_floating_point() else t for name, t in net().items()}, net(), "w", in_head
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS: `git lfs pull`"),
+        (b"<!DOCTYPE html><html>404</html>", "a web page, perhaps of a download that failed"),
+    ],
+)
+def test_what_is_often_found_instead_of_weights_is_named(tmp_path, content, told):
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match=f"no file of weights, or is damaged; it is {told}"):
+        weights.read(str(tmp_path / "w.pth"))

@@ -10,6 +10,8 @@ from pathlib import PurePath
 
 from PIL import Image, TiffImagePlugin
 
+from transferlab.core.files.strangers import what_else
+
 # All that is ever tried. PIL knows dozens more, and gives PostScript, whatever the file is called, to another program.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 NAMED_FORMATS = {".tga": "TGA"}  # has no signature: nearly anything could be one, so its name must say it
@@ -50,6 +52,8 @@ def why_unknown(data: bytes, name: str) -> str:
     suffix = PurePath(name).suffix.lower()
     if not data:
         return "Its content is empty."
+    if what := what_else(data[:64]):
+        return f"Its content is no image of a known format but {what}."
     if _is_heif(data):
         return "It is a HEIF photograph, which the extra 'heif' reads: pip install 'transferlab[heif]'."
     if data.startswith(_JPEG_XL_STARTS):

@@ -50,6 +50,13 @@ def cure_for(column: str, known: Sequence[str], separator: str) -> str:
     return other or did_you_mean(column, known) or f"; it has {list(known)}"
 
 
+def cure_where_commas(column: str, known: Sequence[str]) -> str:
+    """Say what to do about a column that a table has not whose columns commas must separate."""
+    if len(known) == 1 and other_separator(known, ","):
+        return "; its columns must be separated by commas"
+    return did_you_mean(column, known) or f"; it has {list(known)}"
+
+
 def other_separator(lines: Sequence[str], separator: str) -> str:
     """Say that a table's first lines seem to be separated by something else than the layout says; empty if not."""
     pattern = separator if len(separator) > 1 else re.escape(separator)

@@ -14,13 +14,13 @@ from typing import Any
 import pandas as pd
 
 from transferlab.core.data.listing.config import ImageFolder
+from transferlab.core.data.listing.header import cure_where_commas
 from transferlab.core.data.listing.labelled import account
 from transferlab.core.data.listing.matching import Files, match
 from transferlab.core.data.listing.scan import Found
 from transferlab.core.data.listing.table import LayoutError, LeftOut, Listed
 from transferlab.core.data.split.names import splits_by_name
 from transferlab.core.files.paths import stays_inside
-from transferlab.core.validation import did_you_mean
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 FILE_NAME = "file_name"
@@ -60,7 +60,7 @@ def _table(
     def column(name: str, key: str) -> list[str]:
         known = {column for row in rows for column in row}
         if name not in known:
-            cure = did_you_mean(name, known) or f"; it has {sorted(known)}"
+            cure = cure_where_commas(name, sorted(known))
             raise LayoutError(f"{key}: {root / file} has no column {name!r}{cure}")
         return ["" if row.get(name) is None else str(row[name]).strip() for row in rows]
 

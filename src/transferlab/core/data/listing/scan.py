@@ -28,7 +28,6 @@ LITTER = {
     "$recycle.bin": "the recycle bin of Windows",
     "system volume information": "a folder of Windows on every volume",
     "recycler": "the recycle bin of Windows XP",
-    "recycled": "the recycle bin of Windows 98",
     "msocache": "a folder of Microsoft Office",
     "$extend": "a folder of Windows on every volume",
     "$winreagent": "a folder of Windows on every volume",
@@ -50,7 +49,6 @@ LITTER = {
     "lost.dir": "a folder that Android makes on every card",
     "__pycache__": "a folder of compiled Python",
     "node_modules": "a folder of JavaScript packages",
-    "cvs": "a folder of the version control CVS",
     "_vti_cnf": "a folder of FrontPage, with a namesake of every file",
 }
 # Likewise, where a part of the name changes.

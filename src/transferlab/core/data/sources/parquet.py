@@ -16,6 +16,7 @@ from transferlab.core.files.paths import is_plain_name
 from transferlab.core.validation import did_you_mean
 
 SUFFIX = ".parquet"
+LONGEST_NAME = 150  # bytes, of the 255 that file systems take
 ROWS = 64  # in memory at a time: each holds a photograph
 _METADATA = b"huggingface"  # key of the schema's metadata under which `datasets` keeps its features, as JSON
 
@@ -46,7 +47,10 @@ def export(file: Any, path: str, image: str, label: str, folder: Path) -> None:
     """
     from pyarrow import parquet  # which whoever reads config need not wait for
 
-    table = parquet.ParquetFile(file)
+    try:
+        table = parquet.ParquetFile(file)
+    except ValueError as error:  # pyarrow's errors
+        raise SourceError(f"dataset.source.url: {path} cannot be read as Parquet ({error})") from error
     schema = table.schema_arrow
     for key, column in (("image", image), ("label", label)):
         if column not in schema.names:
@@ -82,7 +86,7 @@ def _content(value: Any, where: str) -> tuple[bytes, str]:
         raise SourceError(f"{where}: it holds no image: dataset.source.image must name a column with the images' bytes")
     if PurePosixPath(name).suffix.lower() not in IMAGE_SUFFIXES:
         name += _suffix(value)
-    return value, f"-{name}" if is_plain_name(name) else _suffix(value)
+    return value, f"-{name}" if is_plain_name(name) and len(name.encode()) <= LONGEST_NAME else _suffix(value)
 
 
 def _suffix(content: bytes) -> str:
@@ -93,9 +97,14 @@ def _suffix(content: bytes) -> str:
 
 
 def _class_of(label: Any, names: Sequence[str], where: str) -> str:
-    if isinstance(label, int) and 0 <= label < len(names):
+    if type(label) is int and (label < 0 or (names and label >= len(names))):
+        raise SourceError(
+            f"{where}: the label {label} is no class's number, as where a part has no labels: leave that file out of "
+            "dataset.source.url, such as with data/train-*.parquet"
+        )
+    if type(label) is int and names:
         label = names[label]
-    name = str("" if label is None else label).strip().replace("/", "_")
-    if not is_plain_name(name):
+    name = "" if label is None or isinstance(label, list | dict) else str(label).strip().replace("/", "_")
+    if not is_plain_name(name) or len(name.encode()) > LONGEST_NAME:
         raise SourceError(f"{where}: the label {label!r} cannot be the name of a class: dataset.source.label names it")
     return name

@@ -11,11 +11,12 @@ from typing import Literal
 from urllib.parse import unquote, urlparse
 
 from transferlab.core.data.download import Downloads, SourceError
+from transferlab.core.data.listing.header import cure_where_commas
 from transferlab.core.data.listing.scan import IMAGE_SUFFIXES
 from transferlab.core.data.sources.base import Acquired
 from transferlab.core.files.hashing import sha256_of
 from transferlab.core.files.paths import is_plain_name
-from transferlab.core.validation import check, did_you_mean
+from transferlab.core.validation import check
 
 AT_A_TIME = 8
 TOLD = 5  # failures in a message
@@ -105,7 +106,7 @@ def _read(table: Path) -> list[_Row]:
         raise SourceError(f"dataset.source.file: {table} is no CSV table in UTF-8 ({error})") from error
     for column in ("url", "class"):
         if column not in columns:
-            cure = did_you_mean(column, columns) or f"; it has {columns}"
+            cure = cure_where_commas(column, columns)
             raise SourceError(f"dataset.source.file: {table} has no column {column!r}{cure}")
     if not raw:
         raise SourceError(f"dataset.source.file: {table} has no rows")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import pandas as pd
 
 from transferlab.core.data.split.config import SplitConfig, SplitError
-from transferlab.core.data.split.names import TEST, TRAIN
+from transferlab.core.data.split.names import TEST, TRAIN, VALIDATION
 from transferlab.core.data.split.plan import STRATA, SplitPlan
 from transferlab.core.data.split.sampling import take
 
@@ -50,8 +50,9 @@ def assign(accepted: pd.DataFrame, config: SplitConfig, classes: Sequence[str] |
         raise SplitError(f"the images have classes that the experiment does not know: {unknown}; known are {classes}")
     splits = SplitPlan(accepted, config).table().drop(columns="path")
     index = accepted.assign(**splits, label=accepted["class"].map(classes.index).astype("int64"))
+    asked_for = {TRAIN, TEST, VALIDATION} if config.validation else {TRAIN, TEST}
     for column in map(str, splits.columns):
-        _check_filled(index, column, classes, {TRAIN, TEST, *index[column]})
+        _check_filled(index, column, classes, {*asked_for, *index[column]})
     return index[[*INDEX, *splits.columns[1:]]].reset_index(drop=True)
 
 

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from transferlab.core import validation
 from transferlab.core.models.backbones import from_timm, from_torchvision, small
+from transferlab.core.models.backbones.fitting import fit
 from transferlab.core.models.backbones.model import Model
-from transferlab.core.models.backbones.weights import WeightsError, fit, is_file, read
+from transferlab.core.models.backbones.weights import WeightsError, is_file, read
 from transferlab.core.transforms.input import Preset
 from transferlab.core.validation import FieldProblems, Problem, did_you_mean
 

@@ -6,26 +6,39 @@ import logging
 import pickle
 import re
 from argparse import Namespace
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from datetime import datetime
+from pathlib import Path, PosixPath
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from transferlab.core.errors import MendableError
 from transferlab.core.files.packages import package_folders
+from transferlab.core.files.strangers import what_else
 
 logger = logging.getLogger(__name__)
 
 _PACKAGE = "package://"
 _SUFFIXES = (".pth", ".pt", ".safetensors", ".ckpt", ".bin", ".pth.tar")
-# Under which keys training scripts keep the state dict (torchvision, timm, Lightning, DeiT, MAE, ...). The first wins.
-_CONTAINERS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights")
-_AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
+# Under which keys training scripts keep the state dict (torchvision, timm, Lightning, DeiT, MAE, DINO). The first wins.
+_CONTAINERS = (
+    *("state_dict", "model_state_dict", "model", "module", "net", "network", "weights"),
+    *("model_state", "model_weights", "model_dict", "net_state_dict", "params", "checkpoint", "best_model", "state"),
+    *("target_encoder", "teacher", "student", "backbone", "encoder"),
+)
+_AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "params_ema")
+_SCALAR = np.float64(0).__reduce__()[0]  # what makes a number of numpy's again
+# What training scripts keep beside the weights, such as arguments and the best score: these hold values and do nothing.
+_HARMLESS: list[Any] = [
+    Namespace, PosixPath, datetime, np.dtype, type(np.dtype("f4")), type(np.dtype("f8")),
+    type(np.dtype("i8")), *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]  # fmt: skip
+_PICKLES = (b"PK\3\4", b"\x80")  # torch.save writes a zip, and once wrote a pickle
 _AS_STATE_DICT = "torch.save(model.state_dict(), 'weights.pth')"
 _ESCAPE_CODE = re.compile(r"\x1b\[[0-9;]*m")
 _FOREIGN_CLASS = re.compile(r"GLOBAL (\S+)")
@@ -81,8 +94,13 @@ def read(weights: str) -> dict[str, Tensor]:
                 f"model.weights: {path} holds Python objects ({foreign[1].rstrip('.')}), such as a whole pickled model:"
                 f" reading them could run code, so it is refused. Load it where it was made and save {_AS_STATE_DICT}"
             ) from error
-        raise WeightsError(f"model.weights: {path} is no file of weights, or is damaged") from error
+        raise WeightsError(f"model.weights: {path} is no file of weights, or is damaged{_what_else(path)}") from error
     except Exception as error:  # the readers raise whatever a damaged file leads them to: IndexError, struct.error, ...
+        if "TorchScript" in str(error):
+            raise WeightsError(
+                f"model.weights: {path} is a TorchScript program, which is not run here. Load it with torch.jit.load "
+                f"where it was made and save {_AS_STATE_DICT}"
+            ) from error
         raise WeightsError(f"model.weights: {path} is damaged or holds more than weights: {plain(error)}") from error
     return _unwrap(loaded, path)
 
@@ -92,16 +110,24 @@ def plain(error: BaseException) -> str:
     return _ESCAPE_CODE.sub("", str(error)).strip().partition("\n")[0] or type(error).__name__
 
 
+def _what_else(path: Path) -> str:
+    """Say what a file is that is often found where weights should be."""
+    with path.open("rb") as file:
+        what = what_else(file.read(64))
+    return f"; it is {what}" if what else ""
+
+
 def _is_safetensors(path: Path) -> bool:
     """Return whether a file is one by its name or its beginning: eight bytes of length, then JSON."""
     with path.open("rb") as file:
-        return path.suffix.lower() == ".safetensors" or file.read(9)[8:] == b"{"
+        start = file.read(9)
+        return start[8:] == b"{" or (path.suffix.lower() == ".safetensors" and not start.startswith(_PICKLES))
 
 
 def _load_pickle(path: Path) -> Any:
-    # Training scripts keep their arguments beside the weights: a Namespace holds values and does nothing.
-    with torch.serialization.safe_globals([Namespace]):
-        return torch.load(path, map_location="cpu", weights_only=True)
+    # As a file: by a path's suffix torch would choose another reader.
+    with path.open("rb") as file, torch.serialization.safe_globals(_HARMLESS):
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
@@ -120,7 +146,11 @@ def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
         found = found[keys[0]]
     tensors = {k: v for k, v in found.items() if isinstance(v, Tensor)} if isinstance(found, Mapping) else {}
     if not tensors or not all(isinstance(key, str) for key in tensors):
-        what = f"a dictionary with the keys {_listed(found)}" if isinstance(found, Mapping) else type(found).__name__
+        what = (
+            f"a dictionary with {f'the keys {listed(found)}' if found else 'nothing in it'}"
+            if isinstance(found, Mapping)
+            else type(found).__name__
+        )
         raise WeightsError(
             f"model.weights: {path} does not hold a state dict (names and tensors) but {what}. "
             f"Load it where it was made and save {_AS_STATE_DICT}"
@@ -128,112 +158,10 @@ def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _listed(names: Iterator[Any] | Mapping[Any, Any]) -> str:
+def listed(names: Iterator[Any] | Mapping[Any, Any]) -> str:
+    """Return the first five of some names, and how many more there are."""
     shown = [str(name) for name in names]
     return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
-
-
-def fit(
-    found: Mapping[str, Tensor],
-    wanted: Mapping[str, Tensor],
-    weights: str,
-    skip: Callable[[str], bool],
-    adapt: Callable[[dict[str, Tensor]], Mapping[str, Tensor]] = lambda tensors: tensors,
-) -> dict[str, Tensor]:
-    """Name the tensors found as the network names them; those that need not fit are there as they are, or missing.
-
-    Tried in turn: the file's names, without a prefix that they have in common; the same after `adapt`; and, when names
-    differ, the order, if kinds and shapes agree.
-
-    Args:
-        found: the file's tensors.
-        wanted: the network's state dict.
-        weights: where they come from, for the error.
-        skip: names that need not fit (the head's).
-        adapt: translates other names and resamples position embeddings, as the network's library does.
-
-    Raises:
-        WeightsError: a tensor is missing or has another shape.
-    """
-    found, wanted = _without_counters(found), _without_counters(wanted)
-    required = {name: tensor for name, tensor in wanted.items() if not skip(name)}
-    tensors: Mapping[str, Tensor] = _without_prefix(found, required, weights)
-    if not _fits(tensors, required):
-        adapted = _adapted(tensors, adapt, weights)
-        if _fits(adapted, required):
-            tensors = adapted
-        elif not required.keys() <= tensors.keys() and list(map(_kind, found)) == list(map(_kind, wanted)):
-            tensors = dict(zip(wanted, found.values(), strict=True))
-    if not _fits(tensors, required):
-        raise WeightsError(f"model.weights: '{weights}' does not fit the network: {_difference(tensors, required)}")
-    return {name: tensors[name] for name in wanted if name in tensors}
-
-
-def _fits(named: Mapping[str, Tensor], required: Mapping[str, Tensor]) -> bool:
-    return all(name in named and named[name].shape == tensor.shape for name, tensor in required.items())
-
-
-def _adapted(
-    named: Mapping[str, Tensor], adapt: Callable[[dict[str, Tensor]], Mapping[str, Tensor]], weights: str
-) -> Mapping[str, Tensor]:
-    try:
-        return adapt(dict(named))
-    except Exception as error:  # a library's translation of names meets a file that it was not made for
-        logger.debug("%s: not translated (%s)", weights, plain(error))
-        return named
-
-
-def _without_prefix(found: Mapping[str, Tensor], required: Mapping[str, Tensor], weights: str) -> dict[str, Tensor]:
-    """Strip the prefix (`module.`, `model.`, `backbone.`) with which most of the required names are in the file.
-
-    Raises:
-        WeightsError: the file holds several whole networks, under different prefixes.
-    """
-    prefixes = Counter(
-        key.removesuffix(name)
-        for key in found
-        for name in _endings(key)
-        if name in required  # every ending that is a whole name: `a.b.c` gives `a.b.c`, `b.c` and `c`
-    )
-    whole = [prefix for prefix, count in prefixes.items() if count == len(required)]
-    if len(whole) > 1 and "" not in whole:
-        raise WeightsError(
-            f"model.weights: '{weights}' holds several networks, under {_listed(iter(whole))}; save the one you mean "
-            "as a file of its own, with the names below that prefix"
-        )
-    best = "" if "" in whole or not prefixes else prefixes.most_common(1)[0][0]
-    return {key.removeprefix(best): tensor for key, tensor in found.items() if key.startswith(best)}
-
-
-def _endings(key: str) -> Iterator[str]:
-    parts = key.split(".")
-    return (".".join(parts[start:]) for start in range(len(parts)))
-
-
-def _difference(named: Mapping[str, Tensor], required: Mapping[str, Tensor]) -> str:
-    """Say what is missing or of another shape, and what the file has instead."""
-    missing = [name for name in required if name not in named]
-    other = [
-        f"{name}: {tuple(named[name].shape)} in the file, {tuple(tensor.shape)} in the network"
-        for name, tensor in required.items()
-        if name in named and named[name].shape != tensor.shape
-    ]
-    what = f"lacks {', '.join(missing[:3])}" if missing else f"differs in {'; '.join(other[:3])}"
-    has = f"; it has {_listed(named)}" if missing else ""
-    return (
-        f"it {what} ({len(missing)} missing, {len(other)} of another shape){has}. "
-        "Is model.name the network that the file was made from, and input.size its size?"
-    )
-
-
-def _without_counters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out BatchNorm's batch counters: nothing here uses them, and files older than PyTorch 0.4.1 lack them."""
-    return {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
-
-
-def _kind(name: str) -> str:
-    """Return `weight`, `bias`, `running_mean`: tensors of one shape that an order must not mix up."""
-    return name.rpartition(".")[2]
 
 
 @contextmanager
