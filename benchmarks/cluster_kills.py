@@ -1,8 +1,8 @@
 """Kill nodes, workers and drivers of a Ray cluster at random moments: `python -m benchmarks.cluster_kills --nodes 20`.
 
-The training is that of `kills`, on a cluster of two nodes on this machine, beside the one of the launching process.
-While it trains, its whole node, its worker, or the process that launched it is killed with SIGKILL; another takes its
-place. When it has ended it is compared, to the bit, with one that ran alone. Writes
+The training is that of `kills`, but longer, on a cluster of two nodes on this machine, beside the one of the launching
+process. While it trains, its whole node, its worker, or the process that launched it is killed with SIGKILL; another
+takes its place. When it has ended it is compared, to the bit, with one that ran alone. Writes
 `benchmarks/results/cluster_kills.json`, or another file (`--to`).
 """
 
@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,13 @@ SMALL = {
     "include_log_monitor": False,
     "no_monitor": True,
 }
-LONGEST_WAIT = 1.0  # seconds from a trial's first step until it is killed
+LONGEST_WAIT = 2.0  # seconds from a trial's first step until it is killed
+
+
+def longer(spec: TrialSpec) -> TrialSpec:
+    """Train for some seconds: messages to kill at take a moment."""
+    stages = {name: replace(stage, epochs=25) for name, stage in spec.strategy.stages.items()}
+    return replace(spec, strategy=replace(spec.strategy, stages=stages))
 
 
 def train(spec: TrialSpec, folder: Path, report: Callable[[Progress], None]) -> str:
@@ -77,6 +83,13 @@ class Killer:
         while len(self._nodes) < 2:  # by the main thread: Ray handles signals then
             self._nodes.append(self._cluster.add_node(num_cpus=1, **SMALL))
         return self._with_drivers(spec, folder) if what == "driver" else self._once(what, spec, folder)
+
+    def report(self) -> dict[str, Any]:
+        """Return what was killed, and what came of it."""
+        killed = {f"{what}s killed": self.counts[what] for what in ("node", "worker", "driver")}
+        epochs = {str(epoch): self.epochs[epoch] for epoch in sorted(self.epochs)}
+        trainings = {key: self.counts[key] for key in ("trainings", "with other bits")}
+        return {**killed, **trainings, "kills by finished epochs in the state": epochs}
 
     def _once(self, what: str, spec: TrialSpec, folder: Path) -> str:
         begun = threading.Event()
@@ -142,19 +155,21 @@ def main() -> None:
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": SOON, **SMALL})
     try:
-        report = kill(cluster, {"node": wanted.nodes, "worker": wanted.workers, "driver": wanted.drivers}, wanted.seed)
+        for report in reports(
+            cluster, {"node": wanted.nodes, "worker": wanted.workers, "driver": wanted.drivers}, wanted.seed
+        ):
+            wanted.to.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     finally:
         ray.shutdown()
         cluster.shutdown()
-    wanted.to.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=2))
 
 
-def kill(cluster: Any, wanted: dict[str, int], seed: int) -> dict[str, Any]:
-    """Train until so many of each have been killed; what came of it."""
+def reports(cluster: Any, wanted: dict[str, int], seed: int) -> Iterator[dict[str, Any]]:
+    """Train until so many of each have been killed; yield after each training what has come of all."""
     killer = Killer(cluster, seed)
     with tempfile.TemporaryDirectory() as name:
-        alone = spec_in(Path(name) / "images")
+        alone = longer(spec_in(Path(name) / "images"))
         expected = train(alone, Path(name) / "alone", lambda at: None)
         spec = replace(alone, compute=replace(alone.compute, launcher="ray", address=cluster.address))
         for what, most in wanted.items():
@@ -163,17 +178,16 @@ def kill(cluster: Any, wanted: dict[str, int], seed: int) -> dict[str, Any]:
                 killer.counts["with other bits"] += killer.train(what, spec, folder) != expected
                 killer.counts["trainings"] += 1
                 print(dict(killer.counts), flush=True)
-    told = ("node", "worker", "driver", "trainings", "with other bits")
+                yield {**killer.report(), "seed": seed, "machine": machine()}
+
+
+def machine() -> dict[str, str]:
+    """Say on what it was measured."""
     return {
-        **{f"{key}s killed" if key in wanted else key: killer.counts[key] for key in told},
-        "kills by finished epochs in the state": {str(epoch): killer.epochs[epoch] for epoch in sorted(killer.epochs)},
-        "seed": seed,
-        "machine": {
-            "processor": platform.machine(),
-            "torch": torch.__version__,
-            "ray": importlib.metadata.version("ray"),
-            "python": platform.python_version(),
-        },
+        "processor": platform.machine(),
+        "torch": torch.__version__,
+        "ray": importlib.metadata.version("ray"),
+        "python": platform.python_version(),
     }
 
 

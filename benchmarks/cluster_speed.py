@@ -13,11 +13,9 @@ idle cores for about three minutes. Writes `benchmarks/results/cluster_speed.jso
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import multiprocessing
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,9 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.cluster_kills import OF_RAY, SMALL
+from benchmarks.cluster_kills import OF_RAY, SMALL, machine
 from benchmarks.kills import spec_in
 from transferlab.core.launch.trials import queued, train_trials
 from transferlab.core.runtime.progress import Progress
@@ -142,12 +138,7 @@ def main() -> None:
         "efficiency of two nodes": efficiency,
         "of the machine's own limit": efficiency / limit,
         "seconds of overhead for a trial on one node": (nodes[0]["one queue"] - nodes[0]["trials"]) / trials,
-        "machine": {
-            "processor": platform.machine(),
-            "torch": torch.__version__,
-            "ray": importlib.metadata.version("ray"),
-            "python": platform.python_version(),
-        },
+        "machine": machine(),
     }
     wanted.to.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=2))
