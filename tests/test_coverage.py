@@ -12,7 +12,7 @@ EXPERIMENTS = 120
 LOWEST = 0.95 - 3.3 * math.sqrt(0.95 * 0.05 / EXPERIMENTS)
 
 
-# Of seeds that differ by 8 points the benchmark shows that no formula for a few trials keeps its promise.
+# Of seeds that differ by 10 points the benchmark shows that no formula for a few trials keeps its promise.
 @pytest.mark.parametrize("name", [name for name in POPULATIONS if not name.startswith("erratic")])
 def test_intervals_cover_what_they_claim(name):
     found = simulate(POPULATIONS[name], trials=3, images=150, experiments=EXPERIMENTS, seed=1)

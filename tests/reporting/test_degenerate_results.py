@@ -75,8 +75,10 @@ def tables_of(p_STNK, truth_N, metric):
     return comparison.compare(measured, outcomes, design), comparison.differences(outcomes, design), costs
 
 
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "metric"),
+    [(case, metric) for case in CASES for metric in METRICS if metric == "auroc" or case != "500 classes"],
+)
 def test_every_result_is_told_and_drawn(case, metric):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -104,10 +106,10 @@ def test_the_metric_that_decides_is_drawn_and_comes_first(metric):
     assert table.columns[0].lower().startswith(metric.split("_")[0])
     assert table.rows[0][0] == "Strategy 1"
     ax = cost.accuracy_against_cost(compared, costs).axes[0]
-    values = {line.get_ydata()[0] for line in ax.get_lines()}
+    values = sorted(line.get_ydata()[0] for line in ax.get_lines())
     means = compared[compared["decides"]].set_index("strategy")["mean"]
     scale = 100 if "accuracy" in metric else 1
-    assert values == pytest.approx(set(scale * means))
+    assert values == pytest.approx(sorted(scale * means))
     top, bottom = ax.get_ylim()[1], ax.get_ylim()[0]
     assert (top < bottom) == (metric in LOWER_IS_BETTER)
     words = " ".join(text.get_text() for text in paired_differences.that_decide(differing, compared).axes[0].texts)
