@@ -374,6 +374,12 @@ def test_names_are_short_enough_for_folders_and_none_is_a_figure():
     assert "must not begin with figure_" in text
 
 
+def test_a_strategy_that_a_mistyped_name_makes_names_the_one_that_was_meant():
+    parameters = changed()
+    parameters["strategies"]["stagd"] = {"stages": {"tune": {"epochs": 2}}}
+    assert "strategies.stagd.model: null - is missing; it must be given; did you mean 'staged'?" in message(parameters)
+
+
 def test_long_values_are_shortened():
     text = message(changed(("training.trials", "x" * 500)))
     assert len(text) < 300

@@ -130,6 +130,14 @@ def test_what_was_found_and_what_it_takes_is_told_before_anything_is_written(con
     assert told[-1].endswith("for 3 trials of four strategies")
 
 
+def test_the_name_is_the_title_and_all_networks_share_one_resize(conf, tmp_path):
+    folder = photographs(tmp_path / "photos", "ab")
+    text = new_experiment(folder, conf, "wild_bees").file.read_text()
+    assert 'title: "Wild bees"' in text
+    assert 'title: "photos"' in new_experiment(folder, conf).file.read_text()
+    assert 'size: "${_input.size}", interpolation: bicubic' in text
+
+
 def test_an_image_folder_of_the_hub_becomes_an_experiment(conf, tmp_path):
     folder = photographs(tmp_path / "photos", ["x"], count=30)
     rows = [f"x/{i}.png,{'ab'[i % 2]}" for i in range(30)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Generic, TypeVar
@@ -12,7 +13,7 @@ from transferlab.config.checks import conflicts, misfits, out_of_range
 from transferlab.config.errors import ConfigError
 from transferlab.config.messages import KeyProblem, nameless, problems_in
 from transferlab.config.schema import Experiment, Strict
-from transferlab.core.validation import Problem
+from transferlab.core.validation import Problem, did_you_mean
 
 T = TypeVar("T")
 
@@ -55,8 +56,17 @@ def read_experiment(parameters: Mapping[str, Any], environment: str) -> Experime
     if experiment is not None:
         problems += [problem for problem in conflicts(experiment) if _is_news(problem, problems)]
     if problems or experiment is None:
-        raise ConfigError(render(_file(environment), problems))
+        raise ConfigError(render(_file(environment), [_with_strategy_meant(each, public) for each in problems]))
     return experiment
+
+
+def _with_strategy_meant(problem: Problem, public: Mapping[str, Any]) -> Problem:
+    """Suggest a strategy's name where one has no model: a mistyped name in `--params` makes another strategy."""
+    match problem.field.split("."):
+        case ["strategies", name, "model"] if problem.value is None:
+            others = [other for other in public["strategies"] if other != name]
+            return dataclasses.replace(problem, message=problem.message + did_you_mean(name, others))
+    return problem
 
 
 def check_networks(experiment: Experiment, environment: str) -> None:
