@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 from tiny import COMPUTE, STATISTICS, machine, same, split_of, stage, strategy
 
+from transferlab.core.loading.feature_cache import FeatureCacheConfig
 from transferlab.core.loading.images import Images
 from transferlab.core.models import factory
 from transferlab.core.models.backbones import registry
@@ -45,9 +46,11 @@ def specs(train, file, count=1, **stages):
     return [TrialSpec("tiny", config, initial, train, None, trial, 0, COMPUTE) for trial in range(count)]
 
 
-def test_each_class_begins_with_the_pretrained_rows_that_its_images_look_like(train, pretrained, tmp_path):
+@pytest.mark.parametrize("limit_gb", [20.0, 0.0], ids=["on_features", "on_images"])
+def test_each_class_begins_with_the_pretrained_rows_that_its_images_look_like(train, pretrained, tmp_path, limit_gb):
     network, file = pretrained
     [spec] = specs(train, file)
+    spec = replace(spec, keeping=FeatureCacheConfig(limit_gb=limit_gb))
     images = Images(train, spec.initial.header.view, machine())
     with torch.inference_mode():
         p_NC = torch.cat([network(x) for x in images.in_order()]).softmax(dim=1)
