@@ -1,7 +1,12 @@
 """The page that `kedro transferlab try` serves, asked over a real socket."""
 
 import io
+import itertools
+import json
+import shutil
+import subprocess
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +23,8 @@ from transferlab.core.transforms.input import Input
 
 app = pytest.importorskip("transferlab.serving.app", reason="the extra `try` is not installed")
 CLASSES = ["<b>red</b>", "blue"]
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
+SECONDS = 120  # that a browser may take on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +115,58 @@ def test_other_pages_and_other_names_of_this_machine_are_refused(address, images
     assert ask(address, images / "3.png", Origin="http://elsewhere.example").status_code == 403
     assert ask(address, images / "3.png", Origin=address).status_code == 200
     assert requests.get(address, headers={"Host": "rebound.example"}, timeout=20).status_code == 400
+
+
+@pytest.fixture
+def browser(address, tmp_path):
+    """The page in a real browser: sends it commands of the DevTools protocol."""
+    websockets = pytest.importorskip("websockets.sync.client", reason="the group `viz` is not installed")
+    options = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
+    profile = tmp_path / "profile"
+    command = [BROWSER, *options, "--remote-debugging-port=0", f"--user-data-dir={profile}", address]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    port = until(
+        lambda: (profile / "DevToolsActivePort").is_file() and (profile / "DevToolsActivePort").read_text()
+    ).split()[0]
+    tabs = until(lambda: requests.get(f"http://127.0.0.1:{port}/json", timeout=SECONDS).json())
+    tab = next(one for one in tabs if one["type"] == "page")
+    with websockets.connect(tab["webSocketDebuggerUrl"], max_size=None, open_timeout=SECONDS) as socket:
+        numbers = itertools.count(1)
+
+        def send(method, **parameters):
+            number = next(numbers)
+            socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+            while (reply := json.loads(socket.recv(timeout=SECONDS))).get("id") != number:
+                pass
+            return reply["result"]
+
+        yield send
+    process.terminate()
+    process.wait()
+
+
+def until(look):
+    """Look again until there is something."""
+    end = time.monotonic() + SECONDS
+    while not (found := look()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return found
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on PATH")
+def test_photographs_chosen_in_a_browser_are_answered(browser, images, tmp_path):
+    (tmp_path / "torn.png").write_text("torn")
+    ready = "document.readyState == 'complete' && document.querySelector('#chooser')"
+    chooser = until(lambda: browser("Runtime.evaluate", expression=ready)["result"].get("objectId"))
+    browser("DOM.setFileInputFiles", objectId=chooser, files=[str(images / "3.png"), str(tmp_path / "torn.png")])
+
+    def answers():
+        script = "document.querySelectorAll('article h2').length == 2 && document.querySelector('#answers').innerText"
+        return browser("Runtime.evaluate", expression=script)["result"].get("value")
+
+    text = until(answers)
+    assert "It cannot be used\n\ntorn.png\n\n" in text
+    assert "<b>red</b>" in text
+    for shown in ("3.png", "May be: ", "Nearest training photographs:"):
+        assert shown in text
