@@ -22,6 +22,13 @@ def test_a_chosen_share_of_familiar_images_is_flagged_and_strangers_are(known):
     assert (familiarity.relative_distance([[features(rng, 100, 3)]]) > 1).mean() > 0.99
 
 
+@pytest.mark.parametrize("images", [19, 49, 70])
+def test_few_held_out_images_flag_no_more_than_was_chosen(images):
+    rng = np.random.default_rng(2)
+    flagged = [(rng.normal(size=500) > threshold(rng.normal(size=images))).mean() for _ in range(400)]
+    assert 0.03 < np.mean(flagged) < 0.056
+
+
 def test_only_the_direction_counts(known):
     _, index, rng = known
     some = features(rng, 20, 0)

@@ -67,9 +67,9 @@ def test_trials_with_other_validation_images_cannot_be_calibrated_together():
         Calibrated.of([reference(0), reference(1, "others")])
 
 
-def test_a_mean_of_trials_flags_one_in_twenty_of_the_validation_images():
+def test_a_mean_of_trials_flags_at_most_one_in_twenty():
     references = [reference(seed) for seed in range(3)]
-    assert all((one.distance_N > 1).mean() >= 0.05 for one in references), "either layer may flag an image"
+    assert all((one.distance_N > 1).sum() in (1, 2) for one in references), "either layer may flag an image"
     familiarity = Calibrated.of(references).familiarity
     mean_N = np.mean([one.distance_N for one in references], axis=0)
-    assert (familiarity.relative(mean_N) > 1).mean() == pytest.approx(0.05)
+    assert (familiarity.relative(mean_N) > 1).sum() == 1, "of 40; with two, 7% of new images would be expected"
