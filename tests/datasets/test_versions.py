@@ -61,7 +61,7 @@ class Breaks:
     """Fails in the middle of being written, whatever it is written as."""
 
     header: dict[str, str] = {}  # noqa: RUF012
-    columns = ()
+    columns, tensors = (), {}
 
     def assign(self):
         return self
@@ -76,7 +76,7 @@ class Breaks:
     def encode(self):
         raise OSError("disk full")
 
-    def to_bytes(self):
+    def to_bytes(self, shared):
         raise OSError("disk full")
 
 
@@ -108,12 +108,12 @@ from transferlab.datasets.checkpoints import TrialsDataset
 from transferlab.datasets.table import TableDataset
 
 class Slow:
-    columns = ()
+    columns, tensors = (), {}
     def assign(self):
         return self
     def to_csv(self, file, **_):
         file.write(b"strategy,value"); file.flush(); print("half", flush=True); time.sleep(60)
-    def to_bytes(self):
+    def to_bytes(self, shared):
         print("half", flush=True); time.sleep(60)
 
 kind, path, version = sys.argv[1:]
