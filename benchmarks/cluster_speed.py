@@ -119,7 +119,7 @@ def _spent(results: Mapping[int, TrialResult]) -> float:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
-    parser.add_argument("--epochs", type=int, default=150, help="of each trial")
+    parser.add_argument("--epochs", type=int, default=600, help="of each trial")
     parser.add_argument("--to", type=Path, default=RESULT, help="the file to write")
     wanted = parser.parse_args()
     os.environ.update(OF_RAY)

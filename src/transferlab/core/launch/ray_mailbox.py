@@ -39,11 +39,12 @@ def mailbox() -> Any:
     """Return the mailbox of this process, which all launches share: starting it takes a process."""
     import ray
 
-    return _mailbox(ray.get_runtime_context().get_job_id())
+    connection = ray.get_runtime_context()
+    return _mailbox(connection.gcs_address, connection.get_job_id())
 
 
 @cache
-def _mailbox(_connection: str) -> Any:
+def _mailbox(_cluster: str, _job: str) -> Any:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
