@@ -45,7 +45,7 @@ def is_of(catalog, project: Path, name: str) -> bool:
     """Whether a catalog reads and writes the experiment's own, with its parameters."""
     saved = project / "data" / "02_intermediate" / name / "ignored.csv"
     saved.unlink(missing_ok=True)
-    catalog.save("ignored", pd.DataFrame({"path": [name]}))
+    catalog.save("ignored", pd.DataFrame({"path": [name], "status": "ignored", "reason": ""}))
     return (
         saved.is_file()
         and catalog.load("experiment") == name
@@ -82,7 +82,7 @@ for name in sys.argv[2:]:
     reload_kedro(sys.argv[1], env=name)
     catalog, pipelines = shell.user_ns["catalog"], shell.user_ns["pipelines"]
     catalog.save("acquired", {"path": name, "subfolder": ".", "note": ""})
-    trained = {node.namespace for node in pipelines["transfer"].nodes} - {None, "report"}
+    trained = {node.namespace for node in pipelines["transfer"].nodes} - {None, "data", "report"}
     found = [catalog.load("experiment"), catalog.load("params:dataset").source.path, *trained]
     found += [catalog.load("acquired")["path"]]
     assert set(found) == {name}, (name, found)

@@ -24,6 +24,18 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._messages: list[bytes] = []
+        self._begun: dict[str, list[str]] = {}  # jobs of each launch
+        self._stopped: set[str] = set()  # launches
+
+    def begin(self, launch: str, job: str) -> bool:
+        """Write down that a job begins; return whether it may."""
+        self._begun.setdefault(launch, []).append(job)
+        return launch not in self._stopped
+
+    def stop(self, launch: str) -> list[str]:
+        """Let no more jobs of a launch begin; return those that have begun."""
+        self._stopped.add(launch)
+        return self._begun.get(launch, [])
 
     def put(self, message: bytes) -> None:
         """Keep a message."""
@@ -82,6 +94,24 @@ class Sender:
         with suppress(ray.exceptions.RayError):
             if self._last is not None:
                 ray.get(self._last, timeout=_PATIENCE_SECONDS)
+
+
+def may_begin(mailbox: Any, launch: str, job: str) -> bool:
+    """Return whether a job may begin: its launch is not stopped, as far as is known."""
+    import ray
+
+    with suppress(ray.exceptions.RayError):  # no trial stops because the mailbox is lost
+        return bool(ray.get(mailbox.begin.remote(launch, job), timeout=_PATIENCE_SECONDS))
+    return True
+
+
+def begun(mailbox: Any, launch: str) -> set[str] | None:
+    """Let no more jobs of a launch begin; return those that have begun, or None if nobody knows."""
+    import ray
+
+    with suppress(ray.exceptions.RayError):
+        return set(ray.get(mailbox.stop.remote(launch), timeout=_PATIENCE_SECONDS))
+    return None
 
 
 def taken(mailbox: Any) -> list[tuple[str, str, Any]]:

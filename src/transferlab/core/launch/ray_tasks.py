@@ -68,15 +68,16 @@ class Tasks:
 
     def __init__(self, cluster: Cluster, tell: Callable[[str, Any], None]) -> None:
         self._report, self._tell = cluster.report, tell
-        self._running: dict[Any, tuple[Job, Any]] = {}  # by what tells that it has ended, and how
+        self._running: dict[Any, tuple[Job, Any, str]] = {}  # by what tells that it has ended and how; a name for each
         self._train = task(ray_worker.train, num_returns=2, **cluster.needs)
         self._mailbox, self._launch = ray_mailbox.mailbox(), uuid4().hex
 
     def start(self, job: Job) -> None:
         """Have a job done as soon as a node has room for it, after those that were started before."""
-        message = packed((self._launch, job.specs, job.folder, job.states, self._report))
+        name = uuid4().hex
+        message = packed((self._launch, name, job.specs, job.folder, job.states, self._report))
         end, result = self._train.remote(message, job.initial, self._mailbox)
-        self._running[end] = job, result
+        self._running[end] = job, result, name
 
     def ended(self) -> list[Job]:
         """Wait a moment, relay what was posted, and return the jobs that have ended since; start lost ones again.
@@ -93,7 +94,7 @@ class Tasks:
                 self._tell(name, message)
         found = []
         for end in done:
-            job, result = self._running.pop(end)
+            job, result, _ = self._running.pop(end)
             how = self._got(job, end)
             if isinstance(how, Failure):
                 raise how.error from RuntimeError(f"in a process of its own:\n{how.traceback}")
@@ -107,13 +108,19 @@ class Tasks:
         return self._got(job, job.result)
 
     def cancel(self) -> None:
-        """Stop all tasks, and wait until each has saved its epoch and ended."""
+        """Stop all tasks, and wait until each that has begun has saved its epoch and ended.
+
+        Those that have not begun end as soon as they do. Ray is not asked to cancel them: it aborts this process where
+        one begins meanwhile.
+        """
         import ray
 
-        for end in self._running:
+        names = ray_mailbox.begun(self._mailbox, self._launch)
+        begun = [end for end, (_, _, name) in self._running.items() if names is None or name in names]
+        for end in begun:
             ray.cancel(end)
-        if self._running:
-            ray.wait(list(self._running), num_returns=len(self._running))
+        if begun:
+            ray.wait(begun, num_returns=len(begun))
         self._running.clear()
 
     def _got(self, job: Job, ref: Any) -> Any:

@@ -14,7 +14,7 @@ from transferlab.core.errors import MendableError
 from transferlab.core.launch import elastic, ray_node
 from transferlab.core.launch.channel import Failure, log_with, packed, unpacked
 from transferlab.core.launch.launcher import Outcome, outcome
-from transferlab.core.launch.ray_mailbox import Sender
+from transferlab.core.launch.ray_mailbox import Sender, may_begin
 from transferlab.core.launch.ray_node import NodeReport
 from transferlab.core.runtime import interrupt
 from transferlab.core.training import together
@@ -30,16 +30,18 @@ def train(job: bytes, initial: bytes, mailbox: Any) -> tuple[bytes, bytes]:
     All arguments but the mailbox are pickled, since the arrays that Ray itself hands over cannot be written to.
 
     Args:
-        job: the launch, its trials without their initial model, the folders `folder` and `states` of `train_trial`,
-            and what the launcher knows of all nodes.
+        job: the launch, the job's name there, its trials without their initial model, the folders `folder` and
+            `states` of `train_trial`, and what the launcher knows of all nodes.
         initial: the initial model of all.
         mailbox: an actor, see `Mailbox`.
 
     Returns:
-        How it ended: True, False if several trials cannot train together, or a failure; and the outcomes by number.
-        They are apart, since whoever looks for the end need not fetch all weights.
+        How it ended: True, False if the launch was stopped before or several trials cannot train together, or a
+        failure; and the outcomes by number. They are apart, since whoever looks for the end need not fetch all weights.
     """
-    launch, specs, folder, states, expected = unpacked(job)
+    launch, name, specs, folder, states, expected = unpacked(job)
+    if not may_begin(mailbox, launch, name):
+        return packed(False), packed({})
     sender = Sender(mailbox, (launch, specs[0].name))
     checkpoint = unpacked(initial)
     log_with(QueueHandler(sender))  # type: ignore[arg-type]
