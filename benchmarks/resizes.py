@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -34,9 +33,12 @@ Bytes = NDArray[np.uint8]  # image_HWC
 Resizer = Callable[[Bytes, int, int], Tensor]  # to a height and a width: (3, H, W) in [0, 1]
 
 
-def _opencv(flag: int) -> Resizer:
+def _opencv(mode: str) -> Resizer:
     def resize(image_HWC: Bytes, height: int, width: int) -> Tensor:
-        return _unit(torch.from_numpy(cv2.resize(image_HWC, (width, height), interpolation=flag)).permute(2, 0, 1))
+        import cv2  # not a package of this project
+
+        resized_HWC = cv2.resize(image_HWC, (width, height), interpolation=getattr(cv2, mode))
+        return _unit(torch.from_numpy(resized_HWC).permute(2, 0, 1))
 
     return resize
 
@@ -55,9 +57,9 @@ def _unit(x_3HW: Tensor) -> Tensor:
 
 
 RESIZERS: dict[str, Resizer] = {
-    "OpenCV, INTER_LINEAR (its default)": _opencv(cv2.INTER_LINEAR),
-    "OpenCV, INTER_CUBIC": _opencv(cv2.INTER_CUBIC),
-    "OpenCV, INTER_AREA": _opencv(cv2.INTER_AREA),
+    "OpenCV, INTER_LINEAR (its default)": _opencv("INTER_LINEAR"),
+    "OpenCV, INTER_CUBIC": _opencv("INTER_CUBIC"),
+    "OpenCV, INTER_AREA": _opencv("INTER_AREA"),
     "torchvision, bytes, bicubic, antialias": _torchvision(InterpolationMode.BICUBIC, False, True),
     "torchvision, floats, bicubic, antialias": _torchvision(InterpolationMode.BICUBIC, True, True),
     "torchvision, floats, bilinear, antialias": _torchvision(InterpolationMode.BILINEAR, True, True),
