@@ -150,7 +150,7 @@ def test_every_number_says_what_it_is(page, example):
     assert f"[{100 * row['low']:.1f}, 100.0]" in page.text, "the interval's end of 100.3% is cut"
     for said in (
         "mean [95% interval over trials and images]",
-        "trials alone [",
+        "trials alone\n[",
         "best validation accuracy",
         "95%, trials and images",
         "a tutorial",

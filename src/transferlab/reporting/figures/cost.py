@@ -99,7 +99,7 @@ def _draw_point(
     ax: Axes, row: Mapping[Any, Any], look: style.Look, scale: int
 ) -> tuple[str, tuple[float | None, float], str]:
     x, y, metric = row["seconds"], scale * row["mean"], row["metric"]
-    ax.plot([x], [y], marker=look.marker, markersize=7, color=look.colour, linestyle="none", zorder=3)
+    ax.plot([x], [y], marker=look.marker, markersize=7, color=look.colour, linestyle="none", zorder=3, clip_on=False)
     low, high = row["low_images"], row["high_images"]
     if np.isfinite(low):
         high = high if metric in LOWER_IS_BETTER else min(1, high)

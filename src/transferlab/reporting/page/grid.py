@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cell:
-    """A number and, in smaller type, its interval or what it is of; `words` may break into lines."""
+    """A number and, in smaller type, lines about it: its interval or what it is of; `words` may break into more."""
 
     main: str
     note: str = ""

@@ -69,7 +69,7 @@ def _intervals(row: pd.Series, metric: str) -> str:
     alone = interval(row["low"], row["high"], metric)
     if has_own_test_images(row):
         return whole or alone or "no interval"
-    return f"{whole} trials alone {alone}".strip() if alone else whole or "no interval"
+    return f"{whole}\ntrials alone\n{alone}".strip() if alone else whole or "no interval"
 
 
 def _tested(row: Mapping[str, Any]) -> Cell:
