@@ -21,7 +21,10 @@ def pytest_configure() -> None:
 
 # Whole runs, real processes, networks of every family: minutes on two cores. `-m "not slow"` leaves them out.
 SLOW = ("endtoend", "experiments", "faults", "benchmarks", "core/launch", "core/models/backbones", "core/inference")
-SLOW_FILES = ("test_page_in_browser.py", "test_figures.py", "test_prefix.py", "test_features.py", "test_context.py")
+SLOW_FILES = (
+    "test_context.py", "test_decode_pool.py", "test_divergence.py", "test_features.py", "test_figures.py",
+    "test_page_in_browser.py", "test_prefix.py", "test_prune.py", "test_startup.py", "test_versions.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
