@@ -102,9 +102,8 @@ def sent(specs, compute):
 
 def workers():
     """The processes of Ray that are training."""
-    return [
-        process for process in psutil.process_iter(["cmdline"]) if (process.info["cmdline"] or [""])[0] == "ray::train"
-    ]
+    there = psutil.process_iter(["cmdline", "ppid"])
+    return [process for process in there if (process.info["cmdline"] or [""])[0] == "ray::train"]
 
 
 def test_the_bits_are_those_of_a_lone_run_and_all_is_told_here(specs, alone, on_cluster, other_node, tmp_path, caplog):
@@ -207,19 +206,21 @@ def test_a_lost_worker_and_a_lost_node_are_replaced_and_no_bit_differs(
 ):
     long = strategy(select="best", **{**STAGES, "tune": replace(STAGES["tune"], epochs=30)})
     specs = [replace(spec, strategy=long) for spec in specs]  # a loss comes before the end
-    raylet, lost = other_node.all_processes["raylet"][0].process.pid, []
+    raylets = [node.all_processes["raylet"][0].process.pid for node in (cluster.head_node, other_node)]
+    lost = []
 
     def lose(at):
-        if at.epoch < 3 or at.loss is None:
+        """Lose the other node once something trains there, then a worker here, where all goes on."""
+        if at.epoch < 3 or at.loss is None or len(lost) == 2:
             return
-        there = [process for process in workers() if process.ppid() == raylet]
-        here = [process for process in workers() if process not in there]
-        if here and not lost:
-            here[0].kill()
-            lost.append(here)
-        elif there and len(lost) == 1:
+        training = workers()
+        here, there = ([process for process in training if process.info["ppid"] == raylet] for raylet in raylets)
+        if there and not lost:
             cluster.remove_node(other_node, allow_graceful=False)
             lost.append(there)
+        elif here and lost:
+            here[0].kill()
+            lost.append(here)
 
     found = train_trials(sent(specs, on_cluster), tmp_path, lose, tmp_path / "states")
     assert len(lost) == 2
