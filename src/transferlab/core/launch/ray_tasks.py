@@ -115,6 +115,8 @@ class Tasks:
         """
         import ray
 
+        if not self._running:
+            return
         names = ray_mailbox.begun(self._mailbox, self._launch)
         begun = [end for end, (_, _, name) in self._running.items() if names is None or name in names]
         for end in begun:
