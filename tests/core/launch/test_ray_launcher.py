@@ -201,13 +201,28 @@ def test_a_stop_saves_the_epoch_of_each_first(specs, alone, on_cluster, tmp_path
     assert_same_results(train_trials(sent(specs, on_cluster), folders[0], quietly, folders[1]), alone)
 
 
+def filled(on_cluster):
+    """Take all CPUs of this process's node, until the actor that is returned is killed."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    class Filler:
+        def is_there(self):
+            return True
+
+    ray_cluster.join(on_cluster)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    filler = ray.remote(Filler).options(num_cpus=SMALL["num_cpus"], scheduling_strategy=here).remote()
+    ray.get(filler.is_there.remote())
+    return filler
+
+
 def test_a_lost_worker_and_a_lost_node_are_replaced_and_no_bit_differs(
     specs, cluster, other_node, on_cluster, tmp_path, caplog
 ):
     long = strategy(select="best", **{**STAGES, "tune": replace(STAGES["tune"], epochs=30)})
     specs = [replace(spec, strategy=long) for spec in specs]  # a loss comes before the end
     raylets = [node.all_processes["raylet"][0].process.pid for node in (cluster.head_node, other_node)]
-    lost = []
+    lost, filler = [], filled(on_cluster)  # so that all begins on the other node
 
     def lose(at):
         """Lose the other node once something trains there, then a worker here, where all goes on."""
@@ -217,6 +232,7 @@ def test_a_lost_worker_and_a_lost_node_are_replaced_and_no_bit_differs(
         here, there = ([process for process in training if process.info["ppid"] == raylet] for raylet in raylets)
         if there and not lost:
             cluster.remove_node(other_node, allow_graceful=False)
+            ray.kill(filler)
             lost.append(there)
         elif here and lost:
             here[0].kill()
