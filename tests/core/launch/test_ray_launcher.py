@@ -219,7 +219,7 @@ def filled(on_cluster):
 def test_a_lost_worker_and_a_lost_node_are_replaced_and_no_bit_differs(
     specs, cluster, other_node, on_cluster, tmp_path, caplog
 ):
-    long = strategy(select="best", **{**STAGES, "tune": replace(STAGES["tune"], epochs=30)})
+    long = strategy(select="best", **{**STAGES, "tune": replace(STAGES["tune"], epochs=250)})
     specs = [replace(spec, strategy=long) for spec in specs]  # a loss comes before the end
     raylets = [node.all_processes["raylet"][0].process.pid for node in (cluster.head_node, other_node)]
     lost, filler = [], filled(on_cluster)  # so that all begins on the other node
