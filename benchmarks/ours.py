@@ -85,9 +85,14 @@ def unpacked(archive: Path, folder: Path) -> Path:
     return next(found.parent for found in sorted(root.rglob("train")) if found.is_dir())
 
 
-def decode(root: Path, strategies: Sequence[Strategy], folder: Path) -> Data:
-    """Decode the images of `root` into stores below `folder`, in the sizes that the strategies need."""
+def decode(root: Path, strategies: Sequence[Strategy], folder: Path, limit: int | None = None) -> Data:
+    """Decode the images of `root` into stores below `folder`, in the sizes that the strategies need.
+
+    `limit` keeps so many images of each class in each part.
+    """
     listing, _ = list_images(root, ClassFolders())
+    if limit is not None:
+        listing = listing.groupby(["split", "class"]).head(limit).reset_index(drop=True)
     resizes = [factory.view_of(strategy.model, strategy.input, None).stored_as for strategy in strategies]
     with main_module_left_out():
         stores, accepted, _ = build(root, listing, resizes, folder / "stores")

@@ -33,7 +33,9 @@ def test_the_cpu_form_measures_every_part(tmp_path):
     assert agreement["largest difference of losses, CPU and device"] == 0
     assert agreement["same bits from the host's memory and the device's"]
     assert agreement["same bits after an interruption"]
-    assert parts["fine-tuning"]["resnet18"]["ours"] > 0
+    assert parts["training"]["resnet18"]["ours"] > 0
+    assert parts["training"]["resnet9_32px"]["bare loop"] > 0
     assert parts["frozen features"]["resnet18"] > 0
     assert 0 <= parts["CIFAR-10 from scratch"]["accuracy"] <= 1
+    assert parts["CIFAR-10 in seconds"]["again"]["seconds"] > 0
     assert set(parts["two trials"]) == {"one after the other", "two at a time", "took"}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from transferlab.core.runtime.compute import Compute
-from transferlab.core.runtime.device import DeviceError, apply, resolve
+from transferlab.core.runtime.device import DeviceError, Machine, apply, resolve
 from transferlab.core.runtime.memory import PeakMemory
 from transferlab.core.validation import FieldProblems
 
@@ -73,19 +73,28 @@ def test_none_at_all_are_refused(field):
         Compute(**{field: 0})
 
 
-@pytest.mark.parametrize("field", ["devices", "parallel_trials"])
-def test_more_gpus_than_there_are_are_refused(field, monkeypatch):
+def test_more_gpus_than_there_are_are_refused_but_trials_share_them(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     with pytest.raises(
-        DeviceError, match=rf"training.compute.{field}: 3, but this machine has 2 cuda devices; .* most 2"
+        DeviceError, match=r"training.compute.devices: 3, but this machine has 2 cuda devices; .* most 2"
     ):
-        resolve(Compute(device="cuda", **{field: 3}))
+        resolve(Compute(device="cuda", devices=3))
+    assert resolve(Compute(device="cuda", parallel_trials=3)).parallel_trials == 3
 
 
 def test_trials_in_parallel_have_a_device_each():
     with pytest.raises(FieldProblems, match=r"parallel_trials: 2 must be 1 where .* several devices \(devices: 3\)"):
         Compute(devices=3, parallel_trials=2)
+
+
+@pytest.mark.parametrize(("dtype", "may_round"), [(torch.float32, False), (torch.bfloat16, True)])
+def test_float32_on_cuda_is_not_rounded(dtype, may_round, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not may_round)
+    apply(Machine(torch.device("cuda"), dtype, "", torch.get_num_threads()))
+    assert torch.backends.cudnn.allow_tf32 is may_round
 
 
 def test_choosing_sets_nothing():

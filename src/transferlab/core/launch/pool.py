@@ -1,4 +1,4 @@
-"""Launches several trials at a time, each in its own process with a share of the CPU's threads, or on its own GPU.
+"""Launches several trials at a time, each in its own process with a share of the CPU's threads, or of the GPUs.
 
 Small batches leave most of a machine idle: two trials on a thread each end sooner than one after the other on two
 threads, and have the bits that they have alone with as many threads.

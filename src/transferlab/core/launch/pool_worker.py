@@ -21,7 +21,8 @@ def run(end: Connection, number: int) -> None:
     Args:
         end: of the pipe to the starting process. The arguments `spec`, `folder` and `states` of `train_trial` come
             through it, trial by trial; progress, log and the outcome or a failure go back.
-        number: of this process among its siblings, from 0; also the number of its GPU.
+        number: of this process among its siblings, from 0; it counts through the GPUs, so that
+            more processes than GPUs share them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the starting process, which sends SIGTERM then
     post = Post(end)
@@ -38,7 +39,7 @@ def _train_next(post: Post, number: int) -> None:
     spec, folder, states = post.receive()
     try:
         if resolve(spec.compute).device.type == "cuda":
-            torch.cuda.set_device(number)
+            torch.cuda.set_device(number % torch.cuda.device_count())
         post.put_nowait(outcome(train_trial, spec, folder, post.put_nowait, states))
     except Exception as error:
         post.put_nowait(Failure.of(error))

@@ -30,8 +30,8 @@ class Compute:
         devices: how many GPUs (on a CPU: processes) train one trial, each on its share of every batch. The numbers
             equal those of one device up to rounding, except for dropout masks and, on a CPU, for BatchNorm in training
             mode, which sees the images of its own process only.
-        parallel_trials: how many trials train at the same time, each in its own process, on its own GPU or on its share
-            of the CPU's threads. Heads that train together are not affected.
+        parallel_trials: how many trials train at the same time, each in its own process, on its share of the CPU's
+            threads or on one of the GPUs; more trials than GPUs share them. Heads that train together are not affected.
         micro_batch: images in one forward and backward pass on each device; null passes the whole batch (or the
             device's share of it) at once. Gradients accumulate over the batch, so the numbers are the same up to
             rounding, except for BatchNorm in training mode, which sees the images of one pass.

@@ -117,13 +117,11 @@ def resolve(compute: Compute) -> Machine:
     kind = next(name for name, there in available.items() if there) if compute.device == "auto" else compute.device
     if not available[kind]:
         raise DeviceError(f"training.compute.device: '{kind}' is not available on this machine; use 'auto' or 'cpu'")
-    several = {"devices": compute.devices, "parallel_trials": compute.parallel_trials}
-    for name, wanted in several.items():
-        if wanted > (there := _count(kind)):
-            raise DeviceError(
-                f"training.compute.{name}: {wanted}, but this machine has {there} {kind} "
-                f"device{'s' if there > 1 else ''}; use at most {there}"
-            )
+    if compute.devices > (there := _count(kind)):
+        raise DeviceError(
+            f"training.compute.devices: {compute.devices}, but this machine has {there} {kind} "
+            f"device{'s' if there > 1 else ''}; use at most {there}"
+        )
     dtype = _dtype(compute.precision, kind)
     is_chosen_for_cpu = compute.precision == "auto" and kind == "cpu" and dtype != torch.float32
     return Machine(
@@ -140,13 +138,17 @@ def resolve(compute: Compute) -> Machine:
 
 
 def apply(machine: Machine) -> Machine:
-    """Set this process's threads and, on a CPU, how it allocates memory; return the machine.
+    """Set this process's threads, how it allocates memory on a CPU, and what float32 means on CUDA; return the machine.
+
+    By default cuDNN's convolutions round float32 to TensorFloat-32, whose 10 bits are float16's.
 
     Whatever computes in a process calls this before it begins. Calling it again with the same machine changes nothing.
     """
     torch.set_num_threads(machine.threads)
     if machine.device.type == "cpu":
         keep_freed_memory()
+    elif machine.device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = machine.dtype != torch.float32
     return machine
 
 

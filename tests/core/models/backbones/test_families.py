@@ -36,6 +36,7 @@ HEADS = {
     "timm/vit_tiny_patch16_224": ("head",),
     "transferlab/convnet": ("head",),
     "transferlab/resnet18_32px": ("fc",),
+    "transferlab/resnet9_32px": ("fc",),
     "transferlab/small_resnet": ("fc",),
 }
 STEPS = Stage(epochs=1, optimizer=SGD(lr=0.1), trainable="head")

@@ -27,6 +27,15 @@ def test_the_small_resnet_does_not_shrink_its_first_maps():
     assert seen == [(1, 64, 32, 32)]
 
 
+@pytest.mark.parametrize("size", [32, 64])
+def test_the_resnet9_has_pages_parameters(size):
+    net = small.build("resnet9_32px", 10, size)
+    assert net(torch.rand(2, 3, size, size)).shape == (2, 10)
+    convolutions = 9 * (3 * 64 + 64 * 128 + 2 * 128**2 + 128 * 256 + 256 * 512 + 2 * 512**2)
+    norms = 2 * (64 + 3 * 128 + 256 + 3 * 512)
+    assert sum(parameter.numel() for parameter in net.parameters()) == convolutions + norms + 512 * 10 + 10
+
+
 @pytest.mark.parametrize("size", [32, 96, 224])
 def test_the_small_resnet_to_start_with_has_a_head_of_one_size(size):
     net = small.build("small_resnet", 3, size)
