@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +22,10 @@ from transferlab.core.strategies.optimizers import SGD
 from transferlab.core.training import state
 
 os.environ.update({
+    **ray_cluster.ENVIRONMENT,
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray turns 127.0.0.1 into this machine's address
     "RAY_memory_monitor_refresh_ms": "0",  # it would kill workers where others fill this machine's memory
     "RAY_AUTH_MODE": "disabled",  # whatever token lies in the home folder
-    "RAY_USAGE_STATS_ENABLED": "0",
 })  # fmt: skip
 ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 
@@ -110,11 +111,13 @@ def workers():
 
 def worker_of(raylet):
     """Wait for a process that trains on a node, and return it."""
-    while True:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
         for process in workers():
             if process.info["ppid"] == raylet:
                 return process
         time.sleep(0.01)
+    raise AssertionError(f"no child of {raylet} trained")
 
 
 def test_the_bits_are_those_of_a_lone_run_and_all_is_told_here(specs, alone, on_cluster, other_node, tmp_path, caplog):
@@ -246,6 +249,12 @@ def test_a_lost_worker_and_a_lost_node_are_replaced_and_no_bit_differs(
         lost.result()
     assert_same_results(found, alone)
     assert sum("its worker was lost" in message for message in caplog.messages) == 2
+
+
+def test_workers_run_in_this_environment_whatever_started_it(on_cluster):
+    # Under `uv run`, Ray would install another one for them.
+    ray_cluster.join(on_cluster)
+    assert ray.get(ray.remote(lambda: (sys.prefix, os.getcwd())).remote()) == (sys.prefix, os.getcwd())
 
 
 def test_a_folder_that_may_not_be_written_is_reported(tmp_path, monkeypatch):

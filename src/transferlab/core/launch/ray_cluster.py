@@ -25,6 +25,13 @@ from transferlab.core.runtime.compute import Compute
 from transferlab.core.runtime.device import Machine, resolve
 
 LOCAL = "local"
+ENVIRONMENT = {  # read when ray is imported
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # without it, workers print a warning
+    # Else a run that `uv run` began is copied to every node, and an environment is resolved and installed anew there:
+    # minutes, gigabytes, and other versions than those of this process.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+}
 _SECONDS_TO_CONNECT = 10.0
 _QUIET: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": "ERROR"}
 
@@ -115,8 +122,8 @@ def _connect(address: str) -> None:
             "training.compute.launcher: ray needs the package ray: install the extra `cluster`, e.g. "
             "`uv sync --extra cluster` or `pip install 'transferlab[cluster]'`"
         )
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # without it, workers print a warning
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     if address == LOCAL:
         # Ray turns 127.0.0.1 into this machine's address unless it is told to have no clusters. An own cluster listens
         # on this machine alone: whoever reaches a cluster's ports can run code on it.
