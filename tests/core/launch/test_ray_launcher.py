@@ -254,7 +254,7 @@ def test_a_lost_worker_and_a_lost_node_are_replaced_and_no_bit_differs(
 def test_workers_run_in_this_environment_whatever_started_it(on_cluster):
     # Under `uv run`, Ray would install another one for them.
     ray_cluster.join(on_cluster)
-    assert ray.get(ray.remote(lambda: (sys.prefix, os.getcwd())).remote()) == (sys.prefix, os.getcwd())
+    assert ray.get(ray.remote(lambda: (sys.prefix, Path.cwd())).remote()) == (sys.prefix, Path.cwd())
 
 
 def test_a_folder_that_may_not_be_written_is_reported(tmp_path, monkeypatch):
