@@ -129,6 +129,17 @@ def test_one_bar_is_for_all_trainings_of_a_run_and_fits_80_columns(console):
     assert "\N{HORIZONTAL ELLIPSIS}" not in shown
 
 
+def test_a_strategy_that_is_over_may_still_be_told_of(console):
+    # Trials of all strategies are under way on a cluster, and nobody estimates how long they take there.
+    console(True)
+    with progress.trials("staged", 1) as late:
+        late(epoch(0, 1))
+    with progress.trials("tuned", 1) as report:
+        report(epoch(0, 1))
+        late(epoch(0, 2))
+        report(epoch(0, 2))
+
+
 def test_the_time_left_follows_the_pace():
     plan = progress.Plan(lambda: {"a": 10.0, "b": 30.0})
     plan.begin("a")

@@ -50,7 +50,12 @@ class Plan:
         self._done[strategy] = 1.0
 
     def advance(self, strategy: str, share: float, seconds: float) -> None:
-        """Count a training as done up to a share, after so many more seconds."""
+        """Count a training as done up to a share, after so many more seconds.
+
+        Trials of a cluster may still tell something when their strategy is over and another one is all there is.
+        """
+        if strategy not in self._seconds:
+            return
         before = self._done.setdefault(strategy, share if seconds == 0 else 0.0)
         self._trained += (share - before) * self._seconds[strategy]
         self._spent += seconds
