@@ -137,7 +137,7 @@ def test_the_bits_are_those_of_a_lone_run_and_all_is_told_here(specs, alone, on_
 def test_strategies_share_one_queue_the_longest_first_and_heads_train_together_as_one_task(
     specs, alone, splits, on_cluster, other_node, tmp_path, caplog
 ):
-    first = replace(spec_of(strategy(head=replace(STAGES["head"], epochs=3)), *splits), name="heads")
+    first = replace(spec_of(strategy(head=replace(STAGES["head"], epochs=100)), *splits), name="heads")
     shared = tuple(name for name in first.initial.tensors if not name.startswith(first.initial.header.head))
     header = replace(first.initial.header, pretrained=shared)  # as with pretrained weights
     heads = [replace(first, initial=replace(first.initial, header=header), trial=trial) for trial in range(3)]
@@ -151,7 +151,8 @@ def test_strategies_share_one_queue_the_longest_first_and_heads_train_together_a
         ]
     assert_same_results(found[0], expected)
     assert_same_results(found[1], alone)
-    assert any("heads: 3 trials together on the cpu of" in message for message in caplog.messages)
+    places = [message.partition(" on the cpu of ")[0] for message in caplog.messages if " on the cpu of " in message]
+    assert [place for place in places if place.startswith("heads")] == ["heads: 3 trials together"]
     assert next(name for name, _ in told) == "tiny", "it is longer than what is awaited first"
     assert {at.epoch for name, at in told if name == "tiny"} >= {1, 2, 3}, "it has not waited to be awaited"
 

@@ -53,6 +53,7 @@ class _Strategy:
         report: is told of them.
         flops: of a pass of one image.
         left: trials that have not ended.
+        together: whether one job trains all, if it can; those that wait are for where it cannot.
         waiting: jobs that begin when the first one has stored the outputs of frozen layers that all share, or has found
             that they cannot train together.
         ended: jobs whose results nobody has taken yet.
@@ -63,6 +64,7 @@ class _Strategy:
     report: ProgressCallback
     flops: int
     left: set[int]
+    together: bool = False
     waiting: list[Job] = field(default_factory=list)
     ended: deque[Job] = field(default_factory=deque)
     has_trained: bool = False
@@ -136,7 +138,7 @@ class Queue:
         specs = [replace(spec, compute=compute).without_weights() for spec in batch.specs]
         jobs = [Job([spec], folder, states, initial) for spec in specs]
         if together.could_train(specs):
-            strategy.waiting = jobs
+            strategy.waiting, strategy.together = jobs, True
             yield Job(specs, folder, states, initial)
             return
         jobs.sort(key=self._work, reverse=True)
@@ -176,7 +178,7 @@ class Queue:
         """Report or log what a trial tells."""
         strategy = self._strategies[name]
         if isinstance(message, Progress):
-            strategy.has_trained |= message.doing is None and message.together == 1
+            strategy.has_trained |= message.doing is None and not strategy.together
             strategy.latest[message.trial] = message
         relay(message, strategy.report)
 
