@@ -85,13 +85,15 @@ def test_from_nodes_runs_what_follows(tiny):
 def test_only_missing_outputs_runs_nothing_when_nothing_is_missing(tiny):
     before = tiny.files()
     output = tiny.run("--only-missing-outputs")
-    assert output.startswith("Experiment tiny: 3 classes, 120 images (72 train, 18 validation, 30 test); 4 strategies")
+    assert output.startswith("Experiment tiny: 4 strategies x 2 trials; results go to data/08_reporting/tiny\n")
     assert "Nothing to do: every output is there." in output
     assert tiny.files() == before
 
 
 def test_the_data_pipeline_stops_at_the_data(fresh):
-    assert fresh.run("--pipeline=data").splitlines()[-1].startswith("Data: 3 classes, 120 images")
+    output = fresh.run("--pipeline=data")
+    assert output.splitlines()[-1].startswith("Data: 3 classes, 120 images (72 train, 18 validation, 30 test)")
+    assert output.count("3 classes") == 1
     assert {folder.name for folder in (fresh.root / "data").iterdir()} == {"01_raw", "02_intermediate", "03_primary"}
     assert fresh.document("03_primary/{}/statistics.json")["classes"] == ["circle", "square", "stripes"]
 

@@ -10,7 +10,10 @@ import signal
 import pytest
 from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import node, pipeline
+from tiny_project import PROJECT
 
+from transferlab.config.context import ExperimentContext
+from transferlab.config.loader import ExperimentConfigLoader
 from transferlab.console.commands import command
 from transferlab.console.errors import Interrupted, Terminated, UserError
 from transferlab.core.data.split.config import SplitError
@@ -21,6 +24,7 @@ from transferlab.core.runtime.memory import DeviceMemoryError
 from transferlab.core.training.state import StateFile
 from transferlab.datasets.folders import UnfinishedTrials
 from transferlab.hooks.run import ProjectHooks
+from transferlab.settings import CONFIG_LOADER_ARGS
 
 STEPS = pipeline(
     [
@@ -64,12 +68,12 @@ def test_any_other_error_goes_on_with_its_traceback(hooks, caplog):
 
 def test_what_is_left_to_do_is_what_can_start(hooks):
     assert hooks.how_to_go_on() == "", "nothing was done: the same command again"
-    hooks.after_dataset_saved("index")
+    hooks.after_dataset_saved("index", None)
     assert hooks.how_to_go_on().endswith("add --from-nodes=a.train,b.train")
-    hooks.after_dataset_saved("a.model")
+    hooks.after_dataset_saved("a.model", None)
     assert hooks.how_to_go_on().endswith("add --from-nodes=b.train")
-    hooks.after_dataset_saved("b.model")
-    hooks.after_dataset_saved("report")
+    hooks.after_dataset_saved("b.model", None)
+    hooks.after_dataset_saved("report", None)
     assert hooks.how_to_go_on() == ""
 
 
@@ -101,9 +105,9 @@ def test_where_training_goes_on_is_said(tmp_path):
         "\nTo go on from there, run it again: training goes on after epoch 3 of trial 2 (a)"
     )
     (tmp_path / "trial_0 copy.pt").write_bytes(b"made by a file manager")
-    hooks.after_dataset_saved("index")
+    hooks.after_dataset_saved("index", None)
     assert hooks.how_to_go_on().startswith("\nTo go on from there, add --from-nodes=a.train: training goes on after")
-    hooks.after_dataset_saved("a.model")
+    hooks.after_dataset_saved("a.model", None)
     assert hooks.how_to_go_on() == ""
 
 
@@ -126,6 +130,35 @@ def test_nodes_know_the_run():
     catalog = DataCatalog()
     begin(STEPS, catalog)
     assert catalog.load("run_id") == "2026-01-01T00.00.00.000Z"
+
+
+@pytest.mark.parametrize("moment", ["after_dataset_saved", "after_dataset_loaded"])
+def test_classes_and_images_are_said_once_as_soon_as_they_are_known(hooks, capsys, moment):
+    statistics = {"classes": ["ant", "bee"], "images": {"train": {"ant": 1000, "bee": 5}, "test": {"bee": 1}}}
+    getattr(hooks, moment)("statistics", statistics)
+    assert capsys.readouterr().out == "2 classes, 1,006 images (1,005 train, 1 test)\n"
+    hooks.after_dataset_loaded("statistics", statistics)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_run_that_ends_with_the_statistics_says_them_at_the_end_alone(capsys):
+    hooks = begin(pipeline([node(lambda x: x, "photos", "statistics", name="measure")]), DataCatalog())
+    hooks.after_dataset_saved("statistics", {"classes": ["ant"], "images": {"train": {"ant": 1}}})
+    assert capsys.readouterr().out == ""
+
+
+def test_the_first_line_of_a_run_does_not_wait_for_its_nodes(hooks, capsys):
+    loader = ExperimentConfigLoader(str(PROJECT / "conf"), env="solar_cells", **CONFIG_LOADER_ARGS)
+    of_nothing, of_a_run = (ExperimentContext(PROJECT, loader, "solar_cells", "transferlab", None) for _ in range(2))
+    hooks.after_context_created(of_nothing)
+    assert capsys.readouterr().out == "", "other commands make contexts too"
+    hooks.expect_run()
+    hooks.after_context_created(of_a_run)
+    line = "Experiment solar_cells: 4 strategies x 3 trials; results go to data/08_reporting/solar_cells\n"
+    assert capsys.readouterr().out == line
+    catalog = DataCatalog({"run_id": MemoryDataset(""), "experiment": MemoryDataset("solar_cells")})
+    hooks.before_pipeline_run({"runner": "SequentialRunner"}, pipeline([]), catalog)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_run_that_makes_nothing_says_so(hooks, capsys):
@@ -165,7 +198,7 @@ def test_a_dataset_that_cannot_be_loaded_names_the_command_that_makes_it(hooks):
     hooks.before_dataset_loaded("index")
     with pytest.raises(UserError, match=r"no version\nTo make it: (uv run )?kedro run --env=tiny --nodes=split"):
         hooks.on_pipeline_error(DatasetError("no version"))
-    hooks.after_dataset_loaded()
+    hooks.after_dataset_loaded("index", None)
     with pytest.raises(UserError, match=r"^no space$"):
         hooks.on_pipeline_error(DatasetError("no space"))
 

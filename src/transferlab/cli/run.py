@@ -18,21 +18,22 @@ from transferlab.core.runtime import interrupt
 _MISTYPED = ("Failed to find the pipeline", "Pipeline does not contain")
 
 
-def _how_to_go_on() -> str:
-    """Ask the hooks of this process's settings, which know the run under way."""
-    return "".join(hooks.how_to_go_on() for hooks in settings.HOOKS if hasattr(hooks, "how_to_go_on"))
+def _run_hooks() -> Any:
+    """Return the hooks of this process's settings that know the run under way."""
+    return next(hooks for hooks in settings.HOOKS if hasattr(hooks, "how_to_go_on"))
 
 
 def _run(pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
     """Call Kedro's `run`; `--pipeline` means `--pipelines` without a deprecation warning."""
     if pipeline and not pipelines:
         pipelines, pipeline = [pipeline], None
+    _run_hooks().expect_run()
     try:
         with interrupt.stoppable():
             return _kedro_run(pipeline=pipeline, pipelines=pipelines, **options)
     except KeyboardInterrupt as error:
         kind, by = (Terminated, " by SIGTERM") if isinstance(error, interrupt.Terminated) else (Interrupted, "")
-        raise kind(f"stopped{by}. Everything that was finished is kept.{_how_to_go_on()}") from None
+        raise kind(f"stopped{by}. Everything that was finished is kept.{_run_hooks().how_to_go_on()}") from None
     except MissingConfigException as error:
         raise UserError(str(error)) from error
     except ValueError as error:

@@ -99,3 +99,25 @@ def of_the_system(error: OSError) -> str:
     words = [str(error.strerror), *([str(error.filename)] if error.filename else [])]
     cure = _CURES.get(error.errno or 0)
     return ": ".join(words) + (f"; {cure}" if cure else "")
+
+
+def is_explained(error: BaseException) -> bool:
+    """Check whether any error of a chain says what a user can mend."""
+    chain = _chain(error)
+    return isinstance(chain[-1], (DatasetError, OSError)) or any(isinstance(each, MendableError) for each in chain)
+
+
+def explanation(error: DatasetError | OSError) -> str:
+    """Return the error that explains itself, where one of the chain does, else Kedro's message."""
+    chain = _chain(error)
+    for each in chain:
+        if isinstance(each, MendableError):
+            return str(each)
+    if isinstance(chain[-1], OSError) and chain[-1].errno and not isinstance(chain[-1], NotADirectoryError):
+        return of_the_system(chain[-1])
+    return str(error)
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """List an error and its causes, the first cause last."""
+    return [error, *(_chain(error.__cause__) if error.__cause__ else ())]

@@ -17,7 +17,7 @@ from kedro.pipeline.node import Node
 from transferlab.config.context import ExperimentContext
 from transferlab.console import progress
 from transferlab.console.commands import command
-from transferlab.console.errors import UserError, of_the_system
+from transferlab.console.errors import UserError, explanation, is_explained, of_the_system
 from transferlab.console.terminal import console, say
 from transferlab.core.errors import MendableError
 from transferlab.core.files.folders import remove
@@ -44,6 +44,7 @@ class _UnderWay:
         saved: names of the datasets that it has saved.
         mark: that it is under way, on disk.
         loading: the dataset that is being loaded.
+        has_said_data: whether the numbers of classes and images were said.
     """
 
     pipeline: Pipeline = field(default_factory=lambda: Pipeline([]))
@@ -53,6 +54,7 @@ class _UnderWay:
     saved: set[str] = field(default_factory=set)
     mark: Run | None = None
     loading: str = ""
+    has_said_data: bool = False
 
 
 class ProjectHooks:
@@ -61,11 +63,26 @@ class ProjectHooks:
     def __init__(self) -> None:
         self._context: KedroContext | None = None
         self._run = _UnderWay()
+        self._expects_run = False
+        self._announced: KedroContext | None = None
+
+    def expect_run(self) -> None:
+        """Take the context that is made next for that of a run, so that its first line need not wait for its nodes."""
+        self._expects_run = True
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Remember whose run may begin."""
+        """Remember whose run may begin; where one is expected, say so: seconds pass until its nodes are imported."""
         self._context = context
+        expects_run, self._expects_run = self._expects_run, False
+        if expects_run and isinstance(context, ExperimentContext):
+            self._announce(context)
+
+    def _announce(self, context: ExperimentContext) -> None:
+        """Say the first line of a run, once."""
+        if self._announced is not context:
+            self._announced = context
+            say(summary.beginning(context.config_loader), wraps=True)
 
     @hook_impl
     def after_catalog_created(self, catalog: DataCatalog, save_version: str | None) -> None:
@@ -88,7 +105,7 @@ class ProjectHooks:
             catalog["versions"] = MemoryDataset(of_catalog(catalog), copy_mode="assign")
         if isinstance(self._context, ExperimentContext):
             experiment = self._context.config_loader.experiment
-            say(summary.beginning(self._run.env, experiment, catalog), wraps=True)
+            self._announce(self._context)
             progress.expect(progress.Plan(lambda: summary.expected(experiment, pipeline, catalog)))
             if any(name.startswith("params:strategies") for name in pipeline.inputs()):
                 from transferlab.config.parse import check_networks  # it loads torch, which other nodes need not
@@ -101,7 +118,7 @@ class ProjectHooks:
                 self._run.mark = runs.begin(self._run.run_id)
             self._keep_parameters()
         except (DatasetError, OSError) as error:
-            raise UserError(_told(error)) from error
+            raise UserError(explanation(error)) from error
 
     def _check_runner(self, runner: str) -> None:
         """Check that the runner can run what the parameters ask for.
@@ -128,14 +145,24 @@ class ProjectHooks:
         interrupt.check()
 
     @hook_impl
-    def after_dataset_loaded(self) -> None:
+    def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
         """Forget the dataset that was asked for: it is not to blame for what comes."""
         self._run.loading = ""
+        if self._run.run_id:  # workers of ParallelRunner have none: each would say it
+            self._say_data(dataset_name, data)
 
     @hook_impl
-    def after_dataset_saved(self, dataset_name: str) -> None:
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
         """Remember how far the run has come."""
         self._run.saved.add(dataset_name)
+        if dataset_name not in self._run.pipeline.outputs():  # what a run ends with, its last lines say
+            self._say_data(dataset_name, data)
+
+    def _say_data(self, dataset_name: str, data: Any) -> None:
+        """Say how many classes and images there are, as soon as it is known, once."""
+        if dataset_name == "statistics" and not self._run.has_said_data:
+            self._run.has_said_data = True
+            say(summary.of_data(data), wraps=True)
 
     @hook_impl
     def on_node_error(self, error: Exception, node: Node) -> None:
@@ -158,8 +185,8 @@ class ProjectHooks:
             UserError: for such a dataset.
         """
         self._end(is_whole=False)
-        if isinstance(error, DatasetError) and _is_told(error):
-            raise UserError(f"{_told(error)}{self._maker()}{self.how_to_go_on()}") from error
+        if isinstance(error, DatasetError) and is_explained(error):
+            raise UserError(f"{explanation(error)}{self._maker()}{self.how_to_go_on()}") from error
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -241,25 +268,3 @@ def _stored(names: Iterable[str], catalog: DataCatalog) -> list[WholeDataset[Any
     """Return the datasets that are on disk, of gathered ones their parts, in the order of their names."""
     found = dict(pair for name in names for pair in each_dataset(name, catalog.get(name)))
     return [found[name] for name in sorted(found) if isinstance(found[name], WholeDataset)]
-
-
-def _is_told(error: BaseException) -> bool:
-    """Check whether any error of a chain says what a user can mend."""
-    chain = _chain(error)
-    return isinstance(chain[-1], (DatasetError, OSError)) or any(isinstance(each, MendableError) for each in chain)
-
-
-def _told(error: DatasetError | OSError) -> str:
-    """Return the error that explains itself, where one of the chain does, else Kedro's message."""
-    chain = _chain(error)
-    for each in chain:
-        if isinstance(each, MendableError):
-            return str(each)
-    if isinstance(chain[-1], OSError) and chain[-1].errno and not isinstance(chain[-1], NotADirectoryError):
-        return of_the_system(chain[-1])
-    return str(error)
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """List an error and its causes, the first cause last."""
-    return [error, *(_chain(error.__cause__) if error.__cause__ else ())]

@@ -1,9 +1,10 @@
-"""The first and the last line of a run: what it is about, what it has made and where that is."""
+"""The first and the last lines of a run: what it is about, what it has made and where that is."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import DataCatalog
@@ -14,6 +15,7 @@ from transferlab.datasets.atomic import WholeDataset
 from transferlab.reporting.wording import capital, count, duration, number, title
 
 if TYPE_CHECKING:
+    from transferlab.config.loader import ExperimentConfigLoader
     from transferlab.config.schema import Experiment
 
 logger = logging.getLogger(__name__)
@@ -23,15 +25,20 @@ NOTHING_MADE = (
 )
 
 
-def beginning(name: str, experiment: Experiment, catalog: DataCatalog) -> str:
-    """Write the first line: experiment, classes, images, strategies x trials."""
-    statistics = catalog.get("statistics")
-    parts = [f"Experiment {name}"]
-    if statistics is not None and statistics.exists():
-        parts.append(_of_data(catalog.load("statistics")))
+def beginning(loader: ExperimentConfigLoader) -> str:
+    """Write the first line: experiment, strategies x trials, where results go."""
+    experiment, report = loader.experiment, loader["catalog"]["report"]["filepath"]
     strategies, training = count(len(experiment.strategies), "strategy", "strategies"), experiment.training
     fewest = f"{training.least_trials} to " if training.least_trials < training.most_trials else ""
-    return f"{': '.join(parts)}; {strategies} x {fewest}{count(training.most_trials, 'trial')}"
+    trials = f"{fewest}{count(training.most_trials, 'trial')}"
+    return f"Experiment {loader.experiment_name}: {strategies} x {trials}; results go to {Path(report).parent}"
+
+
+def of_data(statistics: dict[str, Any]) -> str:
+    """Write the numbers of classes and images."""
+    images = {split: sum(counts.values()) for split, counts in statistics["images"].items()}
+    each = ", ".join(f"{count(number)} {split}" for split, number in images.items())
+    return f"{count(len(statistics['classes']), 'class', 'classes')}, {count(sum(images.values()), 'image')} ({each})"
 
 
 def expected(experiment: Experiment, pipeline: Pipeline, catalog: DataCatalog) -> dict[str, float]:
@@ -62,8 +69,8 @@ def expected(experiment: Experiment, pipeline: Pipeline, catalog: DataCatalog) -
             return {}
     if found:
         each = ", ".join(f"{name} {duration(value)}" for name, value in found.items() if value)
-        about = f"Training takes about {duration(sum(found.values()))} on this machine as it is now"
-        say(f"{_of_data(statistics)}. {about}: {each}", wraps=True)
+        about = duration(sum(found.values()))
+        say(f"Training takes about {about} on this machine as it is now: {each}", wraps=True)
     return found
 
 
@@ -81,14 +88,8 @@ def ending(made: Iterable[str], catalog: DataCatalog) -> str:
         if name.rpartition(".")[2] == kind and (line := tell(name, catalog))
     ]
     if "index" in made or "statistics" in made:
-        lines.insert(0, f"Data: {_of_data(catalog.load('statistics'))}: {_path(catalog, 'index')}")
+        lines.insert(0, f"Data: {of_data(catalog.load('statistics'))}: {_path(catalog, 'index')}")
     return "\n".join(lines or [f"Made {name}: {_path(catalog, name)}" for name in sorted(made)])
-
-
-def _of_data(statistics: dict[str, Any]) -> str:
-    images = {split: sum(counts.values()) for split, counts in statistics["images"].items()}
-    each = ", ".join(f"{count(number)} {split}" for split, number in images.items())
-    return f"{count(len(statistics['classes']), 'class', 'classes')}, {count(sum(images.values()), 'image')} ({each})"
 
 
 def _evaluated(name: str, catalog: DataCatalog) -> str:
