@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from dataset_kinds import KINDS, NEW, TABLE, checkpoint, figure, version
+from dataset_kinds import KINDS, NEW, OLD, OTHER, TABLE, checkpoint, figure, version
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kedro.io import DatasetError
@@ -29,6 +29,7 @@ from transferlab.datasets.document import FigureDataset, JSONDataset, PageDatase
 from transferlab.datasets.folders import FolderDataset, UnfinishedTrials
 from transferlab.datasets.images import ImageStoresDataset
 from transferlab.datasets.table import TableDataset
+from transferlab.versions.catalogue import size_on_disk
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -325,6 +326,32 @@ def test_a_lost_or_damaged_common_part_is_named(frozen, damage):
         shared.write_bytes(b"" if damage == "no tensors" else content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(CheckpointError, match=r"shared\.safetensors.*kedro run --nodes=scratch\.train"):
         dict(stored)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "inside", "data"),
+    [
+        (CheckpointDataset, "initial.safetensors", "", checkpoint),
+        (TrialsDataset, "checkpoints", "trial_0.safetensors", lambda value: {0: checkpoint(value)}),
+    ],
+)
+def test_what_runs_and_strategies_have_in_common_is_on_disk_once(tmp_path, monkeypatch, kind, name, inside, data):
+    def saved(strategy: str, at: str, value: float = 1.0) -> Path:
+        dataset = version(kind, tmp_path / strategy / name, at)
+        dataset.save(data(value))
+        return dataset.path_of(at) / inside
+
+    first, again, of_another, changed = saved("a", OLD), saved("a", NEW), saved("b", OLD), saved("b", NEW, 2.0)
+    assert first.samefile(again)
+    assert first.samefile(of_another)
+    assert size_on_disk(first.parent) == pytest.approx(first.stat().st_size / 3, abs=10)
+    assert changed.stat().st_nlink == 1
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links here")))
+    content, alone = first.read_bytes(), saved("a", OTHER)
+    assert alone.stat().st_nlink == 1
+    first.unlink()
+    assert again.read_bytes() == of_another.read_bytes() == alone.read_bytes() == content
+    assert not list(tmp_path.rglob(".*")), "nothing unfinished stays"
 
 
 def test_trials_that_share_little_are_whole_files(trials):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,15 +14,31 @@ from kedro.io import DatasetError, Version
 from kedro_datasets._typing import JSONPreview
 from safetensors.torch import save
 
+from transferlab.core.files.atomic import link_same
 from transferlab.core.files.folders import whole_folder
 from transferlab.core.models.checkpoint import REMEDY, SHARED, Checkpoint, shared_tensors
-from transferlab.datasets.atomic import WholeDataset, WholeFile
+from transferlab.datasets.atomic import I, O, WholeDataset, WholeFile
 
 LIST = "trials.json"
 _NUMBER = re.compile(r"trial_(\d+)\.safetensors")
 
 
-class CheckpointDataset(WholeFile[Checkpoint, Checkpoint]):
+class _KeptOnce(WholeDataset[I, O]):
+    """Weights that versions and strategies have in common are on disk once: as several names of one file."""
+
+    @contextmanager
+    def claimed(self) -> Iterator[Path]:
+        """Give the place to save at, and then look for files that are there already."""
+        with super().claimed() as target:
+            yield target
+            if self._version:
+                name = self._filepath.name
+                every = list(Path(self._filepath.parent.parent).glob(f"[!.]*/{name}/[!.]*/{name}"))
+                for file in [target] if target.is_file() else sorted(target.glob("*.safetensors")):
+                    link_same(file, [other / file.relative_to(target) for other in every])
+
+
+class CheckpointDataset(_KeptOnce[Checkpoint, Checkpoint], WholeFile[Checkpoint, Checkpoint]):
     """One checkpoint: a strategy's network before training."""
 
     def __init__(
@@ -115,7 +132,7 @@ class StoredTrials(Mapping[int, Checkpoint]):
         return _remedy(self.strategy, "train")
 
 
-class TrialsDataset(WholeDataset[Mapping[int, Checkpoint], StoredTrials]):
+class TrialsDataset(_KeptOnce[Mapping[int, Checkpoint], StoredTrials]):
     """A folder with one checkpoint per trial, and a list of them, so that a lost one is missed.
 
     Weights that are the same in all trials, such as those of frozen layers, lie there once if they are most of them.

@@ -187,8 +187,9 @@ class Versions:
 
 
 def size_on_disk(folder: Path) -> int:
-    """Return the number of bytes of the files in a folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    """Return the number of bytes of the files in a folder; of a file that n versions have, the n-th part."""
+    stats = [file.stat() for file in folder.rglob("*") if file.is_file()]
+    return sum(stat.st_size // max(1, stat.st_nlink) for stat in stats)
 
 
 def _path(dataset: object) -> Path | None:

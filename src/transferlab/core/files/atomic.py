@@ -8,10 +8,11 @@ so that what a killed one left can be told from what is being written.
 from __future__ import annotations
 
 import errno
+import filecmp
 import os
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -38,6 +39,23 @@ def whole_file(target: Path) -> Iterator[BinaryIO]:
             sync_folder(target.parent)
         finally:
             unfinished.unlink(missing_ok=True)
+
+
+def link_same(path: Path, others: Iterable[Path]) -> None:
+    """Make a file another name (hard link) of one of `others` that has the same bytes, so that they are on disk once.
+
+    Whoever removes one of the names leaves the others. Such files may be replaced, and never written into. Where the
+    file system has no hard links, or the other has gone meanwhile, the file stays one of its own.
+    """
+    for other in others:
+        with suppress(OSError):
+            if path.samefile(other):
+                continue
+            if filecmp.cmp(path, other, shallow=False):
+                name = path.with_name(f"{PREFIX}{uuid.uuid4().hex}")
+                os.link(other, name)
+                name.replace(path)
+                return
 
 
 @contextmanager
