@@ -92,6 +92,12 @@ def test_on_a_cluster_one_node_begins_the_trials_that_the_training_nodes_wait_fo
     assert set(trains) == {f"{name}.train" for name in STRATEGIES}, "nothing else keeps the cluster waiting"
 
 
+def test_training_waits_for_no_figure(whole):
+    order = [each.name for each in whole.nodes]
+    trained = max(place for place, name in enumerate(order) if name.endswith(".train"))
+    assert not [name for name in order[:trained] if name.startswith("report.") or ".draw" in name]
+
+
 @pytest.mark.filterwarnings("error:Namespace")
 def test_a_learning_curve_needs_images_and_no_trained_strategy():
     curve = curve_pipeline(STRATEGIES)

@@ -21,7 +21,7 @@ Stores = Mapping[str, ImageStore]
 BATCH, AUGMENTED, VIEWS = 12, 6, 5
 
 
-def draw_batch(index: pd.DataFrame, image_store: Stores) -> Figure:
+def draw_batch(index: pd.DataFrame, image_store: Stores, _facts: Document) -> Figure:
     """Draw a labelled batch of training images, as they are stored."""
     rows = _spread(index, BATCH)
     store = largest(image_store.values())
@@ -35,6 +35,7 @@ def draw_augmented(
     statistics: Document,
     strategies: Mapping[str, Strategy],
     training: Training,
+    _facts: Document,
 ) -> Figure:
     """Draw the same images as the first strategy that augments sees them; as they are cropped when none does."""
     import torch  # and what loads it: the other figures need not wait for it

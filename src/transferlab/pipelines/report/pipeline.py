@@ -75,10 +75,11 @@ def create_pipeline(strategies: list[str], trained: bool = True, in_rounds: bool
 
 def _overall_figures(trained: bool, several: bool) -> list[Node]:
     drawn = [
-        _figure(drawing.draw_batch, ["index", "image_store"], "batch"),
+        # What the images look like needs no training, and training need not wait for it: so both take the facts, too.
+        _figure(drawing.draw_batch, ["index", "image_store", "facts"], "batch"),
         _figure(
             drawing.draw_augmented,
-            ["index", "image_store", "statistics", "params:strategies", "params:training"],
+            ["index", "image_store", "statistics", "params:strategies", "params:training", "facts"],
             "augmented",
         ),
         _figure(drawing.draw_cost, ["comparison", "cost", "facts"], "accuracy_against_cost"),
