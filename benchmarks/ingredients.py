@@ -194,7 +194,7 @@ def table(name: str, of_recipes: dict[str, list[dict[str, float]]], note: str) -
         "ECE",
         "a trial",
     ]
-    return result.Table(f"Ingredients on {name}", columns, rows, note)
+    return result.Table(f"Recipes on {name}", columns, rows, note)
 
 
 def _paired(differences_T: np.ndarray) -> str:
