@@ -50,6 +50,11 @@ def test_a_mistake_is_one_calm_message(fresh, options, words):
     calm(fresh.kedro("run", *options), *words)
 
 
+def test_where_there_is_no_configuration_the_option_that_names_it_is_told(fresh):
+    shutil.rmtree(fresh.root / "conf")
+    calm(fresh.kedro("run"), str(fresh.root / "conf"), "run --conf-source=path/to/conf")
+
+
 def test_weights_that_are_damaged_stop_the_run_before_any_work(fresh):
     (fresh.root / "weights.pth").write_bytes(b"no weights")
     done = fresh.kedro("run", "--env=tiny")

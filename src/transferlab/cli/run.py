@@ -11,6 +11,7 @@ from kedro.config import MissingConfigException
 from kedro.framework.cli import project
 from kedro.framework.project import settings
 
+from transferlab.console.commands import command
 from transferlab.console.errors import Interrupted, Terminated, UserError
 from transferlab.core.runtime import interrupt
 
@@ -35,7 +36,8 @@ def _run(pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
         kind, by = (Terminated, " by SIGTERM") if isinstance(error, interrupt.Terminated) else (Interrupted, "")
         raise kind(f"stopped{by}. Everything that was finished is kept.{_run_hooks().how_to_go_on()}") from None
     except MissingConfigException as error:
-        raise UserError(str(error)) from error
+        elsewhere = command("run", "--conf-source=path/to/conf")
+        raise UserError(f"{error}; go to the project's folder, or name its configuration: {elsewhere}") from error
     except ValueError as error:
         if str(error).startswith(_MISTYPED):
             raise UserError(str(error)) from error
