@@ -1,5 +1,7 @@
-"""The estimate that begins the training of a run, with a catalog in memory."""
+"""The estimate that begins the training of a run, and the last lines, with a catalog in memory."""
 
+import pandas as pd
+import pytest
 import torch
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import node, pipeline
@@ -43,3 +45,11 @@ def test_steps_that_cannot_be_done_end_no_run(monkeypatch):
 
 def test_nothing_is_said_of_a_cluster():
     assert expected(Settings(launcher="ray")) == {}
+
+
+@pytest.mark.parametrize(("left_out", "told"), [(0, ""), (1, "\nNot used: 1 file, with reasons: in memory")])
+def test_a_run_that_ends_with_the_data_says_where_the_files_are_that_it_cannot_use(left_out, told):
+    quarantine = pd.DataFrame({"path": ["notes.txt"] * left_out})
+    catalog = DataCatalog({"statistics": MemoryDataset(STATISTICS), "quarantine": MemoryDataset(quarantine)})
+    data = "Data: 2 classes, 10 images (10 train): in memory"
+    assert summary.ending(["statistics", "quarantine"], catalog) == data + told

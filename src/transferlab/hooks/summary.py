@@ -89,6 +89,8 @@ def ending(made: Iterable[str], catalog: DataCatalog) -> str:
     ]
     if "index" in made or "statistics" in made:
         lines.insert(0, f"Data: {of_data(catalog.load('statistics'))}: {_path(catalog, 'index')}")
+    if "quarantine" in made and (left_out := len(catalog.load("quarantine"))):
+        lines.append(f"Not used: {count(left_out, 'file')}, with reasons: {_path(catalog, 'quarantine')}")
     return "\n".join(lines or [f"Made {name}: {_path(catalog, name)}" for name in sorted(made)])
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from transferlab.console.commands import command
 from transferlab.console.errors import UserError
 from transferlab.core.data.split.config import SplitConfig
 from transferlab.core.data.split.index import assign
@@ -78,7 +79,8 @@ def new_experiment(
     about = _about(found)
     _check_split(found.listing, about["validation"])
     text = _environment().get_template("parameters.yml.j2").render(
-        name=name, path=_path(folder, conf.parent), title=title or name, ignored=len(found.left_out), **about
+        name=name, path=_path(folder, conf.parent), title=title or name, ignored=len(found.left_out),
+        command=command("run", "--pipeline=transfer", f"--env={name}"), **about,
     )  # fmt: skip
     if tell:
         for line in (*found.lines(), *_plan(about)):

@@ -22,6 +22,7 @@ from transferlab.core.data.store import ImageStore, largest
 from transferlab.core.data.store_builder import build
 from transferlab.core.models import factory
 from transferlab.core.strategies.strategy import Strategy
+from transferlab.reporting.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +64,12 @@ def decode_images(
         root = Path(extracted["path"])
         stores, accepted, quarantined = build(root, listing, resizes, image_folder, dataset.decoding, report)
     quarantine = pd.concat([quarantined, ignored], ignore_index=True)
+    of_status = quarantine["status"].value_counts()
     logger.info(
-        "%d images accepted, %d quarantined, %d files ignored",
-        len(accepted),
-        (quarantine["status"] == "quarantined").sum(),
-        (quarantine["status"] == "ignored").sum(),
+        "%s accepted, %s quarantined, %s ignored",
+        count(len(accepted), "image"),
+        count(of_status.get("quarantined", 0)),
+        count(of_status.get("ignored", 0), "file"),
     )
     return stores, accepted, quarantine
 
