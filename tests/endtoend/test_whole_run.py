@@ -93,7 +93,7 @@ def test_a_checkpoint_alone_predicts_as_the_run_did(tiny):
 def test_the_report_is_whole_and_self_contained(tiny):
     page = tiny.file("08_reporting/{}/report.html", 0).read_text(encoding="utf-8")
     assert "<title>Shapes" in page
-    assert page.count("data:image/png;base64,") >= 20
+    assert page.count("data:image/png;base64,") + page.count("data:image/webp;base64,") >= 20
     assert not re.findall(r'(?:src|href)="(?!data:|#|https://(?:doi|arxiv))[^"]*"', page), "requests nothing"
     assert "<script" not in page
     assert "is newer" not in page, "nothing is stale"

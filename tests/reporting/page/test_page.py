@@ -4,11 +4,13 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from transferlab.reporting.figures.curves import all_errors
-from transferlab.reporting.page.page import Tables, render
+from transferlab.reporting.page.page import Tables, picture, render
 from transferlab.reporting.verdict import verdict
 
 
@@ -135,6 +137,17 @@ def test_the_page_is_self_contained(example):
     (source,) = [source for source in Page(html).sources if source.startswith("data:")]
     picture = base64.b64decode(source.partition(",")[2])
     assert picture.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("batch", "webp"), ("grid.scratch", "webp"), ("all_errors", "png")])
+def test_photographs_are_embedded_in_little_space_and_lines_without_loss(example, name, kind):
+    drawn = png(all_errors(example.history))
+    uri, _, content = picture(name, drawn).uri.partition(",")
+    assert uri == f"data:image/{kind};base64"
+    with Image.open(io.BytesIO(base64.b64decode(content))) as embedded, Image.open(io.BytesIO(drawn)) as whole:
+        assert embedded.size == whole.size
+        apart = np.asarray(embedded.convert("RGB"), float) - np.asarray(whole.convert("RGB"), float)
+    assert np.abs(apart).mean() < (2 if kind == "webp" else 1e-9)
 
 
 def test_pictures_have_alternative_texts(page):

@@ -12,10 +12,17 @@ from transferlab.reporting.wording import title
 
 @dataclass(frozen=True)
 class Kind:
-    """The section that shows a kind of figure, and its alternative text (`{}` is the strategy)."""
+    """How a page shows a kind of figure.
+
+    Attributes:
+        section: where.
+        alt: its alternative text; `{}` is the strategy.
+        is_of_photographs: rather than lines and words, so that a lossy format suits it.
+    """
 
     section: str
     alt: str
+    is_of_photographs: bool = False
 
 
 KINDS = {
@@ -27,8 +34,8 @@ KINDS = {
     "uncertainty": Kind(
         "uncertainty", "Shares of seeds, training and test images in each difference: numbers in the table below"
     ),
-    "batch": Kind("data", "Photographs of the data with their classes"),
-    "augmented": Kind("data", "Photographs beside augmented views of them"),
+    "batch": Kind("data", "Photographs of the data with their classes", is_of_photographs=True),
+    "augmented": Kind("data", "Photographs beside augmented views of them", is_of_photographs=True),
     "learning_curve": Kind(
         "learning", "Test metric of every strategy over the number of training images, with fitted curves"
     ),
@@ -37,7 +44,7 @@ KINDS = {
     "learning_rates": Kind("learning", "Learning rate of every step for all strategies"),
     "step_losses": Kind("learning", "Training loss of every step, a panel per strategy"),
     "confusion": Kind("errors", "Confusion matrix of {}: shares of each true class, mean over trials"),
-    "grid": Kind("errors", "Test photographs with truth, prediction and confidence of {}"),
+    "grid": Kind("errors", "Test photographs with truth, prediction and confidence of {}", is_of_photographs=True),
     "reliability": Kind("errors", "Reliability diagram of {}: share that is right over confidence"),
 }
 

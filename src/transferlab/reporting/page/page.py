@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
 
 from transferlab.reporting import wording
 from transferlab.reporting.page import certainty, sections
@@ -132,9 +134,17 @@ class Picture:
 
 
 def picture(name: str, png: bytes) -> Picture:
-    """Embed a figure."""
-    uri = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-    return Picture(name, kind_of(name)[1], uri)
+    """Embed a figure; photographs as WebP, which takes a sixth of the space."""
+    kind, alt = kind_of(name)
+    media, content = ("webp", _webp(png)) if kind.is_of_photographs else ("png", png)
+    return Picture(name, alt, f"data:image/{media};base64,{base64.b64encode(content).decode('ascii')}")
+
+
+def _webp(png: bytes) -> bytes:
+    file = BytesIO()
+    with Image.open(BytesIO(png)) as image:
+        image.convert("RGB").save(file, "WEBP", quality=90)
+    return file.getvalue()
 
 
 def _by_section(figures: Mapping[str, bytes]) -> dict[str, list[Picture]]:
