@@ -24,6 +24,8 @@ def test_accuracies_are_percentages_with_one_decimal():
 
 def test_an_interval_ends_where_the_scale_of_its_metric_does():
     assert interval(-0.02, 1.031, "accuracy") == "[0.0, 100.0]"
+    assert signed_interval(-1.003, 1.2, "accuracy") == f"[{MINUS}100.0, +100.0]"
+    assert signed_interval(-1.24, 0.655, "log_loss") == f"[{MINUS}1.240, +0.655]"
     assert interval(0.91, 1.02, "auroc") == "[0.910, 1.000]"
     assert interval(-0.1, 1.7, "log_loss") == "[0.000, 1.700]"
 

@@ -88,9 +88,14 @@ def amount(value: float, metric: str) -> str:
 
 
 def signed_interval(low: float, high: float, metric: str) -> str:
-    """Write an interval, `"[-0.3, +2.1]"`: signs stay, so that an end that rounds to zero still tells its side."""
+    """Write an interval, `"[-0.3, +2.1]"`: signs stay, so that an end that rounds to zero still tells its side.
+
+    The ends are cut as those of `interval` are: nobody is 103 points better.
+    """
     if not (math.isfinite(low) and math.isfinite(high)):
         return ""
+    if metric != "log_loss":
+        low, high = max(-1.0, low), min(high, 1.0)
     return f"[{_signed(low, metric)}, {_signed(high, metric)}]"
 
 
