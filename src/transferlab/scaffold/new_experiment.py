@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def new_experiment(
         command=command("run", "--pipeline=transfer", f"--env={name}"), **about,
     )  # fmt: skip
     if tell:
-        for line in (*found.lines(), *_plan(about)):
+        for line in chain(found.lines(), _plan(about)):  # each as soon as it is known
             tell(line)
     with whole_file(target) as file:
         file.write(text.encode())
