@@ -50,7 +50,7 @@ def state_after_every_epoch(monkeypatch):
 def spec(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
     splits = split_of(folder / "train", 11), split_of(folder / "validation", 6, "validation", seed=1)
-    return spec_of(strategy(select="best", **STAGED), *splits)
+    return replace(spec_of(strategy(select="best", **STAGED), *splits), metric="macro_f1")
 
 
 @pytest.fixture(scope="module")

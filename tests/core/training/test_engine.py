@@ -266,7 +266,7 @@ def test_evaluation_is_weighted_by_image_and_changes_nothing():
     net.train()
     before = state(net)
     batches = iter(torch.split(images, [5, 5, 1]))
-    [(loss, accuracy)] = engine.evaluate(OneNetwork(net), batches, Y % 2, machine())
+    [(loss, accuracy, _)] = engine.evaluate(OneNetwork(net), batches, Y % 2, machine())
     assert same(before, state(net))
     net.eval()
     p_NK = probabilities(net, images)

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from transferlab.core import metrics
 from transferlab.core.calibration.reference import Reference, can_be_together
 from transferlab.core.data import subsets
-from transferlab.core.evaluation import metrics, predictions, soup, together
+from transferlab.core.evaluation import predictions, soup, together
 from transferlab.core.evaluation.coverage import COLUMNS as COVERAGE
 from transferlab.core.evaluation.coverage import coverage
 from transferlab.core.evaluation.design import Design

@@ -8,6 +8,7 @@ trial axis, which only stacked heads have.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -15,13 +16,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from transferlab.core import metrics
 from transferlab.core.errors import MendableError
 from transferlab.core.loading import prefetch
 from transferlab.core.loading.features import StageInput
+from transferlab.core.metrics import Metric
 from transferlab.core.models import freezing
 from transferlab.core.runtime import seeding
 from transferlab.core.runtime.device import Machine, upload
@@ -30,7 +34,7 @@ from transferlab.core.strategies.schedules import Position
 from transferlab.core.strategies.strategy import Stage
 from transferlab.core.training import distributed, order
 from transferlab.core.training.average import Average
-from transferlab.core.training.history import EpochResult
+from transferlab.core.training.history import EpochResult, SplitResult
 from transferlab.core.training.learners import Learner
 from transferlab.core.training.mixing import Mixing, pairs
 from transferlab.core.training.objective import Objective, class_weights
@@ -102,12 +106,12 @@ class StageTraining:
         if self._average:
             self._average.load_state_dict(state["average"])
 
-    def epoch(self, number: int, validation_losses: Sequence[float]) -> list[EpochResult | DivergedError]:
+    def epoch(self, number: int, scores: Sequence[float]) -> list[EpochResult | DivergedError]:
         """Train one epoch and return each trial's result, or how it diverged.
 
         Args:
             number: of the epoch in this stage, from 0.
-            validation_losses: of this stage so far, for schedules that follow them.
+            scores: of the validation images in this stage so far, for schedules that go by them.
         """
         freezing.train_mode(self.learner.running)
         self._least = least_images(self.learner.running)
@@ -121,7 +125,7 @@ class StageTraining:
         with seeded, closing(self._inputs(number, batches)) as inputs:
             for step, rows in enumerate(batches):
                 place, places = number * len(batches) + step, self.stage.epochs * len(batches)
-                rates.append(self._set_rate(Position(place, places, number, self.stage.epochs, validation_losses)))
+                rates.append(self._set_rate(Position(place, places, number, self.stage.epochs, scores)))
                 loss_T, right_T = self._step(number, inputs, rows)
                 losses.append(loss_T)
                 hits_T += right_T
@@ -227,20 +231,40 @@ def _result(
 
 
 def evaluate(
-    learner: Learner, inputs: Iterator[Tensor], labels_N: Tensor, machine: Machine
-) -> list[tuple[float, float]]:
-    """Return each trial's mean cross-entropy and accuracy over the images of a split.
+    learner: Learner, inputs: Iterator[Tensor], labels_N: Tensor, machine: Machine, metric: Metric | None = None
+) -> list[SplitResult]:
+    """Return each trial's mean cross-entropy and accuracy over the images of a split, and a metric if one is asked for.
 
     Args:
         learner: the trials.
         inputs: batches of this rank's share of the split.
         labels_N: of the same images, on the CPU; a rank may have none.
         machine: device and precision.
+        metric: which.
     """
     sums_T3 = torch.zeros(learner.count, 3, dtype=torch.float64)  # on the CPU: MPS has no float64
-    if len(labels_N):
-        for place, logits_NK in enumerate(learner.evaluate(inputs, machine).cpu()):
-            loss = functional.cross_entropy(logits_NK.double(), labels_N, reduction="sum")
-            hits = (logits_NK.argmax(dim=1) == labels_N).sum()
-            sums_T3[place] = torch.stack([loss, hits.double(), torch.full_like(loss, len(labels_N))])
-    return [(loss / count, hits / count) for loss, hits, count in distributed.total(sums_T3).tolist()]
+    logits_TNK = learner.evaluate(inputs, machine).cpu() if len(labels_N) else torch.empty(learner.count, 0, 0)
+    for place, logits_NK in enumerate(logits_TNK if len(labels_N) else ()):
+        loss = functional.cross_entropy(logits_NK.double(), labels_N, reduction="sum")
+        hits = (logits_NK.argmax(dim=1) == labels_N).sum()
+        sums_T3[place] = torch.stack([loss, hits.double(), torch.full_like(loss, len(labels_N))])
+    found = [SplitResult(loss / count, hits / count) for loss, hits, count in distributed.total(sums_T3).tolist()]
+    values: Sequence[float | None]
+    match metric:
+        case None:
+            values = [None] * len(found)
+        case "accuracy":
+            values = [one.accuracy for one in found]
+        case "log_loss":
+            values = [one.loss for one in found]
+        case _:
+            values = _values(metric, logits_TNK, labels_N)
+    return [one._replace(value=value) for one, value in zip(found, values, strict=True)]
+
+
+def _values(metric: Metric, logits_TNK: Tensor, labels_N: Tensor) -> list[float]:
+    """Return each trial's value of a metric that is no mean over images, so that it needs those of all ranks."""
+    parts = [part for part in distributed.gathered(logits_TNK) if part.numel()]
+    truth_N = torch.cat(distributed.gathered(labels_N)).numpy()
+    p_TNK = torch.cat(parts, dim=1).double().softmax(dim=-1).numpy()
+    return [metrics.SCORES[metric](p_NK, truth_N) if np.isfinite(p_NK).all() else math.nan for p_NK in p_TNK]

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from transferlab.core import metrics
 from transferlab.core.loading.features import StageInput
 from transferlab.core.models import freezing
 from transferlab.core.runtime import interrupt
@@ -21,7 +22,7 @@ from transferlab.core.strategies.strategy import Stage
 from transferlab.core.training import compilation, distributed, divergence, engine
 from transferlab.core.training.cost import Meter, memory_advice
 from transferlab.core.training.engine import DivergedError, StageTraining
-from transferlab.core.training.history import Best, EpochResult, Record
+from transferlab.core.training.history import Best, EpochResult, Record, SplitResult
 from transferlab.core.training.learners import Learner
 from transferlab.core.training.release import is_finite, released
 from transferlab.core.training.spec import TrialResult, TrialSpec
@@ -129,7 +130,7 @@ class Training:
 
     def _is_over(self, stage: Stage) -> bool:
         """Return whether the current stage has trained all its epochs, or lost its patience."""
-        return stage.is_over(self._records[0].stage_epoch, self._records[0].stage_losses)
+        return stage.is_over(self._records[0].stage_epoch, self._records[0].stage_scores)
 
     def _build_optimizer(self, stage: Stage, scales: Mapping[str, float]) -> torch.optim.Optimizer:
         """Build the stage's optimizer, with the moments of the stage before if it keeps them."""
@@ -142,7 +143,7 @@ class Training:
     def _epoch(self, name: str, training: StageTraining, held_out: StageInput | None) -> None:
         """Train and evaluate one epoch, record it, and save the state if it is due."""
         before = self._weights_before(training)
-        results = training.epoch(self._records[0].stage_epoch, self._records[0].stage_losses)
+        results = training.epoch(self._records[0].stage_epoch, self._records[0].stage_scores)
         for place, result in enumerate(results):
             if isinstance(result, DivergedError):
                 self._leave_out(place, result, before[place])
@@ -152,14 +153,14 @@ class Training:
             if isinstance(result, EpochResult):
                 record.add_epoch(name, result)
         with training.averaged():
-            accuracies = self._evaluate(name, held_out, rate)
+            found = self._evaluate(name, held_out, rate)
             for place, record in enumerate(self._records):
-                if self._strategy.select == "best" and accuracies and not record.diverged:
-                    record.keep_if_best(accuracies[place], partial(self._learner.weights, place))
+                if self._strategy.select == "best" and found and not record.diverged:
+                    record.keep_if_best(self._score(found[place]), partial(self._learner.weights, place))
         ends_stage = self._is_over(training.stage)
         for place, (record, result) in enumerate(zip(self._records, results, strict=True)):
             if isinstance(result, EpochResult) and (len(self._specs) == 1 or ends_stage):
-                self._announce(record, name, result, accuracies[place] if accuracies else None)
+                self._announce(record, name, result, found[place].accuracy if found else None)
         if self._file and distributed.number() == 0:
             self._file.after_epoch(self._epoch_number, ends_stage, lambda: self._state(name, training))
 
@@ -186,21 +187,32 @@ class Training:
             error = divergence.keep(spec, self._file.path.parent, error, record, self._learner.complete(weights))
         record.diverged = str(error)
 
-    def _evaluate(self, stage: str, source: StageInput | None, rate: float) -> list[float] | None:
-        """Record loss and accuracy of the held-out split, if there is one; return each trial's accuracy."""
+    def _evaluate(self, stage: str, source: StageInput | None, rate: float) -> list[SplitResult] | None:
+        """Measure each trial on the held-out split, if there is one, and record it."""
         split = self._spec.held_out
         if source is None or split is None:
             return None
         [rows] = distributed.shares(torch.arange(len(split)), distributed.count())[distributed.number()]
         batches = (source.batch(0, some) for some in torch.split(rows, source.evaluation_batch))
         started = time.perf_counter()
-        figures = engine.evaluate(self._learner, batches, torch.from_numpy(split.labels)[rows], self._machine)
-        seconds = (time.perf_counter() - started) / len(figures)
-        for record, (loss, accuracy) in zip(self._records, figures, strict=True):
+        labels = torch.from_numpy(split.labels)[rows]
+        found = engine.evaluate(self._learner, batches, labels, self._machine, self._spec.decides_by)
+        seconds = (time.perf_counter() - started) / len(found)
+        for record, result in zip(self._records, found, strict=True):
             if not record.diverged:
-                record.add(stage, split.name, loss, accuracy, rate, seconds)
-                record.stage_losses.append(loss)
-        return [accuracy for _, accuracy in figures]
+                record.add(stage, split.name, result, rate, seconds)
+                if stage and self._strategy.stages[stage].decides:
+                    record.stage_scores.append(self._monitored(self._strategy.stages[stage], result))
+        return found
+
+    def _monitored(self, stage: Stage, found: SplitResult) -> float:
+        """Return the score that a plateau schedule and patience go by; higher is better."""
+        return -found.loss if stage.monitor == "loss" else self._score(found)
+
+    def _score(self, found: SplitResult) -> float:
+        """Return the value of the metric that decides, with the sign that makes higher ones better."""
+        assert found.value is not None  # noqa: S101 - it is asked for where anything decides
+        return metrics.signed(self._spec.metric, found.value)
 
     # ---- state -------------------------------------------------------------------------------------------------------
     def _state(self, stage: str, training: StageTraining) -> dict[str, Any]:
@@ -236,7 +248,7 @@ class Training:
         if record.diverged:
             return DivergedError(record.diverged)
         tensors = self._learner.complete(record.best.tensors) if record.best.tensors else last.tensors
-        checkpoint = released(spec, record, tensors, self._strategy.selection_rule)
+        checkpoint = released(spec, record, tensors, self._strategy.selection_rule(spec.metric))
         cost = self._meter.row(spec, record, self._machine, self._learner.network, len(self._specs))
         return TrialResult(checkpoint, record.history, record.steps, cost)
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from transferlab.core.evaluation import metrics
+from transferlab.core import metrics
 
 RNG = np.random.default_rng(0)
 
