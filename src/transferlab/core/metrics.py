@@ -116,13 +116,13 @@ def per_class(p_NK: Floats, truth_N: Ints, classes: Sequence[str]) -> pd.DataFra
 
 
 def confusion(p_NK: Floats, truth_N: Ints, classes: Sequence[str]) -> pd.DataFrame:
-    """Count (truth, prediction), a row for each pair of classes."""
+    """Count each pair of true and predicted class that occurs, in the order of the classes."""
     import pandas as pd
-    from sklearn.metrics import confusion_matrix
 
-    counts_KK = confusion_matrix(truth_N, p_NK.argmax(axis=1), labels=np.arange(len(classes)))
-    pairs = [(t, p, int(counts_KK[i, j])) for i, t in enumerate(classes) for j, p in enumerate(classes)]
-    return pd.DataFrame(pairs, columns=["truth", "prediction", "count"])
+    pairs_P2, counts_P = np.unique(np.stack([truth_N, p_NK.argmax(axis=1)], axis=1), axis=0, return_counts=True)
+    names = pd.Series(list(classes), dtype=object)
+    truth_P, prediction_P = (names.iloc[pairs_P2[:, column]].to_numpy() for column in range(2))
+    return pd.DataFrame({"truth": truth_P, "prediction": prediction_P, "count": counts_P})
 
 
 def _normalised(p_NK: Floats) -> Floats:

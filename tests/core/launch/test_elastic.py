@@ -26,7 +26,7 @@ from transferlab.core.models import factory
 from transferlab.core.runtime.memory import DeviceMemoryError
 from transferlab.core.strategies.optimizers import SGD
 from transferlab.core.strategies.schedules import Plateau
-from transferlab.core.training import distributed, engine, state
+from transferlab.core.training import distributed, scores, state
 from transferlab.core.training.engine import DivergedError
 from transferlab.core.training.learners import OneNetwork
 from transferlab.core.training.trial import train_trial
@@ -224,7 +224,7 @@ def test_statistics_that_ranks_gather_alone_are_those_of_rank_0_when_held_out_im
     net, held_out = factory.load(result.checkpoint, machine()), pair.held_out
     images = Images(held_out, result.checkpoint.header.view, machine())
     labels = torch.from_numpy(held_out.labels)
-    [found] = engine.evaluate(OneNetwork(net), images.in_order(), labels, machine(), "auroc")
+    [found] = scores.evaluate(OneNetwork(net), images.in_order(), labels, machine(), "auroc")
     assert result.history[-1].loss == pytest.approx(found.loss, rel=1e-6)
     assert result.history[-1].value == found.value, "the metric is of the images of all ranks"
 

@@ -20,7 +20,7 @@ from transferlab.core.runtime.progress import Progress
 from transferlab.core.strategies import optimizers
 from transferlab.core.strategies.optimizers import SGD, Adam
 from transferlab.core.strategies.schedules import Plateau
-from transferlab.core.training import engine, state
+from transferlab.core.training import engine, scores, state
 from transferlab.core.training.history import SplitResult
 from transferlab.core.training.learners import OneNetwork
 from transferlab.core.training.spec import UndefinedMetricError
@@ -53,7 +53,7 @@ def figures(rows):
 
 def measured(net, images, split):
     """Loss and accuracy of a network on a split."""
-    [found] = engine.evaluate(OneNetwork(net), images.in_order(), torch.from_numpy(split.labels), machine())
+    [found] = scores.evaluate(OneNetwork(net), images.in_order(), torch.from_numpy(split.labels), machine())
     return found.loss, found.accuracy
 
 
@@ -260,14 +260,14 @@ def test_the_last_partial_batch_is_trained_on(splits, tmp_path):
 def test_best_keeps_the_first_epoch_with_the_highest_validation_accuracy(splits, tmp_path, monkeypatch):
     # Really trained; only what the validation split is said to give is set.
     said, weights = iter([0.5, 0.25, 0.75, 0.75, 0.5]), []
-    evaluate = engine.evaluate
+    evaluate = scores.evaluate
 
     def spy(learner, *rest):
         weights.append({name: t.clone() for name, t in learner.network.state_dict().items()})
         [found] = evaluate(learner, *rest)
         return [found._replace(accuracy=(value := next(said)), value=value)]
 
-    monkeypatch.setattr(engine, "evaluate", spy)
+    monkeypatch.setattr(scores, "evaluate", spy)
     plan = strategy(select="best", tune=stage(epochs=4))
     result = run(plan, splits, tmp_path)
     assert same(result.checkpoint.tensors, weights[2])
@@ -340,7 +340,7 @@ def test_the_plateau_follows_the_validation_scores_of_its_stage(metric, splits, 
         # All but what is monitored says the contrary.
         return [SplitResult(loss, 0.5, loss) if metric == "log_loss" else SplitResult(-loss, loss, 2 - loss)]
 
-    monkeypatch.setattr(engine, "evaluate", said)
+    monkeypatch.setattr(scores, "evaluate", said)
     monitor = "metric" if metric else "loss"
     plateau = stage(epochs=5, optimizer=SGD(lr=0.01), schedule=Plateau(reduce=0.5, patience=0), monitor=monitor)
     spec = spec_of(strategy(head=stage(trainable="head"), tune=plateau), *splits)

@@ -1,4 +1,4 @@
-"""The training loop: an epoch of optimizer steps, and the evaluation of a split. No step waits for the device.
+"""The training loop: an epoch of optimizer steps, none of which waits for the device.
 
 The loop trains T trials in the same steps; T is 1 unless linear heads are stacked (see `learners`).
 
@@ -8,7 +8,6 @@ trial axis, which only stacked heads have.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -16,16 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from transferlab.core import metrics
 from transferlab.core.errors import MendableError
 from transferlab.core.loading import prefetch
 from transferlab.core.loading.features import StageInput
-from transferlab.core.metrics import Metric
 from transferlab.core.models import freezing
 from transferlab.core.runtime import seeding
 from transferlab.core.runtime.device import Machine, upload
@@ -34,7 +29,7 @@ from transferlab.core.strategies.schedules import Position
 from transferlab.core.strategies.strategy import Stage
 from transferlab.core.training import distributed, order
 from transferlab.core.training.average import Average
-from transferlab.core.training.history import EpochResult, SplitResult
+from transferlab.core.training.history import EpochResult
 from transferlab.core.training.learners import Learner
 from transferlab.core.training.mixing import Mixing, pairs
 from transferlab.core.training.objective import Objective, class_weights
@@ -228,43 +223,3 @@ def _result(
     weights = torch.tensor(sizes, dtype=torch.float64)
     mean = float((loss_S * weights).sum() / weights.sum())
     return EpochResult(mean, hits / sum(sizes), seconds, rates, loss_S.tolist())
-
-
-def evaluate(
-    learner: Learner, inputs: Iterator[Tensor], labels_N: Tensor, machine: Machine, metric: Metric | None = None
-) -> list[SplitResult]:
-    """Return each trial's mean cross-entropy and accuracy over the images of a split, and a metric if one is asked for.
-
-    Args:
-        learner: the trials.
-        inputs: batches of this rank's share of the split.
-        labels_N: of the same images, on the CPU; a rank may have none.
-        machine: device and precision.
-        metric: which.
-    """
-    sums_T3 = torch.zeros(learner.count, 3, dtype=torch.float64)  # on the CPU: MPS has no float64
-    logits_TNK = learner.evaluate(inputs, machine).cpu() if len(labels_N) else torch.empty(learner.count, 0, 0)
-    for place, logits_NK in enumerate(logits_TNK if len(labels_N) else ()):
-        loss = functional.cross_entropy(logits_NK.double(), labels_N, reduction="sum")
-        hits = (logits_NK.argmax(dim=1) == labels_N).sum()
-        sums_T3[place] = torch.stack([loss, hits.double(), torch.full_like(loss, len(labels_N))])
-    found = [SplitResult(loss / count, hits / count) for loss, hits, count in distributed.total(sums_T3).tolist()]
-    values: Sequence[float | None]
-    match metric:
-        case None:
-            values = [None] * len(found)
-        case "accuracy":
-            values = [one.accuracy for one in found]
-        case "log_loss":
-            values = [one.loss for one in found]
-        case _:
-            values = _values(metric, logits_TNK, labels_N)
-    return [one._replace(value=value) for one, value in zip(found, values, strict=True)]
-
-
-def _values(metric: Metric, logits_TNK: Tensor, labels_N: Tensor) -> list[float]:
-    """Return each trial's value of a metric that is no mean over images, so that it needs those of all ranks."""
-    parts = [part for part in distributed.gathered(logits_TNK) if part.numel()]
-    truth_N = torch.cat(distributed.gathered(labels_N)).numpy()
-    p_TNK = torch.cat(parts, dim=1).double().softmax(dim=-1).numpy()
-    return [metrics.SCORES[metric](p_NK, truth_N) if np.isfinite(p_NK).all() else math.nan for p_NK in p_TNK]

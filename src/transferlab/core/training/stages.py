@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,6 @@ from typing import Any
 
 import torch
 
-from transferlab.core import metrics
 from transferlab.core.loading.features import StageInput
 from transferlab.core.models import freezing
 from transferlab.core.runtime import interrupt
@@ -19,7 +19,7 @@ from transferlab.core.runtime.device import Machine
 from transferlab.core.runtime.progress import Progress, ProgressCallback
 from transferlab.core.strategies import optimizers
 from transferlab.core.strategies.strategy import Stage
-from transferlab.core.training import compilation, distributed, divergence, engine
+from transferlab.core.training import compilation, distributed, divergence, scores
 from transferlab.core.training.cost import Meter, memory_advice
 from transferlab.core.training.engine import DivergedError, StageTraining
 from transferlab.core.training.history import Best, EpochResult, Record, SplitResult
@@ -127,6 +127,8 @@ class Training:
             with interrupt.held(bool(self._file and self._file.is_behind)):
                 self._epoch(name, training, found.held_out)
         training.finish()
+        if self._spec.held_out is None and name == names[-1]:
+            self._try_on(found.train)
 
     def _is_over(self, stage: Stage) -> bool:
         """Return whether the current stage has trained all its epochs, or lost its patience."""
@@ -156,7 +158,7 @@ class Training:
             found = self._evaluate(name, held_out, rate)
             for place, record in enumerate(self._records):
                 if self._strategy.select == "best" and found and not record.diverged:
-                    record.keep_if_best(self._score(found[place]), partial(self._learner.weights, place))
+                    record.keep_if_best(scores.score(self._spec, found[place]), partial(self._learner.weights, place))
         ends_stage = self._is_over(training.stage)
         for place, (record, result) in enumerate(zip(self._records, results, strict=True)):
             if isinstance(result, EpochResult) and (len(self._specs) == 1 or ends_stage):
@@ -192,27 +194,21 @@ class Training:
         split = self._spec.held_out
         if source is None or split is None:
             return None
-        [rows] = distributed.shares(torch.arange(len(split)), distributed.count())[distributed.number()]
-        batches = (source.batch(0, some) for some in torch.split(rows, source.evaluation_batch))
         started = time.perf_counter()
-        labels = torch.from_numpy(split.labels)[rows]
-        found = engine.evaluate(self._learner, batches, labels, self._machine, self._spec.decides_by)
+        found = scores.measured(self._spec, split, self._learner, source, self._machine)
         seconds = (time.perf_counter() - started) / len(found)
         for record, result in zip(self._records, found, strict=True):
             if not record.diverged:
                 record.add(stage, split.name, result, rate, seconds)
                 if stage and self._strategy.stages[stage].decides:
-                    record.stage_scores.append(self._monitored(self._strategy.stages[stage], result))
+                    record.stage_scores.append(scores.monitored(self._spec, self._strategy.stages[stage], result))
         return found
 
-    def _monitored(self, stage: Stage, found: SplitResult) -> float:
-        """Return the score that a plateau schedule and patience go by; higher is better."""
-        return -found.loss if stage.monitor == "loss" else self._score(found)
-
-    def _score(self, found: SplitResult) -> float:
-        """Return the value of the metric that decides, with the sign that makes higher ones better."""
-        assert found.value is not None  # noqa: S101 - it is asked for where anything decides
-        return metrics.signed(self._spec.metric, found.value)
+    def _try_on(self, source: StageInput) -> None:
+        """Leave out trials whose outputs are not finite: held-out images, of which there are none, would show it."""
+        for place, result in enumerate(scores.on_a_batch(self._spec.train, self._learner, source, self._machine)):
+            if not math.isfinite(result.loss):
+                self._leave_out(place, divergence.at_the_end(self._records[place]), self._learner.weights(place))
 
     # ---- state -------------------------------------------------------------------------------------------------------
     def _state(self, stage: str, training: StageTraining) -> dict[str, Any]:
