@@ -25,8 +25,9 @@ from scipy import stats
 
 from benchmarks.coverage import POPULATIONS, Population, covers, judge_choice, means
 from transferlab.core.evaluation import intervals
-from transferlab.core.evaluation.contributions import LOWER_IS_BETTER, METRICS
+from transferlab.core.evaluation.contributions import METRICS
 from transferlab.core.evaluation.variance import POWER, Budget, Spread
+from transferlab.core.metrics import LOWER_IS_BETTER
 
 Floats = NDArray[np.float64]
 FROZEN, TUNED, UNSTABLE, ERRATIC, EQUAL = POPULATIONS

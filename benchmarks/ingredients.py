@@ -32,11 +32,11 @@ from transferlab.core.data.statistics import channel_statistics
 from transferlab.core.data.store import ImageStore
 from transferlab.core.data.store_builder import build
 from transferlab.core.evaluation.intervals import over_trials
-from transferlab.core.evaluation.metrics import scores
 from transferlab.core.evaluation.predictions import predict_split
 from transferlab.core.launch.trials import train_trials
 from transferlab.core.loading.feature_cache import FeatureCache, FeatureCacheConfig
 from transferlab.core.loading.images import Split
+from transferlab.core.metrics import scores
 from transferlab.core.models import factory
 from transferlab.core.models.freezing import LayerDecay
 from transferlab.core.ranking.backbones import sample

@@ -23,7 +23,7 @@ from sklearn.model_selection import RepeatedStratifiedKFold
 from benchmarks import result
 from benchmarks.ingredients import FOLDS, PLAIN, experiment, predicted, training_images
 from transferlab.core.evaluation.intervals import over_trials
-from transferlab.core.evaluation.metrics import scores
+from transferlab.core.metrics import scores
 from transferlab.core.strategies.strategy import Strategy
 
 EXPERIMENT, RARE, SHARE = "solar_cells", "defective", 0.05

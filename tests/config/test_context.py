@@ -13,6 +13,8 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from tiny_project import PROJECT
 
+from transferlab.console.errors import UserError
+
 PARAMETERS = """
 dataset: {{source: {{name: folder, path: {name}}}}}
 strategies: {{{name}: {{model: {{name: transferlab/convnet}}, stages: {{}}}}}}
@@ -114,6 +116,9 @@ def test_a_clock_that_was_set_back_makes_no_version_older_than_one_that_exists(p
     (version,) = (project / "data" / "08_reporting" / "pears" / "comparison.csv").iterdir()
     assert version.name == mine.load("run_id") == "3000-01-01T00.00.00.000Z"
     assert "was the clock set back?" in caplog.text
+    (tables / "9999-12-31T23.59.59.999Z").mkdir()
+    with pytest.raises(UserError, match=r"no version can be newer than 9999.*: rename the folder"):
+        context(project, "pears")._get_catalog(save_version=past)
     caplog.clear()
     other = context(project, "apples")._get_catalog(save_version=past)
     assert other.load("run_id") == past, "versions of another experiment do not matter"

@@ -113,7 +113,9 @@ def test_a_published_strategy_predicts_in_another_project_and_is_fetched_there(e
     done = other.kedro("transferlab", "predict", "images/circle", f"{url}/staged", "--env=tiny")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"of {url}/staged; the mean of 2 trials" in " ".join(done.stdout.split())
-    assert len(pd.read_csv(other.root / "predictions.csv")) == 41
+    found = pd.read_csv(other.root / "predictions.csv")
+    assert len(found) == 41
+    assert {"prediction_set", "unfamiliar"} <= set(found.columns), "what calibrates them is published too"
     done = other.kedro("transferlab", "fetch", f"{store.as_uri()}/published", "--env=tiny")
     assert done.returncode == 0, done.stdout + done.stderr
     version = url.rpartition("/")[2]

@@ -123,7 +123,7 @@ def test_cifar10_staged(load):
     assert experiment.strategies["pretrained_untrained"].stages == {}
     assert (scratch.model.name, scratch.model.weights, scratch.epochs) == (staged.model.name, None, 40)
     for stage in (*staged.stages.values(), only_stage(scratch)):
-        assert stage.schedule == schedules.Plateau(reduce=0.5, patience=2)
+        assert (stage.schedule, stage.monitor) == (schedules.Plateau(reduce=0.5, patience=2), "loss")
         assert (stage.optimizer.name, stage.optimizer.weight_decay, stage.batch_size) == ("adam", 1e-4, 64)
     assert experiment.dataset.split.validation > 0  # by which the plateau decides
 

@@ -18,7 +18,7 @@ from transferlab.core.loading.feature_cache import FeatureCacheConfig
 from transferlab.core.runtime import interrupt
 from transferlab.core.strategies.optimizers import SGD, Adam
 from transferlab.core.strategies.schedules import OneCycle, Plateau
-from transferlab.core.training import engine, state
+from transferlab.core.training import scores, state
 from transferlab.core.training.state import StateError, StateFile, finished_epochs
 from transferlab.core.training.trial import train_trial
 from transferlab.core.transforms.operations import RandomFlip, RandomResizedCrop
@@ -50,7 +50,7 @@ def state_after_every_epoch(monkeypatch):
 def spec(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
     splits = split_of(folder / "train", 11), split_of(folder / "validation", 6, "validation", seed=1)
-    return spec_of(strategy(select="best", **STAGED), *splits)
+    return replace(spec_of(strategy(select="best", **STAGED), *splits), metric="macro_f1")
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_a_killed_evaluation_or_save_loses_nothing_either(spec, whole, tmp_path,
         return called
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "evaluate", killing(engine.evaluate))
+        patch.setattr(scores, "evaluate", killing(scores.evaluate))
         with pytest.raises(Killed):
             train_with_kills(spec, tmp_path, [])
     with monkeypatch.context() as patch:

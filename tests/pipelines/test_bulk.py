@@ -9,8 +9,8 @@ from PIL import Image
 from tiny import STATISTICS, machine, photographs
 
 from transferlab.core.calibration.reference import Calibrated, Reference, Training
-from transferlab.core.evaluation.metrics import scores
 from transferlab.core.inference.predict import Prediction, predict_files, table
+from transferlab.core.metrics import scores
 from transferlab.core.models import factory
 from transferlab.core.models.backbones.model import Model
 from transferlab.core.transforms.input import Input

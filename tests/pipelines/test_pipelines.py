@@ -193,7 +193,7 @@ def test_a_diverged_trial_leaves_the_others_no_state_and_its_last_good_weights(t
         common = read(Training, {**training, "trials": trials})
         states = unfinished.load()
         earlier = {"tiny.unfinished_trials": states, "tiny.finished_trials": nothing}
-        return nodes.train("tiny", read(Strategy, plan), common, initial, None, {}, tmp_path / "f", earlier)
+        return nodes.train("tiny", read(Strategy, plan), common, "accuracy", initial, None, {}, tmp_path / "f", earlier)
 
     with pytest.raises(DivergedError, match=rf"lower optimizer\.lr.*What it had after epoch 1 is kept in {kept}"):
         train(1e25, 1)

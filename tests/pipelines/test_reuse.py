@@ -57,8 +57,8 @@ class Node:
         earlier = {"tiny.unfinished_trials": self.root / "states", "tiny.finished_trials": finished.load()}
         own = {"params:strategies.tiny": strategy, "tiny.initial_model": initial, "earlier_trials": earlier}
         is_queued = common.compute.launcher == "ray"
-        queue = nodes.queue_trials(["tiny"], common, *places, **own) if is_queued else {}
-        made = nodes.train("tiny", strategy, common, initial, *places, earlier, queue)
+        queue = nodes.queue_trials(["tiny"], common, "accuracy", *places, **own) if is_queued else {}
+        made = nodes.train("tiny", strategy, common, "accuracy", initial, *places, earlier, queue)
         self.runs += 1
         for (kind, file), data in zip(FILES.values(), made, strict=True):
             version(kind, self.root / file, f"2026-01-0{self.runs}T00.00.00.000Z").save(data)

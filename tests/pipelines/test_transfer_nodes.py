@@ -30,6 +30,6 @@ def test_a_network_that_another_strategy_begins_with_is_refused(other, told):
     begun = strategy(tune=stage())
     initial, _ = build_model(begun, Training(), {**STATISTICS, "classes": ["ants", "bees"]})
     index = pd.DataFrame({"split": ["train"]})
-    job = Job("b", replace(begun, **other), Training(), initial, index, {}, None, None, None)
+    job = Job("b", replace(begun, **other), Training(), "accuracy", initial, index, {}, None, None, None)
     with pytest.raises(CheckpointError, match=told):
         job.specs(range(1))

@@ -8,9 +8,9 @@ import pytest
 from simulated_training import simulate_cost
 
 from transferlab.core.evaluation import comparison
-from transferlab.core.evaluation.contributions import LOWER_IS_BETTER, METRICS, Outcomes
+from transferlab.core.evaluation.contributions import METRICS, Outcomes
 from transferlab.core.evaluation.design import Design
-from transferlab.core.evaluation.metrics import scores
+from transferlab.core.metrics import LOWER_IS_BETTER, scores
 from transferlab.reporting.figures import cost, paired_differences, uncertainty
 from transferlab.reporting.page import sections
 from transferlab.reporting.page import uncertainty as uncertainty_table

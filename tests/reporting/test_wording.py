@@ -41,6 +41,8 @@ def test_a_missing_value_or_interval_is_not_written_as_nan():
 def test_differences_keep_their_sign_even_when_they_round_to_zero():
     assert difference(0.012, "accuracy") == "+1.2 points"
     assert signed_interval(-0.0001, 0.0001, "accuracy") == f"[{MINUS}0.0, +0.0]"
+    assert [difference(value, "accuracy") for value in (-0.0004, -0.0, 0.0004)] == ["0.0 points"] * 3
+    assert difference(-1e-9, "auroc") == "0.000"
     assert difference(-0.0312, "log_loss") == f"{MINUS}0.031"
 
 

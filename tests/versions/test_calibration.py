@@ -13,7 +13,7 @@ from transferlab.datasets.references import ReferencesDataset
 from transferlab.datasets.table import TableDataset
 from transferlab.versions.calibration import calibration_of
 from transferlab.versions.catalogue import Versions
-from transferlab.versions.models import Model
+from transferlab.versions.models import Model, stored_references
 
 RUN = "2026-01-01T00.00.00.000Z"
 PIPELINE = pipeline(
@@ -42,9 +42,10 @@ def told(folder, references, trials=(0, 1), strategy="tuned"):
         {"tuned.metrics": metrics, "tuned.references": stored, "tuned.checkpoints": TableDataset(filepath="none.csv"),
          "experiment": MemoryDataset("photos")}
     )  # fmt: skip
-    version = None if strategy is None else RUN
-    model = Model((), "this", strategy=strategy, version=version, trials=trials)
-    return calibration_of(model, Versions(catalog, PIPELINE), 0.9, "lac")
+    versions = Versions(catalog, PIPELINE)
+    found = stored_references(versions, "tuned", RUN)
+    model = Model((), "this", strategy=strategy, version=RUN, trials=trials, references=found)
+    return calibration_of(model, versions, 0.9, "lac")
 
 
 def test_trials_that_share_validation_images_are_calibrated_together(tmp_path):
@@ -61,6 +62,7 @@ def test_trials_that_share_validation_images_are_calibrated_together(tmp_path):
         ({}, (0,), "tuned", r"no validation images to calibrate them on \(dataset\.split\)"),
         ({0: reference("a"), 1: reference("b")}, (0, 1), "tuned", "splits of their own; name one of them"),
         (None, (), None, "a checkpoint file has no validation images"),
+        (None, (0,), None, "published without an evaluation, which calibrates them"),
     ],
 )
 def test_where_nothing_can_be_promised_the_reason_is_told(tmp_path, references, trials, strategy, reason):

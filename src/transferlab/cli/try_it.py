@@ -57,7 +57,8 @@ def _serve(metadata: ProjectMetadata, wanted: str, env: str | None, port: int, e
     say(calibration.told)
     machine = apply(resolve(params["training"].compute))
     answerer = Answerer(model.checkpoints, machine, calibration.calibrated, calibration.references)
-    images = Path(catalog.load("extracted")["path"]) if catalog.exists("extracted") else None
+    has_images = model.strategy is not None and catalog.exists("extracted")  # those of a published model lie elsewhere
+    images = Path(catalog.load("extracted")["path"]) if has_images else None
     app = application(answerer, [str(model), calibration.told], params["report"].title, images)
     with listening(port) as socket, suppress(KeyboardInterrupt):
         say(f"Open http://{HOST}:{socket.getsockname()[1]} in a browser; Ctrl-C ends it")

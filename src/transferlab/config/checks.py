@@ -87,13 +87,6 @@ def conflicts(experiment: Experiment) -> Iterator[Problem]:
                 f"but strategies.{name} decides by validation figures; set it to "
                 "false, or give that strategy `select: last`, no plateau schedule and no patience",
             )
-        if strategy.select == "best" and experiment.report.metric != "accuracy":
-            yield Problem(
-                f"strategies.{name}.select",
-                "best",
-                f"keeps the epoch of the highest validation accuracy, but report.metric is {experiment.report.metric}, "
-                "which another epoch may be best at: set it to last, or report.metric to accuracy",
-            )
         if strategy.decides and not can_validate:
             yield Problem(
                 "dataset.split.validation",

@@ -15,6 +15,7 @@ from kedro.framework.project import pipelines, settings
 from kedro.io import DataCatalog
 
 from transferlab.config.loader import ExperimentConfigLoader
+from transferlab.console.errors import UserError
 
 if TYPE_CHECKING:
     from transferlab.config.schema import Experiment
@@ -58,8 +59,7 @@ class ExperimentContext(KedroContext):
     ) -> Any:
         """Make the catalog; what it saves sorts after every version there is, whatever the clock says."""
         if save_version and (newest := self._newest_version()) >= save_version:
-            later = datetime.strptime(newest, _VERSION) + timedelta(milliseconds=1)
-            later_version = later.strftime(_VERSION)[:-4] + "Z"  # to the millisecond
+            later_version = _after(newest)
             logger.warning(
                 "the clock says %s, but there is a version %s: was the clock set back? This run saves as %s, so that "
                 "its results are the newest",
@@ -83,6 +83,19 @@ class ExperimentContext(KedroContext):
             for folder in iglob(str(self.project_path / re.sub(r"\{\w+\}", "*", entry["filepath"]) / "*"))  # noqa: PTH207
         ]
         return max(filter(_is_version, found), default="")
+
+
+def _after(version: str) -> str:
+    """Return the version a millisecond later.
+
+    Raises:
+        UserError: no version sorts after it.
+    """
+    try:
+        later = datetime.strptime(version, _VERSION) + timedelta(milliseconds=1)
+    except OverflowError:
+        raise UserError(f"no version can be newer than {version}: rename the folder of that name below data/") from None
+    return later.strftime(_VERSION)[:-4] + "Z"  # to the millisecond
 
 
 def _is_version(name: str) -> bool:

@@ -17,6 +17,7 @@ from transferlab.core.data.split.config import SplitConfig
 from transferlab.core.evaluation.sequential import SequentialTrials
 from transferlab.core.files.remote import is_url
 from transferlab.core.loading.feature_cache import FeatureCacheConfig
+from transferlab.core.metrics import Metric
 from transferlab.core.runtime.compute import Compute
 from transferlab.core.strategies.strategy import Strategy
 
@@ -121,7 +122,7 @@ class Published(Strict):
     """A figure somebody published for a strategy, shown beside ours."""
 
     strategy: str
-    metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss", "auroc", "ece"] = "accuracy"
+    metric: Metric | Literal["ece"] = "accuracy"
     value: float
     source: str
     selection: str | None = None
@@ -139,9 +140,9 @@ class Report(Strict):
 
     title: str
     description: str = ""
-    metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "auroc", "log_loss"] = "accuracy"
-    """The metric that decides between strategies. Within one, `select: best` and plateau schedules go by validation
-    accuracy."""
+    metric: Metric = "accuracy"
+    """The metric that decides: between strategies on the test images, and within one, where `select: best`, a plateau
+    schedule or patience decide, on the validation images."""
     margin: Annotated[float, Field(gt=0, le=1)] | None = None
     """How far behind the best a strategy may be and still be good enough: 0.01 is one point of accuracy. The
     recommended strategy is then the cheapest that is surely within it."""

@@ -107,5 +107,5 @@ class UnfinishedTrials(FolderDataset):
 
     def _states(self) -> dict[int, Path]:
         """Return the states by trial; what else lies there, such as a copy of one, is nobody's."""
-        files = {file: _STATE.fullmatch(file.name) for file in self._filepath.glob("trial_*.pt")}
+        files = {file: _STATE.fullmatch(file.name) for file in self._filepath.glob("trial_*.pt") if file.is_file()}
         return {int(match[1]): file for file, match in files.items() if match}

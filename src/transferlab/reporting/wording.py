@@ -70,16 +70,18 @@ def interval(low: float, high: float, metric: str) -> str:
     """
     if not (math.isfinite(low) and math.isfinite(high)):
         return ""
-    low, high = max(0.0, low), high if metric == "log_loss" else min(high, 1.0)
+    low, high = max(0.0, low), max(0.0, high if metric == "log_loss" else min(high, 1.0))
     scale, digits = (100, 1) if is_percentage(metric) else (1, 3)
     return f"[{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
 
 
 def difference(value: float, metric: str) -> str:
-    """Write a signed difference: `"+1.2 points"` (percentage points) for accuracies, `"-0.031"` otherwise."""
+    """Write a difference with its sign: `"+1.2 points"` (percentage points) for accuracies, `"-0.031"` otherwise."""
     if not math.isfinite(value):
         return NOTHING
-    return _signed(value, metric) + (" points" if is_percentage(metric) else "")
+    text = _signed(value, metric)
+    text = text if text.strip(f"+{MINUS}0.") else text[1:]  # what rounds to zero has no sign
+    return text + (" points" if is_percentage(metric) else "")
 
 
 def amount(value: float, metric: str) -> str:

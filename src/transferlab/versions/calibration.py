@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from transferlab.console.commands import command
 from transferlab.core.calibration.conformal import Method, realised_coverage_sd
 from transferlab.core.calibration.reference import Calibrated, Reference, can_be_together
-from transferlab.datasets.references import ReferencesDataset
 from transferlab.reporting.wording import count
 from transferlab.versions.catalogue import Versions
 from transferlab.versions.models import Model
@@ -35,31 +34,24 @@ def calibration_of(model: Model, versions: Versions, level: float, method: Metho
 
     Args:
         model: what predicts.
-        versions: what the experiment's runs have saved.
+        versions: of the experiment, for messages.
         level: the probability with which a prediction set is to hold the true class.
         method: how sets are made.
-
-    Raises:
-        DamagedError: the file is damaged.
     """
-    if model.strategy is None or model.version is None:
+    if not model.trials:
         return Calibration(None, f"{_NEITHER}: a checkpoint file has no validation images to calibrate them on")
-    measured = next(
-        (m for m in versions.measured if (m.strategy, m.checkpoints) == (model.strategy, model.version)), None
-    )
-    name = f"{model.strategy}.references"
-    dataset = versions.datasets.get(name)
-    if measured is None or not isinstance(dataset, ReferencesDataset) or not versions.has(measured.metrics, name):
+    if model.references is None:
+        if model.strategy is None:
+            return Calibration(None, f"{_NEITHER}: it was published without an evaluation, which calibrates them")
         evaluate = command("run", f"--env={versions.experiment}", f"--nodes={model.strategy}.evaluate")
         return Calibration(None, f"{_NEITHER}: run `{evaluate}`, which calibrates them")
-    stored = dataset.read(dataset.path_of(measured.metrics))
-    references = [stored[trial] for trial in model.trials if trial in stored]
+    references = [model.references[trial] for trial in model.trials if trial in model.references]
     if len(references) < len(model.trials):
         return Calibration(None, f"{_NEITHER}: there are no validation images to calibrate them on (dataset.split)")
     if not can_be_together(references):
         return Calibration(
             None,
-            f"{_NEITHER}: the trials have splits of their own; name one of them, e.g. {model.strategy}/trial_1",
+            f"{_NEITHER}: the trials have splits of their own; name one of them, with /trial_1 after it",
             tuple(references),
         )
     calibrated = Calibrated.of(references, level, method)

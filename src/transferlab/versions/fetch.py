@@ -18,6 +18,7 @@ from transferlab.core.files.remote import Remote
 from transferlab.core.validation import did_you_mean
 from transferlab.datasets.atomic import WholeDataset
 from transferlab.datasets.checkpoints import TrialsDataset
+from transferlab.datasets.references import ReferencesDataset
 from transferlab.datasets.runs import RunsDataset
 from transferlab.datasets.table import TableDataset
 from transferlab.versions.catalogue import Versions
@@ -174,11 +175,11 @@ def _above(url: str) -> tuple[Remote, Listing, str]:
 
 
 def _is_needed(name: str, strategy: str) -> bool:
-    """Tell whether a model is found, or its accuracy known, by a dataset."""
+    """Tell whether a model is found, its accuracy known, or its predictions calibrated, by a dataset."""
     of, _, kind = name.rpartition(".")
     if not of:
         return not strategy and kind in ("comparison", "cost")
-    return of == (strategy or of) and kind in ("checkpoints", "metrics", "predictions")
+    return of == (strategy or of) and kind in ("checkpoints", "metrics", "predictions", "references")
 
 
 def _dataset(name: str, path: Path) -> WholeDataset[Any, Any]:
@@ -186,7 +187,8 @@ def _dataset(name: str, path: Path) -> WholeDataset[Any, Any]:
     any_version = Version(None, None)
     if kind == "checkpoints":
         return TrialsDataset(filepath=str(path), strategy=of, version=any_version)
-    return TableDataset(filepath=str(path), version=any_version)
+    kept = ReferencesDataset if kind == "references" else TableDataset
+    return kept(filepath=str(path), version=any_version)
 
 
 def _made_elsewhere() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from transferlab.console.commands import command
+from transferlab.core.calibration.reference import Reference
 from transferlab.core.errors import MendableError
 from transferlab.core.evaluation.contributions import Outcomes
 from transferlab.core.evaluation.design import BY_ACCURACY, Design
@@ -17,7 +20,9 @@ from transferlab.core.evaluation.intervals import of_metric
 from transferlab.core.files.remote import is_url
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.validation import did_you_mean
+from transferlab.datasets.atomic import WholeFile
 from transferlab.datasets.checkpoints import StoredTrials
+from transferlab.datasets.references import ReferencesDataset
 from transferlab.datasets.table import TableDataset
 from transferlab.reporting.recommendation import recommend
 from transferlab.reporting.wording import count, interval, number, title
@@ -26,6 +31,7 @@ from transferlab.versions.fetch import models_at
 
 RECOMMENDED = "recommended"
 FORMS = "recommended, STRATEGY, STRATEGY@VERSION, either with /trial_N, a checkpoint file, or a published version's URL"
+Loaded = TypeVar("Loaded")
 _NAME = re.compile(r"(?P<strategy>[^@/]+)(@(?P<version>[^/]+))?(/trial_(?P<trial>\d+))?")
 
 
@@ -59,8 +65,9 @@ class Model:
         reason: why it was chosen; empty where the user named it.
         strategy: its strategy; None where it is not one of the experiment: a checkpoint file, or published.
         version: of the strategy's checkpoints; None where there is no strategy.
-        trials: numbers of its trials, from 0; none where there is no strategy.
+        trials: numbers of its trials, from 0; none of a checkpoint file.
         accuracy: None where it was not measured.
+        references: by trial, what predictions are calibrated on; None where it was not measured.
     """
 
     checkpoints: tuple[Checkpoint, ...]
@@ -70,6 +77,7 @@ class Model:
     version: str | None = None
     trials: tuple[int, ...] = ()
     accuracy: Accuracy | None = None
+    references: Mapping[int, Reference] | None = None
 
     def __str__(self) -> str:
         reason = f" ({self.reason})" if self.reason else ""
@@ -98,7 +106,7 @@ def find_model(wanted: str, versions: Versions, experiment: str, together: bool 
     if is_url(wanted):
         with models_at(wanted) as (published, of, meant):
             found = find_model(meant, published, of, together)
-            return replace(found, name=f"{found.name} of {wanted}", strategy=None, version=None, trials=())
+            return replace(found, name=f"{found.name} of {wanted}", strategy=None, version=None)
     match = _NAME.fullmatch(wanted)
     if not match or match["strategy"] not in (RECOMMENDED, *versions.strategies):
         if Path(wanted).is_file():
@@ -122,7 +130,8 @@ def find_model(wanted: str, versions: Versions, experiment: str, together: bool 
     numbers = f", trial {min(trials) + 1}" if len(trials) == 1 else ""
     name = f"{title(strategy)}@{version}{numbers}"
     accuracy = _accuracy(versions, strategy, version, tuple(trials))
-    return Model(tuple(trials.values()), name, reason, strategy, version, tuple(trials), accuracy)
+    references = stored_references(versions, strategy, version)
+    return Model(tuple(trials.values()), name, reason, strategy, version, tuple(trials), accuracy, references)
 
 
 def _recommended(versions: Versions, experiment: str) -> tuple[str, str]:
@@ -168,17 +177,34 @@ def _one(trials: dict[int, Checkpoint], number: int, strategy: str, version: str
 
 def _accuracy(versions: Versions, strategy: str, version: str, trials: tuple[int, ...]) -> Accuracy | None:
     """Measure the test accuracy of some trials from their stored predictions; None where there are none."""
-    measured = next((m for m in versions.measured if (m.strategy, m.checkpoints) == (strategy, version)), None)
-    name = f"{strategy}.predictions"
-    dataset = versions.datasets.get(name)
-    if measured is None or not isinstance(dataset, TableDataset) or not versions.has(measured.metrics, name):
+    stored = _of_evaluation(versions, strategy, version, "predictions", TableDataset)
+    if stored is None:
         return None
-    stored = dataset.read(dataset.path_of(measured.metrics))
     outcomes = Outcomes.of(stored[stored["trial"].isin(trials)])
     design = _design(versions, outcomes.paths)
     values_TU = design.units(outcomes.trials, outcomes.paths, outcomes.contributions("accuracy"))
     low, high = of_metric(values_TU, len(outcomes.paths), test_to_train=design.test_to_train)
     return Accuracy(float(np.nanmean(values_TU)), low, high, len(trials), len(outcomes.paths))
+
+
+def stored_references(versions: Versions, strategy: str, version: str) -> Mapping[int, Reference] | None:
+    """Return by trial what the evaluation of a version has stored to calibrate predictions on; None without one.
+
+    Raises:
+        DamagedError: the file is damaged.
+    """
+    return _of_evaluation(versions, strategy, version, "references", ReferencesDataset)
+
+
+def _of_evaluation(
+    versions: Versions, strategy: str, version: str, name: str, kind: type[WholeFile[Any, Loaded]]
+) -> Loaded | None:
+    """Return a dataset of the evaluation of a strategy's version; None where there was none."""
+    measured = next((m for m in versions.measured if (m.strategy, m.checkpoints) == (strategy, version)), None)
+    dataset = versions.datasets.get(f"{strategy}.{name}")
+    if measured is None or not isinstance(dataset, kind) or not versions.has(measured.metrics, f"{strategy}.{name}"):
+        return None
+    return dataset.read(dataset.path_of(measured.metrics))
 
 
 def _design(versions: Versions, tested: tuple[str, ...]) -> Design:

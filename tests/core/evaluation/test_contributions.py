@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transferlab.core.evaluation import metrics
+from transferlab.core import metrics
 from transferlab.core.evaluation import predictions as predictions_module
 from transferlab.core.evaluation.contributions import METRICS, Outcomes
 

@@ -33,24 +33,43 @@ def test_weights_decide_whom_the_curve_follows():
     assert ignored.at(SIZES_K)[0, 1:] == pytest.approx(curve(SIZES_K)[1:], abs=1e-3)
 
 
-def drawn(rng, sizes_K, draws, test_images, power=ROUGHNESS, seed_sd=0.004):
-    """Hits (K, D, N) of trainings on nested parts of one sample; a power of 1 is that of linear statistics."""
+def noisy(rng, sizes_K, draws, power=ROUGHNESS, seed_sd=0.004):
+    """Losses (K, D) of trainings on nested parts of a sample with luck; a power of 1 is that of linear statistics."""
     total, sample = sizes_K.max(), 1.5e-4 * sizes_K.max() ** power
     to_all_K, apart_KK = (1 / sizes_K - 1 / total) ** power, np.abs(1 / sizes_K[:, None] - 1 / sizes_K) ** power
     shared_KK = sample * (to_all_K[:, None] + to_all_K - apart_KK) / 2 + seed_sd**2 * np.eye(len(sizes_K))
     noise_DK = rng.multivariate_normal(np.zeros(len(sizes_K)), shared_KK, draws, method="eigh")
-    loss_KD = (curve(sizes_K) + noise_DK + rng.normal(0, np.sqrt(sample / total**power))).T
+    return (curve(sizes_K) + noise_DK + rng.normal(0, np.sqrt(sample / total**power))).T
+
+
+def drawn(rng, sizes_K, draws, test_images, power=ROUGHNESS):
+    """Errors (K, D, N) of such trainings on test images, and those (N,) of one on twice the images."""
+    loss_KD, sample = noisy(rng, sizes_K, draws, power), 1.5e-4 * sizes_K.max() ** power
+    brought = (
+        curve(sizes_K.max()) - curve(2 * sizes_K.max()) + rng.normal(0, np.sqrt(sample / (2 * sizes_K.max()) ** power))
+    )
     hardness_N = rng.random(test_images)
-    wrong_KDN = hardness_N < loss_KD[..., None] + rng.normal(0, 0.02, (*loss_KD.shape, test_images))
-    return wrong_KDN.astype(float)
+
+    def wrong(loss):
+        return (hardness_N < loss + rng.normal(0, 0.02, test_images)).astype(float)
+
+    return np.array([[wrong(loss) for loss in row] for row in loss_KD]), wrong(loss_KD[-1, 0] - brought)
 
 
 def test_the_noise_between_draws_is_split_into_seeds_and_training_samples():
     rng = np.random.default_rng(0)
-    found = [DrawNoise.of(SIZES_K, drawn(rng, SIZES_K, 10, 5000).mean(axis=2)) for _ in range(40)]
+    found = [DrawNoise.of(SIZES_K, drawn(rng, SIZES_K, 10, 5000)[0].mean(axis=2)) for _ in range(40)]
     assert np.mean([noise.of_all() for noise in found]) == pytest.approx(1.5e-4, rel=0.3)
     assert np.mean([noise.seed for noise in found]) < 5e-5, "seeds, and what a training does to single images"
-    assert found[0].freedom == 45
+
+
+def test_degrees_of_freedom_are_those_that_the_spread_of_estimates_shows():
+    rng = np.random.default_rng(0)
+    found = [DrawNoise.of(SIZES_K, noisy(rng, SIZES_K, 10)) for _ in range(400)]
+    variances = np.array([noise.of_doubling() for noise in found])
+    told = np.mean([noise.freedom(SIZES_K, 10) for noise in found])
+    assert told == pytest.approx(2 * variances.mean() ** 2 / variances.var(), rel=0.3)
+    assert told < 45, "of independent parts, five times nine"
 
 
 @pytest.mark.parametrize("power", [ROUGHNESS, 1.0])
@@ -58,11 +77,12 @@ def test_intervals_cover_what_twice_the_images_give(power):
     rng = np.random.default_rng(1)
     at, covered, gains = np.array([2000.0, 4000.0]), [], []
     for number in range(60):
-        curves = Extrapolation.of(SIZES_K, drawn(rng, SIZES_K, 3, 600, power), seed=number)
+        wrong_KDN, doubled_N = drawn(rng, SIZES_K, 3, 600, power)
+        curves = Extrapolation.of(SIZES_K, wrong_KDN, seed=number)
         sample_B2 = curves.samples.at(at)
         low_2, high_2 = np.quantile(sample_B2, [0.05, 0.95], axis=0)
         covered.append(low_2[1] <= curve(4000.0) <= high_2[1])
-        low, high = np.quantile(sample_B2[:, 0] - sample_B2[:, 1], [0.05, 0.95])
-        gains.append(low <= curve(2000.0) - curve(4000.0) <= high)
-    assert np.mean(covered) >= 0.85
+        low, high = np.quantile(sample_B2[:, 0] - sample_B2[:, 1] + curves.luck_B, [0.05, 0.95])
+        gains.append(low <= wrong_KDN[-1].mean() - doubled_N.mean() <= high)
+    assert np.mean(covered) >= 0.8, "60 experiments have a standard error of 4 points"
     assert np.mean(gains) >= 0.85

@@ -1,8 +1,10 @@
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,21 @@ def test_an_error_leaves_the_old_file_and_no_litter(tmp_path):
         fail()
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere no folder is synced")
+@pytest.mark.parametrize("refusal", [errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EIO])
+def test_a_file_system_that_cannot_sync_folders_is_no_error_and_a_failing_disk_is(tmp_path, monkeypatch, refusal):
+    sync = os.fsync
+
+    def of_files_alone(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(refusal, os.strerror(refusal))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", of_files_alone)
+    with pytest.raises(OSError, match="error") if refusal == errno.EIO else nullcontext(), whole_file(tmp_path / "a"):
+        pass
 
 
 def test_two_writers_do_not_meet(tmp_path):

@@ -25,7 +25,8 @@ from transferlab.core.loading.images import Images
 from transferlab.core.models import factory
 from transferlab.core.runtime.memory import DeviceMemoryError
 from transferlab.core.strategies.optimizers import SGD
-from transferlab.core.training import distributed, engine, state
+from transferlab.core.strategies.schedules import Plateau
+from transferlab.core.training import distributed, scores, state
 from transferlab.core.training.engine import DivergedError
 from transferlab.core.training.learners import OneNetwork
 from transferlab.core.training.trial import train_trial
@@ -213,18 +214,19 @@ def test_how_a_process_has_ended_is_told_whatever_its_code(exitcode, told):
 
 @pytest.fixture(scope="module")
 def pair(spec):
-    return replace(spec, compute=on(2), strategy=strategy(select="best", tune=STAGES["tune"]))
+    return replace(spec, compute=on(2), strategy=strategy(select="best", tune=STAGES["tune"]), metric="auroc")
 
 
 @pytest.mark.usefixtures("from_a_fork_server")
 def test_statistics_that_ranks_gather_alone_are_those_of_rank_0_when_held_out_images_are_seen(pair, tmp_path):
-    config = strategy(tune=stage(batch_size=3))  # a share of one image, where BatchNorm sees 1 px
+    config = strategy(tune=stage(batch_size=3, schedule=Plateau()))  # a share of one image, where BatchNorm sees 1 px
     result = train_on_devices(replace(pair, strategy=config), tmp_path, lambda _: None)
     net, held_out = factory.load(result.checkpoint, machine()), pair.held_out
     images = Images(held_out, result.checkpoint.header.view, machine())
     labels = torch.from_numpy(held_out.labels)
-    [(loss, _)] = engine.evaluate(OneNetwork(net), images.in_order(), labels, machine())
-    assert result.history[-1].loss == pytest.approx(loss, rel=1e-6)
+    [found] = scores.evaluate(OneNetwork(net), images.in_order(), labels, machine(), "auroc")
+    assert result.history[-1].loss == pytest.approx(found.loss, rel=1e-6)
+    assert result.history[-1].value == found.value, "the metric is of the images of all ranks"
 
 
 @pytest.mark.usefixtures("from_a_fork_server")

@@ -45,6 +45,21 @@ def test_a_size_that_the_network_refuses_is_told(name, size):
     assert message.startswith(f"{name} refuses images of this size: ")
 
 
+def at_size(name, tag, size):
+    return dataclasses.replace(strategy(), model=Model(name=name, weights=tag), input=Input(size=size, resize=size))
+
+
+@pytest.mark.parametrize(("name", "tag"), [("cait_xxs24_224", "fb_dist_in1k"), ("mixer_b16_224", "goog_in21k")])
+def test_named_weights_that_cannot_be_resampled_are_told_before_they_are_fetched(name, tag):
+    advice = f"the weights {tag} are for 224 px, and timm/{name} cannot resample them: set it to 224"
+    assert problems(at_size(f"timm/{name}", tag, 192)) == {"input.size": (192, advice)}
+
+
+@pytest.mark.parametrize(("name", "tag"), [("vit_tiny_patch16_224", "augreg_in21k"), ("resnet18", "a1_in1k")])
+def test_named_weights_that_can_be_resampled_pass(name, tag):
+    checks.check(at_size(f"timm/{name}", tag, 160))
+
+
 def test_a_resize_below_the_networks_size_is_told():
     config = dataclasses.replace(resnet18(tune=stage()), input=Input(resize=200))
     assert problems(config) == {"input.resize": (200, "must be at least the network's input size, 224 px")}

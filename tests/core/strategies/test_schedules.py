@@ -99,16 +99,17 @@ LOSSES = st.lists(
 )
 
 
-@given(LOSSES, st.integers(0, 4), st.floats(0.1, 0.9))
-def test_plateau_is_torchs(losses, patience, reduce):
+@given(LOSSES, st.sampled_from(["min", "max"]), st.integers(0, 4), st.floats(0.1, 0.9))
+def test_plateau_is_torchs(values, mode, patience, reduce):
     optimizer = an_optimizer()
-    theirs = ReduceLROnPlateau(optimizer, factor=reduce, patience=patience, eps=0)
+    theirs = ReduceLROnPlateau(optimizer, mode=mode, factor=reduce, patience=patience, eps=0)
     ours = Plateau(reduce=reduce, patience=patience)
-    for epoch in range(len(losses) + 1):
-        at = Position(epoch, len(losses) + 1, epoch, len(losses) + 1, losses[:epoch])
+    scores = [value if mode == "max" else -value for value in values]
+    for epoch in range(len(scores) + 1):
+        at = Position(epoch, len(scores) + 1, epoch, len(scores) + 1, scores[:epoch])
         assert ours.factor(at) * LR == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
-        if epoch < len(losses):
-            theirs.step(losses[epoch])
+        if epoch < len(values):
+            theirs.step(values[epoch])
 
 
 def test_plateau_waits_longer_than_its_patience():

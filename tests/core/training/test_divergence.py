@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import COMPUTE, machine, same, spec_of, split_of, stage, strategy, untimed
 
-from transferlab.core.evaluation.predictions import predict_split
+from transferlab.core.evaluation.predictions import NotFiniteError, predict_split
 from transferlab.core.launch.trials import train_trials
 from transferlab.core.loading.feature_cache import FeatureCache, FeatureCacheConfig
 from transferlab.core.models import factory
@@ -130,6 +130,21 @@ def test_a_divergence_in_the_last_step_is_one(splits, tmp_path, states, together
     with pytest.raises(DivergedError, match=told):
         train_trials(specs, tmp_path, quietly, states)
     assert not list(states.glob("*.pt"))
+
+
+def test_a_divergence_in_the_last_step_shows_without_held_out_images_too(splits, tmp_path):
+    plan = strategy(tune=stage(epochs=1, batch_size=12, optimizer=SGD(lr=1e30)))
+    with pytest.raises(DivergedError, match="after the last step of epoch 1, or the loss measured with them"):
+        train_trials([spec_of(plan, splits[0])], tmp_path, quietly)
+
+
+def test_a_network_that_gives_nan_is_told_by_its_trial_when_it_is_tested(splits, tmp_path):
+    spec = spec_of(strategy(), *splits)
+    tensors = {name: t * (1e30 if t.is_floating_point() else 1) for name, t in spec.initial.all_tensors().items()}
+    header = replace(spec.initial.header, strategy="tiny", trial=1)
+    cache = FeatureCache(tmp_path, FeatureCacheConfig())
+    with pytest.raises(NotFiniteError, match="trial 2 of tiny gives NaN for 6 of 6 validation images: its training"):
+        predict_split(Checkpoint(tensors, header), spec.strategy, splits[1], machine(), cache)
 
 
 def test_what_a_killed_process_left_half_written_goes(splits, tmp_path, states):

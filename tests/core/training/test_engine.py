@@ -15,7 +15,7 @@ from transferlab.core.runtime.device import resolve
 from transferlab.core.strategies import optimizers
 from transferlab.core.strategies.optimizers import SGD, Clip
 from transferlab.core.strategies.schedules import OneCycle
-from transferlab.core.training import engine
+from transferlab.core.training import engine, scores
 from transferlab.core.training.engine import DivergedError, StageTraining
 from transferlab.core.training.learners import OneNetwork
 
@@ -127,7 +127,7 @@ def test_no_pass_is_larger_than_a_micro_batch():
     epoch(StageTraining(config, OneNetwork(net), optimizer, recorded(), Y, few, [(0,)], lambda *_: None))
     assert sizes == [3, 3, 3, 2]
     sizes.clear()
-    engine.evaluate(OneNetwork(net), iter([X]), Y, few)
+    scores.evaluate(OneNetwork(net), iter([X]), Y, few)
     assert sizes == [3, 3, 3, 2]
 
 
@@ -254,7 +254,7 @@ def test_a_frozen_body_keeps_every_bit_while_the_head_trains():
     source = Features((torch.rand(N, 3, 8, 8, generator=torch.Generator().manual_seed(1)),), CPU)
     stretch = StageTraining(config, OneNetwork(net), optimizer, source, Y % 2, machine(), [(0,)], lambda *_: None)
     epoch(stretch, 0)
-    engine.evaluate(OneNetwork(net), source.in_order(), Y % 2, machine())
+    scores.evaluate(OneNetwork(net), source.in_order(), Y % 2, machine())
     epoch(stretch, 1)  # training mode is set anew after an evaluation
     assert same(before | state(net, "head"), state(net))
     assert not torch.equal(before["head.1.weight"], net.head[1].weight)
@@ -266,7 +266,7 @@ def test_evaluation_is_weighted_by_image_and_changes_nothing():
     net.train()
     before = state(net)
     batches = iter(torch.split(images, [5, 5, 1]))
-    [(loss, accuracy)] = engine.evaluate(OneNetwork(net), batches, Y % 2, machine())
+    [(loss, accuracy, _)] = scores.evaluate(OneNetwork(net), batches, Y % 2, machine())
     assert same(before, state(net))
     net.eval()
     p_NK = probabilities(net, images)

@@ -7,7 +7,7 @@ from tiny import COMPUTE, machine, spec_of, split_of, stage, strategy
 
 from transferlab.core.loading.feature_cache import FeatureCacheConfig
 from transferlab.core.strategies.optimizers import SGD
-from transferlab.core.training.fingerprint import MAY_DIFFER, fingerprint
+from transferlab.core.training.fingerprint import MAY_DIFFER, differences, fingerprint
 from transferlab.core.training.spec import TrialSpec
 from transferlab.core.training.state import StateError, StateFile
 
@@ -46,6 +46,15 @@ def test_another_setting_is_refused_by_its_name(spec, tmp_path, changes, told):
         begun_then_read(tmp_path, of(spec), of(replace(spec, **changes)))
     assert told in str(caught.value)
     assert f"delete the folder {tmp_path} to train anew" in str(caught.value)
+
+
+def test_the_metric_matters_where_it_decides_during_training(spec):
+    assert of(spec) == of(replace(spec, metric="auroc"))
+    for plan in (strategy(select="best"), strategy(tune=stage(patience=2))):
+        begun = replace(spec, strategy=plan)
+        assert differences(of(begun), of(replace(begun, metric="auroc"))) == ["report.metric was accuracy, now auroc"]
+    by_loss = replace(spec, strategy=strategy(tune=stage(patience=2, monitor="loss")))
+    assert of(by_loss) == of(replace(by_loss, metric="auroc"))
 
 
 def test_what_may_differ_does_not_matter(spec, tmp_path):

@@ -12,7 +12,8 @@ from transferlab.core.models import factory
 from transferlab.core.models.backbones.model import Model
 from transferlab.core.models.freezing import LayerDecay
 from transferlab.core.strategies.optimizers import SGD, Adam
-from transferlab.core.training import engine, state
+from transferlab.core.training import scores, state
+from transferlab.core.training.history import SplitResult
 from transferlab.core.training.learners import OneNetwork
 from transferlab.core.training.trial import train_trial
 from transferlab.core.transforms.operations import RandAugment, TrivialAugment
@@ -94,8 +95,8 @@ def test_the_average_is_evaluated_and_saved_with_statistics_of_its_own(splits, t
     assert {"fc.weight", "bn1.running_mean"} <= moved
     net = factory.load(result.checkpoint, machine())
     images = Features((torch.cat(list(_held_out(splits, result))),), torch.device("cpu"))
-    [(loss, _)] = engine.evaluate(OneNetwork(net), images.in_order(), torch.from_numpy(splits[1].labels), machine())
-    assert loss == pytest.approx(result.history[-1].loss, rel=1e-5)
+    [found] = scores.evaluate(OneNetwork(net), images.in_order(), torch.from_numpy(splits[1].labels), machine())
+    assert found.loss == pytest.approx(result.history[-1].loss, rel=1e-5)
 
 
 def _held_out(splits, result):
@@ -139,8 +140,9 @@ def test_mixed_images_have_no_views_to_keep(alpha):
 # ---- early stopping --------------------------------------------------------------------------------------------------
 def test_a_stage_ends_when_its_patience_is_lost_and_the_next_begins(splits, tmp_path, monkeypatch):
     losses = iter([1.0, 0.9, 0.95, 0.93, 0.8, 0.7, 0.6])  # before training, then each epoch of two stages
-    monkeypatch.setattr(engine, "evaluate", lambda *_: [(next(losses), 0.5)])
-    plan = strategy(one=stage(epochs=9, patience=2, optimizer=SGD(lr=0.01)), two=stage(epochs=3, patience=2))
+    monkeypatch.setattr(scores, "evaluate", lambda *_: [SplitResult(next(losses), 0.5)])
+    patient = stage(epochs=9, patience=2, optimizer=SGD(lr=0.01), monitor="loss")
+    plan = strategy(one=patient, two=replace(patient, epochs=3))
     told = []
     result = train_trial(spec_of(plan, *splits), tmp_path, told.append)
     assert [(at.epoch, at.epochs) for at in told if at.loss is not None] == [

@@ -6,21 +6,24 @@ from itertools import pairwise
 
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from tiny import COMPUTE, FLIP_AND_CROP, machine, same, spec_of, split_of, stage, strategy
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from transferlab.core.loading import features
 from transferlab.core.loading.images import Images
-from transferlab.core.models import factory
+from transferlab.core.models import factory, forward
 from transferlab.core.models.freezing import PolicyError
 from transferlab.core.runtime.memory import DeviceMemoryError
 from transferlab.core.runtime.progress import Progress
 from transferlab.core.strategies import optimizers
 from transferlab.core.strategies.optimizers import SGD, Adam
 from transferlab.core.strategies.schedules import Plateau
-from transferlab.core.training import engine, state
+from transferlab.core.training import engine, scores, state
+from transferlab.core.training.history import SplitResult
 from transferlab.core.training.learners import OneNetwork
+from transferlab.core.training.spec import UndefinedMetricError
 from transferlab.core.training.trial import train_trial
 from transferlab.core.transforms.operations import RandomFlip
 
@@ -50,8 +53,8 @@ def figures(rows):
 
 def measured(net, images, split):
     """Loss and accuracy of a network on a split."""
-    [measured] = engine.evaluate(OneNetwork(net), images.in_order(), torch.from_numpy(split.labels), machine())
-    return measured
+    [found] = scores.evaluate(OneNetwork(net), images.in_order(), torch.from_numpy(split.labels), machine())
+    return found.loss, found.accuracy
 
 
 def identical(one, other):
@@ -257,14 +260,14 @@ def test_the_last_partial_batch_is_trained_on(splits, tmp_path):
 def test_best_keeps_the_first_epoch_with_the_highest_validation_accuracy(splits, tmp_path, monkeypatch):
     # Really trained; only what the validation split is said to give is set.
     said, weights = iter([0.5, 0.25, 0.75, 0.75, 0.5]), []
-    evaluate = engine.evaluate
+    evaluate = scores.evaluate
 
     def spy(learner, *rest):
         weights.append({name: t.clone() for name, t in learner.network.state_dict().items()})
-        [(loss, _)] = evaluate(learner, *rest)
-        return [(loss, next(said))]
+        [found] = evaluate(learner, *rest)
+        return [found._replace(accuracy=(value := next(said)), value=value)]
 
-    monkeypatch.setattr(engine, "evaluate", spy)
+    monkeypatch.setattr(scores, "evaluate", spy)
     plan = strategy(select="best", tune=stage(epochs=4))
     result = run(plan, splits, tmp_path)
     assert same(result.checkpoint.tensors, weights[2])
@@ -284,6 +287,36 @@ def test_best_looks_over_all_stages_and_keeps_the_whole_network(splits, tmp_path
     assert measured(net, images, splits[1])[1] == pytest.approx(max(curve.values()))
 
 
+def test_best_goes_by_the_metric_that_decides(splits, tmp_path):
+    train, held_out = splits
+    few = dataclasses.replace(held_out, rows=held_out.rows[:5], labels=held_out.labels[:5])  # of one class more
+    spec = dataclasses.replace(spec_of(strategy(select="best", tune=stage(epochs=6)), train, few), metric="macro_f1")
+    result = train_trial(spec, tmp_path, lambda _: None)
+    held = {row.epoch: row for row in result.history if row.split == "validation" and row.epoch}
+    header = result.checkpoint.header
+    assert header.selection == "best validation macro F1"
+    assert header.epoch == max(held, key=lambda epoch: held[epoch].value)
+    assert header.metrics["validation"]["macro_f1"] == held[header.epoch].value
+    net = factory.load(result.checkpoint, machine())
+    logits_NK = forward.logits(net, Images(few, header.view, machine()).in_order(), machine())
+    expected = f1_score(few.labels, logits_NK.argmax(dim=1).numpy(), average="macro")
+    assert held[header.epoch].value == pytest.approx(expected)
+    assert {row.value for row in result.history if row.split == "train"} == {None}
+    lowest = train_trial(dataclasses.replace(spec, metric="log_loss"), tmp_path, lambda _: None)
+    losses = {row.epoch: row.loss for row in lowest.history if row.split == "validation" and row.epoch}
+    assert lowest.checkpoint.header.epoch == min(losses, key=losses.get)
+    assert [row.loss for row in lowest.history] == [row.loss for row in result.history], "nothing else differs"
+
+
+def test_auroc_can_only_decide_where_validation_images_are_of_all_classes(splits):
+    train, held_out = splits
+    reds = dataclasses.replace(held_out, rows=held_out.rows[::2], labels=held_out.labels[::2])
+    spec = spec_of(strategy(select="best"), train, reds)
+    with pytest.raises(UndefinedMetricError, match=r"strategies\.tiny goes by the AUROC.*trial 1 has none of 'blue'"):
+        dataclasses.replace(spec, metric="auroc")
+    dataclasses.replace(spec, strategy=strategy(), metric="auroc")  # nothing is decided
+
+
 def test_last_keeps_the_last_epoch(splits, tmp_path):
     result = run(strategy(tune=stage(epochs=3)), splits, tmp_path)
     header = result.checkpoint.header
@@ -295,11 +328,23 @@ def test_last_keeps_the_last_epoch(splits, tmp_path):
     assert header.metrics["validation"]["loss"] == result.history[-1].loss
 
 
-def test_the_plateau_follows_the_validation_losses_of_its_stage(splits, tmp_path, monkeypatch):
+@pytest.mark.parametrize("metric", ["log_loss", "auroc", None])
+def test_the_plateau_follows_the_validation_scores_of_its_stage(metric, splits, tmp_path, monkeypatch):
     losses = iter([0.1, 0.3, 0.2, 1.0, 2.0, 0.5, 0.6, 0.7])  # before training, then each epoch of two stages
-    monkeypatch.setattr(engine, "evaluate", lambda *_: [(next(losses), 0.5)])
-    plateau = stage(epochs=5, optimizer=SGD(lr=0.01), schedule=Plateau(reduce=0.5, patience=0))
-    result = run(strategy(head=stage(trainable="head"), tune=plateau), splits, tmp_path)
+
+    def said(*asked):
+        loss = next(losses)
+        assert asked[-1] == metric
+        if metric is None:
+            return [SplitResult(loss, 0.5)]
+        # All but what is monitored says the contrary.
+        return [SplitResult(loss, 0.5, loss) if metric == "log_loss" else SplitResult(-loss, loss, 2 - loss)]
+
+    monkeypatch.setattr(scores, "evaluate", said)
+    monitor = "metric" if metric else "loss"
+    plateau = stage(epochs=5, optimizer=SGD(lr=0.01), schedule=Plateau(reduce=0.5, patience=0), monitor=monitor)
+    spec = spec_of(strategy(head=stage(trainable="head"), tune=plateau), *splits)
+    result = train_trial(dataclasses.replace(spec, metric=metric or "auroc"), tmp_path, lambda _: None)
     rates = [row.learning_rate for row in result.history if row.split == "train"]
     assert rates[2:] == pytest.approx([0.01, 0.01, 0.005, 0.005, 0.0025])
 

@@ -136,4 +136,3 @@ METRICS: dict[str, Callable[[Floats, Ints], Floats]] = {
     "auroc": auroc,
     "log_loss": log_loss,
 }
-LOWER_IS_BETTER = frozenset({"log_loss"})

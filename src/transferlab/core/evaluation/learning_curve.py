@@ -16,9 +16,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from transferlab.core.evaluation import intervals
-from transferlab.core.evaluation.contributions import LOWER_IS_BETTER, Outcomes
+from transferlab.core.evaluation.contributions import Outcomes
 from transferlab.core.evaluation.design import Design
 from transferlab.core.evaluation.power_law import Extrapolation
+from transferlab.core.metrics import LOWER_IS_BETTER
 
 Floats = NDArray[np.float64]
 LEVEL = 0.9  # of what is extrapolated; what was measured has the intervals of the other tables

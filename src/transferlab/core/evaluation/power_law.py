@@ -78,13 +78,11 @@ class DrawNoise:
     Attributes:
         seed: variance between trainings on the same images.
         sample: variance between independent training samples, times their number of images to the power `ROUGHNESS`.
-        freedom: degrees of freedom of both together.
         total: all training images there are, of which the parts are drawn.
     """
 
     seed: float
     sample: float
-    freedom: int
     total: float
 
     @classmethod
@@ -95,15 +93,13 @@ class DrawNoise:
         """
         from scipy.optimize import nnls  # takes a second to load, which a run need not wait for before it trains
 
-        variance_K, total = loss_KD.var(axis=1, ddof=1), float(images_K.max())
-        terms_K2 = np.stack([np.ones(len(images_K)), (1 / images_K - 1 / total) ** ROUGHNESS], axis=1)
+        variance_K, terms_K2 = loss_KD.var(axis=1, ddof=1), _terms(images_K)
         weight_K = np.ones(len(images_K))
         for _ in range(2):  # then by the variances that the first fit expects
             (seed, sample), _ = nnls(terms_K2 * weight_K[:, None], variance_K * weight_K)
-            expected_K = terms_K2 @ np.array([seed, sample])
-            weight_K = 1 / np.maximum(expected_K, max(0.05 * float(expected_K.max()), 1e-12))
+            weight_K = _weights(terms_K2 @ np.array([seed, sample]))
         least = max(_LEAST_SEED_SHARE * float(np.median(variance_K)), 1e-9)
-        return cls(max(seed, least), sample, loss_KD.size - len(loss_KD), total)
+        return cls(max(seed, least), sample, float(images_K.max()))
 
     def of_means(self, images_K: Floats, draws: int) -> Floats:
         """Return the covariances (K, K) of the mean losses over draws, given which images there are.
@@ -122,7 +118,33 @@ class DrawNoise:
 
     def of_doubling(self) -> float:
         """Return the variance of a doubling of the images, by which they and the seeds happen to be."""
-        return float(self.sample / (2 * self.total) ** ROUGHNESS + 2 * self.seed)
+        return float(self.sample * self._doubled + 2 * self.seed)
+
+    @property
+    def _doubled(self) -> float:
+        return float((2 * self.total) ** -ROUGHNESS)
+
+    def freedom(self, images_K: Floats, draws: int) -> float:
+        """Return the degrees of freedom that the variance of a doubling is known by (Satterthwaite 1946).
+
+        It was estimated as a weighted sum of the variances between draws. Those of nested parts have much in common,
+        and all images together are the same in every draw, so there are fewer than independent draws would give.
+        """
+        covariance_KK, terms_K2 = self.of_means(images_K, 1), _terms(images_K)
+        weight_K = _weights(np.diagonal(covariance_KK))
+        share_K = np.array([2, self._doubled]) @ (np.linalg.pinv(terms_K2 * weight_K[:, None]) * weight_K)
+        return float((draws - 1) * self.of_doubling() ** 2 / (share_K @ covariance_KK**2 @ share_K))
+
+
+def _terms(images_K: Floats) -> Floats:
+    """Return what the variance of seeds and that of a training sample are multiplied by, (K, 2)."""
+    return np.stack([np.ones(len(images_K)), (1 / images_K - 1 / images_K.max()) ** ROUGHNESS], axis=1)
+
+
+def _weights(variance_K: Floats) -> Floats:
+    """Return the weight of each size's variance, whose own standard error goes with it."""
+    weight_K: Floats = 1 / np.maximum(variance_K, max(0.05 * float(variance_K.max()), 1e-12))
+    return weight_K
 
 
 @dataclass(frozen=True)
@@ -155,7 +177,8 @@ class Extrapolation:
         covariance_KK = noise.of_means(images_K, draws)
         drawn_BK = rng.multivariate_normal(np.zeros(len(images_K)), covariance_KK, SAMPLES, method="eigh")
         luck_B1 = np.sqrt(noise.of_all()) * rng.standard_normal((SAMPLES, 1))
-        widening_B1 = np.sqrt(noise.freedom / rng.chisquare(noise.freedom, (SAMPLES, 1)))
+        freedom = noise.freedom(images_K, draws)
+        widening_B1 = np.sqrt(freedom / rng.chisquare(freedom, (SAMPLES, 1)))
         loss_BK = np.maximum(weight_BU @ mean_KU.T + widening_B1 * (drawn_BK + luck_B1), 0.0)
         weight_K = 1 / np.diagonal(covariance_KK)
         luck_B = widening_B1[:, 0] * np.sqrt(noise.of_doubling()) * rng.standard_normal(SAMPLES)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from transferlab.core.data.split.index import splits_of_trial
 from transferlab.core.data.store import ImageStore
+from transferlab.core.errors import MendableError
 from transferlab.core.loading import features
 from transferlab.core.loading.feature_cache import FeatureCache
 from transferlab.core.loading.images import Images, Split
@@ -24,6 +25,10 @@ from transferlab.core.models.forward import EVALUATION_BATCH
 from transferlab.core.runtime.device import Machine
 from transferlab.core.runtime.memory import memory_explained
 from transferlab.core.strategies.strategy import Strategy
+
+
+class NotFiniteError(MendableError):
+    """A trial whose network has grown beyond what numbers can hold."""
 
 
 class Predicted(NamedTuple):
@@ -49,6 +54,9 @@ def predict_split(
 
     A prefix that no stage of the strategy trained is the same in all trials: its features are computed once and kept in
     `feature_cache`.
+
+    Raises:
+        NotFiniteError: a probability is NaN.
     """
     model = factory.load(checkpoint, machine)
     images = Images(split, checkpoint.header.view, machine)
@@ -59,7 +67,18 @@ def predict_split(
     with forward.inputs_of(model, layers.telling(model, checkpoint.header.head)) as gathered:
         logits_NK = forward.logits(network, source.in_order(), machine)
     p_NK = logits_NK.cpu().double().softmax(dim=1).numpy()
+    _check_finite(checkpoint, split, p_NK)
     return Predicted(p_NK, forward.per_image(gathered, len(p_NK)))
+
+
+def _check_finite(checkpoint: Checkpoint, split: Split, p_NK: NDArray[np.float64]) -> None:
+    bad = int((~np.isfinite(p_NK).all(axis=1)).sum())
+    if bad:
+        name, number = checkpoint.header.strategy, (checkpoint.header.trial or 0) + 1
+        raise NotFiniteError(
+            f"trial {number} of {name} gives NaN for {bad} of {len(p_NK)} {split.name} images: "
+            "its training has diverged. Train it again with a lower optimizer.lr, a warm-up or clip: {by: norm, at: 1}"
+        )
 
 
 def of_trials(

@@ -11,11 +11,12 @@ import numpy as np
 
 from transferlab.core.evaluation import intervals
 from transferlab.core.evaluation.best_set import behind_the_best, one_sided
-from transferlab.core.evaluation.contributions import LOWER_IS_BETTER, Outcomes
+from transferlab.core.evaluation.contributions import Outcomes
 from transferlab.core.evaluation.design import Design
 from transferlab.core.evaluation.optimism import optimism
 from transferlab.core.evaluation.pairing import Values, on_shared_trials
 from transferlab.core.evaluation.variance import Spread
+from transferlab.core.metrics import LOWER_IS_BETTER
 
 # Of fewer trials the variance between seeds is all but unknown: they are shown and not ranked.
 FEWEST_TRIALS = 3

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from transferlab.core import metrics
 from transferlab.core.calibration.reference import Reference, can_be_together
 from transferlab.core.data import subsets
-from transferlab.core.evaluation import metrics, predictions, soup, together
+from transferlab.core.evaluation import predictions, soup, together
 from transferlab.core.evaluation.coverage import COLUMNS as COVERAGE
 from transferlab.core.evaluation.coverage import coverage
 from transferlab.core.evaluation.design import Design
@@ -79,12 +80,11 @@ def _shared(trial: Tested, how: Evaluation) -> dict[str, Any]:
 def _tables(one: Tested, how: Evaluation) -> tuple[pd.DataFrame, ...]:
     """Return predictions, metrics, per_class and confusion of one trial."""
     of_test = _shared(one, how)
-    confusion = metrics.confusion(one.p_NK, one.truth_N, one.classes)
     return (
         predictions.table(one.p_NK, how.name, one.trial, one.paths, one.truth_N, one.classes),
         _measured(one.p_NK, one.truth_N, subsets.parts(one.paths, how.subsets), of_test),
         metrics.per_class(one.p_NK, one.truth_N, one.classes).assign(**of_test),
-        confusion[confusion["count"] > 0].assign(**of_test),  # of 500 classes, 250,000 pairs
+        metrics.confusion(one.p_NK, one.truth_N, one.classes).assign(**of_test),
     )
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from transferlab.core.evaluation import intervals, metrics
+from transferlab.core import metrics
+from transferlab.core.evaluation import intervals
 from transferlab.core.evaluation.contributions import METRICS
 from transferlab.core.evaluation.design import Design
 from transferlab.core.evaluation.tested import Tested

@@ -89,6 +89,16 @@ def _misfit(strategy: Strategy, skeleton: nn.Module, head: Sequence[str], size: 
             wanted(model, skeleton, head, size)
         except weights.WeightsError as error:
             yield _of_weights(model, error)
+    elif model.weights is not None and size != registry.preset(model).size:
+        yield from _not_resampled(model, skeleton, head, size)
+
+
+def _not_resampled(model: Model, skeleton: nn.Module, head: Sequence[str], size: int) -> Iterator[Problem]:
+    """Yield the problem of named weights that are for another size alone; nothing is fetched."""
+    if not registry.can_be_resized(model, skeleton, head):
+        own = registry.preset(model).size
+        advice = f"the weights {model.weights} are for {own} px, and {model.name} cannot resample them: set it to {own}"
+        yield Problem("input.size", size, advice)
 
 
 def _of_weights(model: Model, error: weights.WeightsError) -> Problem:

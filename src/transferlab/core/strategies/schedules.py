@@ -1,12 +1,12 @@
 """Learning-rate schedules as functions of the position: nothing to save for a resume, every rate known beforehand.
 
-A schedule returns the factor on the optimizer's `lr`. Only reduce-on-plateau also needs the validation losses so far.
+A schedule returns the factor on the optimizer's `lr`. Only reduce-on-plateau also needs the validation scores so far.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,13 +18,16 @@ IMPROVEMENT = 1e-4  # relative; a smaller one counts as none
 
 @dataclass(frozen=True)
 class Position:
-    """A place in a stage: `step` of `steps` (from 0), in `epoch` of `epochs` (from 0)."""
+    """A place in a stage: `step` of `steps` (from 0), in `epoch` of `epochs` (from 0).
+
+    `scores` has one of each epoch so far, of the validation images; higher is better.
+    """
 
     step: int
     steps: int
     epoch: int
     epochs: int
-    validation_losses: Sequence[float] = ()
+    scores: Sequence[float] = ()
 
 
 class _FixedMomentum:
@@ -140,9 +143,10 @@ class OneCycle:
 
 @dataclass(frozen=True, kw_only=True)
 class Plateau(_FixedMomentum):
-    """Multiplies the rate by `reduce` when the validation loss has not improved for more than `patience` epochs.
+    """Multiplies the rate by `reduce` after more than `patience` epochs without a better validation score.
 
-    It is torch's `ReduceLROnPlateau` (mode min, relative threshold 1e-4). It decides, so it needs a validation split.
+    It is torch's `ReduceLROnPlateau` (relative threshold 1e-4). It decides, so it needs a validation split. The score
+    is what the stage monitors.
 
     Attributes:
         reduce: the factor at each reduction.
@@ -160,13 +164,10 @@ class Plateau(_FixedMomentum):
         )
 
     def factor(self, at: Position) -> float:
-        """Return the factor that the losses of this stage's epochs so far lead to."""
-        best, bad, factor = math.inf, 0, 1.0
-        for loss in at.validation_losses:
-            if loss < best * (1 - IMPROVEMENT):
-                best, bad = loss, 0
-            else:
-                bad += 1
+        """Return the factor that the scores of this stage's epochs so far lead to."""
+        bad, factor = 0, 1.0
+        for is_better in improvements(at.scores):
+            bad = 0 if is_better else bad + 1
             if bad > self.patience:
                 factor, bad = factor * self.reduce, 0
         return factor
@@ -175,15 +176,21 @@ class Plateau(_FixedMomentum):
 Schedule = Constant | Step | Cosine | OneCycle | Plateau
 
 
-def stale_epochs(losses: Sequence[float]) -> int:
-    """Return how many of the last epochs, given the loss of each, have brought no improvement."""
-    best, stale = math.inf, 0
-    for loss in losses:
-        if loss < best * (1 - IMPROVEMENT):
-            best, stale = loss, 0
-        else:
-            stale += 1
+def stale_epochs(scores: Sequence[float]) -> int:
+    """Return how many of the last epochs, given the score of each, have brought no improvement."""
+    stale = 0
+    for is_better in improvements(scores):
+        stale = 0 if is_better else stale + 1
     return stale
+
+
+def improvements(scores: Iterable[float]) -> Iterator[bool]:
+    """Yield for each score whether it is better than all before; NaN never is."""
+    best = -math.inf
+    for score in scores:
+        is_better = score > (best + IMPROVEMENT * abs(best) if math.isfinite(best) else best)
+        best = score if is_better else best
+        yield is_better
 
 
 def _cosine(start: float, end: float, part: float) -> float:

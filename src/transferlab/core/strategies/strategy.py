@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from transferlab.core import metrics
+from transferlab.core.metrics import Metric
 from transferlab.core.models import freezing
 from transferlab.core.models.backbones.model import Model
 from transferlab.core.strategies.optimizers import Clip, Optimizer
@@ -49,7 +51,10 @@ class Stage:
             image gets one of the two.
         ema: share of the moving average of the weights that a step keeps. The average is what is evaluated, what is
             saved, and what the next stage begins with. Null keeps none.
-        patience: the stage ends when the validation loss has not improved for so many epochs; null trains all epochs.
+        patience: the stage ends when the validation images have brought no better score for so many epochs; null trains
+            all epochs.
+        monitor: the score of the validation images that a plateau schedule and `patience` go by: that of the `metric`
+            that decides between strategies (`report.metric`), or the `loss`.
     """
 
     epochs: int
@@ -69,6 +74,7 @@ class Stage:
     cutmix: float | None = None
     ema: float | None = None
     patience: int | None = None
+    monitor: Literal["metric", "loss"] = "metric"
 
     def __post_init__(self) -> None:
         check(
@@ -123,9 +129,14 @@ class Stage:
         """Return whether images are mixed with each other."""
         return self.mixup is not None or self.cutmix is not None
 
-    def is_over(self, epochs: int, validation_losses: Sequence[float]) -> bool:
-        """Return whether the stage ends after so many epochs, which gave these losses."""
-        is_out = self.patience is not None and stale_epochs(validation_losses) >= self.patience
+    @property
+    def decides(self) -> bool:
+        """Return whether validation scores decide anything during the stage."""
+        return isinstance(self.schedule, Plateau) or self.patience is not None
+
+    def is_over(self, epochs: int, scores: Sequence[float]) -> bool:
+        """Return whether the stage ends after so many epochs, which gave these validation scores."""
+        is_out = self.patience is not None and stale_epochs(scores) >= self.patience
         return epochs >= self.epochs or is_out
 
     @property
@@ -144,8 +155,8 @@ class Strategy:
         model: architecture and weights.
         stages: by name, in order; none at all evaluates the untrained network.
         input: what the network sees; null fields follow the weights.
-        select: `last` keeps the weights of the last epoch, `best` those of the highest validation accuracy (the first
-            of equals).
+        select: `last` keeps the weights of the last epoch, `best` those of the epoch that the validation images say is
+            best (the first of equals), by the metric that decides between strategies (`report.metric`).
         head: `own` draws the head of each trial anew; with `shared` all trials begin alike and differ in the order and
             the augmentation of images only, so that their weights can be averaged (a soup, which evaluation tries).
             `classifier` begins with what the pretrained classifier knows of the classes, in all trials alike.
@@ -200,10 +211,13 @@ class Strategy:
     @property
     def decides(self) -> bool:
         """Return whether held-out figures decide anything during training."""
-        stages = self.stages.values()
-        return self.select == "best" or any(isinstance(s.schedule, Plateau) or s.patience is not None for s in stages)
+        return self.select == "best" or any(stage.decides for stage in self.stages.values())
 
-    @property
-    def selection_rule(self) -> str:
+    def decides_by(self, metric: Metric) -> Metric | None:
+        """Return the metric, if it decides anything during training."""
+        by_metric = any(stage.decides and stage.monitor == "metric" for stage in self.stages.values())
+        return metric if self.select == "best" or by_metric else None
+
+    def selection_rule(self, metric: Metric) -> str:
         """Return the rule as it stands beside every figure."""
-        return "last epoch" if self.select == "last" else "best validation accuracy"
+        return "last epoch" if self.select == "last" else f"best validation {metrics.title(metric)}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
@@ -50,6 +51,14 @@ def total(tensor: Tensor) -> Tensor:
     if count() > 1:
         distributed.all_reduce(tensor)
     return tensor
+
+
+def gathered(tensor: Tensor) -> list[Tensor]:
+    """Return the tensor of every rank, on the CPU, in the order of ranks; all ranks get the same bits."""
+    found: list[Any] = [tensor.cpu()] * count()
+    if count() > 1:
+        distributed.all_gather_object(found, tensor.cpu())
+    return found
 
 
 def agree(tensors: Iterable[Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""The training loop: an epoch of optimizer steps, and the evaluation of a split. No step waits for the device.
+"""The training loop: an epoch of optimizer steps, none of which waits for the device.
 
 The loop trains T trials in the same steps; T is 1 unless linear heads are stacked (see `learners`).
 
@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from transferlab.core.errors import MendableError
 from transferlab.core.loading import prefetch
@@ -102,12 +101,12 @@ class StageTraining:
         if self._average:
             self._average.load_state_dict(state["average"])
 
-    def epoch(self, number: int, validation_losses: Sequence[float]) -> list[EpochResult | DivergedError]:
+    def epoch(self, number: int, scores: Sequence[float]) -> list[EpochResult | DivergedError]:
         """Train one epoch and return each trial's result, or how it diverged.
 
         Args:
             number: of the epoch in this stage, from 0.
-            validation_losses: of this stage so far, for schedules that follow them.
+            scores: of the validation images in this stage so far, for schedules that go by them.
         """
         freezing.train_mode(self.learner.running)
         self._least = least_images(self.learner.running)
@@ -121,7 +120,7 @@ class StageTraining:
         with seeded, closing(self._inputs(number, batches)) as inputs:
             for step, rows in enumerate(batches):
                 place, places = number * len(batches) + step, self.stage.epochs * len(batches)
-                rates.append(self._set_rate(Position(place, places, number, self.stage.epochs, validation_losses)))
+                rates.append(self._set_rate(Position(place, places, number, self.stage.epochs, scores)))
                 loss_T, right_T = self._step(number, inputs, rows)
                 losses.append(loss_T)
                 hits_T += right_T
@@ -224,23 +223,3 @@ def _result(
     weights = torch.tensor(sizes, dtype=torch.float64)
     mean = float((loss_S * weights).sum() / weights.sum())
     return EpochResult(mean, hits / sum(sizes), seconds, rates, loss_S.tolist())
-
-
-def evaluate(
-    learner: Learner, inputs: Iterator[Tensor], labels_N: Tensor, machine: Machine
-) -> list[tuple[float, float]]:
-    """Return each trial's mean cross-entropy and accuracy over the images of a split.
-
-    Args:
-        learner: the trials.
-        inputs: batches of this rank's share of the split.
-        labels_N: of the same images, on the CPU; a rank may have none.
-        machine: device and precision.
-    """
-    sums_T3 = torch.zeros(learner.count, 3, dtype=torch.float64)  # on the CPU: MPS has no float64
-    if len(labels_N):
-        for place, logits_NK in enumerate(learner.evaluate(inputs, machine).cpu()):
-            loss = functional.cross_entropy(logits_NK.double(), labels_N, reduction="sum")
-            hits = (logits_NK.argmax(dim=1) == labels_N).sum()
-            sums_T3[place] = torch.stack([loss, hits.double(), torch.full_like(loss, len(labels_N))])
-    return [(loss / count, hits / count) for loss, hits, count in distributed.total(sums_T3).tolist()]

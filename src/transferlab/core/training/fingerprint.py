@@ -58,6 +58,7 @@ def fingerprint(
         "seed": ("training.seed", spec.seed),
         "compute": ("training.compute", asdict(machine)),
         "keeping": ("training.features", asdict(spec.keeping)),
+        "metric": ("report.metric", spec.decides_by),
     }
     parts = dict(entries[field.name] for field in fields(spec))  # a new field without an entry is an error
     parts["compiled stages"] = dict(compiled)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
+
+
+class SplitResult(NamedTuple):
+    """What one trial's evaluation of a split measured; `value` is that of a metric that was asked for."""
+
+    loss: float
+    accuracy: float
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -22,7 +31,10 @@ class EpochResult:
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """Loss and accuracy of one split after one epoch; epoch 0 is before any training."""
+    """Loss and accuracy of one split after one epoch; epoch 0 is before any training.
+
+    `value` is that of the metric that decides during training, if one does, on the validation images.
+    """
 
     strategy: str
     trial: int
@@ -33,6 +45,7 @@ class HistoryRow:
     accuracy: float
     learning_rate: float
     seconds: float
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,9 +88,9 @@ class CostRow:
 
 @dataclass
 class Best:
-    """The weights of the epoch with the highest validation accuracy so far."""
+    """The weights of the epoch with the highest score of the validation images so far."""
 
-    accuracy: float = -1.0
+    score: float = -math.inf
     epoch: int = 0
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
@@ -94,7 +107,7 @@ class Record:
         history: rows of the table `history`.
         steps: rows of the table `steps`.
         best: stays empty if the last epoch is selected.
-        stage_losses: held-out losses of the current stage, one per epoch.
+        stage_scores: validation scores that the current stage monitors, one per epoch; higher is better.
         diverged: why the trial was left out while others went on, or None.
     """
 
@@ -105,12 +118,12 @@ class Record:
     history: list[HistoryRow] = field(default_factory=list)
     steps: list[StepRow] = field(default_factory=list)
     best: Best = field(default_factory=Best)
-    stage_losses: list[float] = field(default_factory=list)
+    stage_scores: list[float] = field(default_factory=list)
     diverged: str | None = None
 
     def begin_stage(self) -> None:
-        """Count the epochs of a new stage, and gather its held-out losses."""
-        self.stage_epoch, self.stage_losses = 0, []
+        """Count the epochs of a new stage, and gather its validation scores."""
+        self.stage_epoch, self.stage_scores = 0, []
 
     def end_epoch(self) -> None:
         """Count an epoch of training."""
@@ -119,30 +132,37 @@ class Record:
 
     def add_epoch(self, stage: str, result: EpochResult) -> None:
         """Add the rows of an epoch of training and of its steps."""
-        self.add(stage, "train", result.loss, result.accuracy, result.rates[-1], result.seconds)
+        self.add(stage, "train", SplitResult(result.loss, result.accuracy), result.rates[-1], result.seconds)
         first = len(self.steps) + 1
         for step, (rate, loss) in enumerate(zip(result.rates, result.losses, strict=True), first):
             self.steps.append(StepRow(self.strategy, self.trial, stage, self.epoch, step, rate, loss))
 
-    def add(self, stage: str, split: str, loss: float, accuracy: float, rate: float, seconds: float) -> None:
-        """Add the loss and accuracy of a split after the current epoch."""
+    def add(self, stage: str, split: str, found: SplitResult, rate: float, seconds: float) -> None:
+        """Add what was measured on a split after the current epoch."""
         where = self.strategy, self.trial, stage, self.epoch, split
-        self.history.append(HistoryRow(*where, loss, accuracy, rate, seconds))
+        self.history.append(HistoryRow(*where, found.loss, found.accuracy, rate, seconds, found.value))
 
-    def keep_if_best(self, accuracy: float, copy: Callable[[], dict[str, Tensor]]) -> None:
-        """Keep a copy of the weights, on the CPU, if no earlier epoch was as good."""
-        if accuracy > self.best.accuracy:
-            self.best = Best(accuracy, self.epoch, copy())
+    def keep_if_best(self, score: float, copy: Callable[[], dict[str, Tensor]]) -> None:
+        """Keep a copy of the weights, on the CPU, if no earlier epoch had as high a score."""
+        if score > self.best.score:
+            self.best = Best(score, self.epoch, copy())
 
     @property
     def selected_epoch(self) -> int:
         """Epoch whose weights are kept: the best if one is kept, else the last."""
         return self.best.epoch if self.best.tensors else self.epoch
 
-    def metrics(self) -> dict[str, dict[str, float]]:
-        """Return loss and accuracy of each split after the selected epoch."""
+    def metrics(self, decides: str | None) -> dict[str, dict[str, float]]:
+        """Return loss, accuracy and the metric that decides, of each split after the selected epoch."""
         rows = [row for row in self.history if row.epoch == self.selected_epoch]
-        return {row.split: {"loss": row.loss, "accuracy": row.accuracy} for row in rows}
+        return {
+            row.split: {
+                "loss": row.loss,
+                "accuracy": row.accuracy,
+                **({} if decides is None or row.value is None else {decides: row.value}),
+            }
+            for row in rows
+        }
 
     def epoch_seconds(self) -> list[float]:
         """Return the seconds of each epoch of training."""

@@ -23,7 +23,7 @@ def released(spec: TrialSpec, record: Record, tensors: dict[str, Tensor], select
         seed=spec.seed,
         selection=selection,
         epoch=record.selected_epoch,
-        metrics=record.metrics(),
+        metrics=record.metrics(spec.decides_by),
         versions={"transferlab": transferlab.__version__, "torch": torch.__version__},
         recipe=spec.strategy.to_json(),
     )

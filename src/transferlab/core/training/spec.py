@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from transferlab.core import metrics
+from transferlab.core.errors import MendableError
 from transferlab.core.loading.feature_cache import FeatureCacheConfig
 from transferlab.core.loading.images import Split
+from transferlab.core.metrics import Metric
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.runtime.compute import Compute
 from transferlab.core.runtime.seeding import derive
 from transferlab.core.strategies.strategy import Strategy
 from transferlab.core.training.history import CostRow, HistoryRow, StepRow
+
+
+class UndefinedMetricError(MendableError):
+    """Training is to go by a metric that the validation images do not define."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,7 @@ class TrialSpec:
         seed: of the experiment; the trial's own seed follows from both.
         compute: device, precision, threads.
         keeping: how the features of frozen layers are cached.
+        metric: what decides during training, where anything does.
     """
 
     name: str
@@ -39,11 +47,29 @@ class TrialSpec:
     seed: int
     compute: Compute
     keeping: FeatureCacheConfig = field(default_factory=FeatureCacheConfig)
+    metric: Metric = "accuracy"
 
     def __post_init__(self) -> None:
         if self.strategy.decides and (self.held_out is None or self.held_out.name != "validation"):
             seen = f"the {self.held_out.name} split" if self.held_out else "no held-out split"
             raise ValueError(f"strategies.{self.name} decides by validation figures and was given {seen}")
+        if self.held_out and self.decides_by == "auroc":
+            self._check_all_classes(self.held_out)
+
+    def _check_all_classes(self, held_out: Split) -> None:
+        """Check that the AUROC is defined."""
+        missing = [name for k, name in enumerate(self.initial.header.classes) if k not in held_out.labels]
+        if missing:
+            raise UndefinedMetricError(
+                f"strategies.{self.name} goes by the {metrics.title('auroc')} of validation images (report.metric), "
+                f"which needs some of every class: trial {self.trial + 1} has none of {missing[0]!r}. Enlarge "
+                "dataset.split.validation, or choose another metric"
+            )
+
+    @property
+    def decides_by(self) -> Metric | None:
+        """The metric, if it decides anything during training; else a trial does not depend on it."""
+        return self.strategy.decides_by(self.metric)
 
     def without_weights(self) -> TrialSpec:
         """Return the trial with an initial model that has no tensors, which are most of what it holds."""

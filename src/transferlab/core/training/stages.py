@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,10 +19,10 @@ from transferlab.core.runtime.device import Machine
 from transferlab.core.runtime.progress import Progress, ProgressCallback
 from transferlab.core.strategies import optimizers
 from transferlab.core.strategies.strategy import Stage
-from transferlab.core.training import compilation, distributed, divergence, engine
+from transferlab.core.training import compilation, distributed, divergence, scores
 from transferlab.core.training.cost import Meter, memory_advice
 from transferlab.core.training.engine import DivergedError, StageTraining
-from transferlab.core.training.history import Best, EpochResult, Record
+from transferlab.core.training.history import Best, EpochResult, Record, SplitResult
 from transferlab.core.training.learners import Learner
 from transferlab.core.training.release import is_finite, released
 from transferlab.core.training.spec import TrialResult, TrialSpec
@@ -126,10 +127,12 @@ class Training:
             with interrupt.held(bool(self._file and self._file.is_behind)):
                 self._epoch(name, training, found.held_out)
         training.finish()
+        if self._spec.held_out is None and name == names[-1]:
+            self._try_on(found.train)
 
     def _is_over(self, stage: Stage) -> bool:
         """Return whether the current stage has trained all its epochs, or lost its patience."""
-        return stage.is_over(self._records[0].stage_epoch, self._records[0].stage_losses)
+        return stage.is_over(self._records[0].stage_epoch, self._records[0].stage_scores)
 
     def _build_optimizer(self, stage: Stage, scales: Mapping[str, float]) -> torch.optim.Optimizer:
         """Build the stage's optimizer, with the moments of the stage before if it keeps them."""
@@ -142,7 +145,7 @@ class Training:
     def _epoch(self, name: str, training: StageTraining, held_out: StageInput | None) -> None:
         """Train and evaluate one epoch, record it, and save the state if it is due."""
         before = self._weights_before(training)
-        results = training.epoch(self._records[0].stage_epoch, self._records[0].stage_losses)
+        results = training.epoch(self._records[0].stage_epoch, self._records[0].stage_scores)
         for place, result in enumerate(results):
             if isinstance(result, DivergedError):
                 self._leave_out(place, result, before[place])
@@ -152,14 +155,14 @@ class Training:
             if isinstance(result, EpochResult):
                 record.add_epoch(name, result)
         with training.averaged():
-            accuracies = self._evaluate(name, held_out, rate)
+            found = self._evaluate(name, held_out, rate)
             for place, record in enumerate(self._records):
-                if self._strategy.select == "best" and accuracies and not record.diverged:
-                    record.keep_if_best(accuracies[place], partial(self._learner.weights, place))
+                if self._strategy.select == "best" and found and not record.diverged:
+                    record.keep_if_best(scores.score(self._spec, found[place]), partial(self._learner.weights, place))
         ends_stage = self._is_over(training.stage)
         for place, (record, result) in enumerate(zip(self._records, results, strict=True)):
             if isinstance(result, EpochResult) and (len(self._specs) == 1 or ends_stage):
-                self._announce(record, name, result, accuracies[place] if accuracies else None)
+                self._announce(record, name, result, found[place].accuracy if found else None)
         if self._file and distributed.number() == 0:
             self._file.after_epoch(self._epoch_number, ends_stage, lambda: self._state(name, training))
 
@@ -186,21 +189,26 @@ class Training:
             error = divergence.keep(spec, self._file.path.parent, error, record, self._learner.complete(weights))
         record.diverged = str(error)
 
-    def _evaluate(self, stage: str, source: StageInput | None, rate: float) -> list[float] | None:
-        """Record loss and accuracy of the held-out split, if there is one; return each trial's accuracy."""
+    def _evaluate(self, stage: str, source: StageInput | None, rate: float) -> list[SplitResult] | None:
+        """Measure each trial on the held-out split, if there is one, and record it."""
         split = self._spec.held_out
         if source is None or split is None:
             return None
-        [rows] = distributed.shares(torch.arange(len(split)), distributed.count())[distributed.number()]
-        batches = (source.batch(0, some) for some in torch.split(rows, source.evaluation_batch))
         started = time.perf_counter()
-        figures = engine.evaluate(self._learner, batches, torch.from_numpy(split.labels)[rows], self._machine)
-        seconds = (time.perf_counter() - started) / len(figures)
-        for record, (loss, accuracy) in zip(self._records, figures, strict=True):
+        found = scores.measured(self._spec, split, self._learner, source, self._machine)
+        seconds = (time.perf_counter() - started) / len(found)
+        for record, result in zip(self._records, found, strict=True):
             if not record.diverged:
-                record.add(stage, split.name, loss, accuracy, rate, seconds)
-                record.stage_losses.append(loss)
-        return [accuracy for _, accuracy in figures]
+                record.add(stage, split.name, result, rate, seconds)
+                if stage and self._strategy.stages[stage].decides:
+                    record.stage_scores.append(scores.monitored(self._spec, self._strategy.stages[stage], result))
+        return found
+
+    def _try_on(self, source: StageInput) -> None:
+        """Leave out trials whose outputs are not finite: held-out images, of which there are none, would show it."""
+        for place, result in enumerate(scores.on_a_batch(self._spec.train, self._learner, source, self._machine)):
+            if not math.isfinite(result.loss):
+                self._leave_out(place, divergence.at_the_end(self._records[place]), self._learner.weights(place))
 
     # ---- state -------------------------------------------------------------------------------------------------------
     def _state(self, stage: str, training: StageTraining) -> dict[str, Any]:
@@ -236,7 +244,7 @@ class Training:
         if record.diverged:
             return DivergedError(record.diverged)
         tensors = self._learner.complete(record.best.tensors) if record.best.tensors else last.tensors
-        checkpoint = released(spec, record, tensors, self._strategy.selection_rule)
+        checkpoint = released(spec, record, tensors, self._strategy.selection_rule(spec.metric))
         cost = self._meter.row(spec, record, self._machine, self._learner.network, len(self._specs))
         return TrialResult(checkpoint, record.history, record.steps, cost)
 

@@ -31,7 +31,7 @@ from transferlab.core.training.fingerprint import Value, differences, told
 # A state is written after an epoch if the last one is older than this: short epochs are cheaper to repeat than to save.
 # If writing is slow the interval is longer, so that writing takes at most a twentieth of the time.
 SECONDS_BETWEEN_STATES = 2.0
-FORMAT = 3  # of the dictionary; states of other formats are refused
+FORMAT = 4  # of the dictionary; states of other formats are refused
 
 
 class StateError(MendableError):

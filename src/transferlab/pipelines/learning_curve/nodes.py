@@ -22,6 +22,7 @@ from transferlab.core.evaluation.design import Design
 from transferlab.core.launch.trials import train_trials
 from transferlab.core.loading.feature_cache import FeatureCache
 from transferlab.core.loading.splits import part_of, split_of, store_for
+from transferlab.core.metrics import Metric
 from transferlab.core.models import factory
 from transferlab.core.runtime.device import apply, resolve
 from transferlab.core.runtime.seeding import derive
@@ -46,6 +47,7 @@ def train_on_parts(
     name: str,
     strategy: Strategy,
     training: Training,
+    metric: Metric,
     statistics: dict[str, Any],
     index: pd.DataFrame,
     image_store: Stores,
@@ -72,6 +74,7 @@ def train_on_parts(
         training.seed,
         training.compute,
         training.features,
+        metric,
     )
     specs = list(_specs(whole, index.loc[index["split"] == "train", "path"], subsets))
     if training.fresh:

@@ -59,6 +59,7 @@ def _training(name: str) -> Node:
         [
             f"params:strategies.{name}",
             "params:training",
+            "params:report.metric",
             "statistics",
             "index",
             "image_store",

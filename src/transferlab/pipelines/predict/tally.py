@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from transferlab.core.evaluation.metrics import scores
+from transferlab.core.metrics import scores
 from transferlab.reporting.figures.samples import least_sure
 from transferlab.reporting.wording import count, number, title
 

@@ -17,6 +17,7 @@ from transferlab.core.data.store import ImageStore
 from transferlab.core.launch.launcher import Launcher
 from transferlab.core.launch.trials import fingerprints, queued, train_trials
 from transferlab.core.loading.splits import split_of, store_for
+from transferlab.core.metrics import Metric
 from transferlab.core.models import factory
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.runtime.device import resolve
@@ -64,6 +65,7 @@ class Job:
     name: str
     strategy: Strategy
     training: Training
+    metric: Metric
     initial: Checkpoint
     index: pd.DataFrame
     stores: Stores
@@ -92,6 +94,7 @@ class Job:
                 self.training.seed,
                 self.training.compute,
                 self.training.features,
+                self.metric,
             )
             for number in numbers
         ]
@@ -147,14 +150,19 @@ class Job:
 
 
 def of_strategies(
-    names: Sequence[str], training: Training, index: pd.DataFrame, stores: Stores, cache: Path, own: Mapping[str, Any]
+    names: Sequence[str],
+    training: Training,
+    metric: Metric,
+    images: tuple[pd.DataFrame, Stores],
+    cache: Path,
+    own: Mapping[str, Any],
 ) -> list[Job]:
     """Return what each strategy's training needs, given `OF_STRATEGY` and `earlier_trials` by their names."""
     found = []
     for name in names:
         strategy, initial = (own[each.format(name)] for each in OF_STRATEGY)
         unfinished, finished = (own["earlier_trials"][each.format(name)] for each in EARLIER)
-        found.append(Job(name, strategy, training, initial, index, stores, cache, unfinished, finished))
+        found.append(Job(name, strategy, training, metric, initial, *images, cache, unfinished, finished))
     return found
 
 

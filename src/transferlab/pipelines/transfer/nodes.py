@@ -13,6 +13,7 @@ from transferlab.config.schema import Dataset, Predict, Training
 from transferlab.core.evaluation.tables import EvaluationTables, evaluate_trials
 from transferlab.core.evaluation.tested import Evaluation
 from transferlab.core.loading.feature_cache import FeatureCache
+from transferlab.core.metrics import Metric
 from transferlab.core.models import factory
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.runtime.device import apply, resolve
@@ -42,6 +43,7 @@ def train(
     name: str,
     strategy: Strategy,
     training: Training,
+    metric: Metric,
     initial_model: Checkpoint,
     index: pd.DataFrame,
     image_store: Stores,
@@ -57,7 +59,7 @@ def train(
         Checkpoints by trial; the tables history, steps and cost; what each trial depends on.
     """
     earlier = (earlier_trials[each.format(name)] for each in jobs.EARLIER)
-    job = Job(name, strategy, training, initial_model, index, image_store, feature_cache, *earlier)
+    job = Job(name, strategy, training, metric, initial_model, index, image_store, feature_cache, *earlier)
     begun = (queue or {}).get(name) or job.begin(range(training.most_trials))
     checkpoints, tables, done = job.end(begun)
     return checkpoints, tables["history"], tables["steps"], tables["cost"], done
@@ -66,6 +68,7 @@ def train(
 def queue_trials(
     strategies: Sequence[str],
     training: Training,
+    metric: Metric,
     index: pd.DataFrame,
     image_store: Stores,
     feature_cache: Path,
@@ -76,12 +79,13 @@ def queue_trials(
     Args:
         strategies: their names.
         training: settings.
+        metric: that decides.
         index: all images.
         image_store: the images.
         feature_cache: the folder that caches features.
         of_strategies: `jobs.OF_STRATEGY` of each strategy, and `earlier_trials`, by the names of their datasets.
     """
-    every = jobs.of_strategies(strategies, training, index, image_store, feature_cache, of_strategies)
+    every = jobs.of_strategies(strategies, training, metric, (index, image_store), feature_cache, of_strategies)
     return jobs.begin(every, range(training.most_trials))
 
 

@@ -7,6 +7,7 @@ from kedro.pipeline import Pipeline, node
 from transferlab.pipelines.named_partial import NamedPartial
 from transferlab.pipelines.transfer import jobs, nodes, rounds
 
+METRIC = "params:report.metric"
 SHARED = {"index", "image_store", "statistics", "feature_cache", "earlier_trials", "experiment", "run_id"}
 
 
@@ -31,16 +32,18 @@ def _all(strategies: Sequence[str], **how: bool) -> Pipeline:
 def one_strategy(name: str, trains: bool = True, queued: bool = False) -> Pipeline:
     """Instantiate the template as the namespace `name`; its parameters are `strategies.<name>`."""
     template = _template(name, trains, queued)
+    parameters = {
+        "params:strategy": f"params:strategies.{name}",
+        "params:training": "params:training",
+        "params:metric": METRIC,
+        "params:dataset": "params:dataset",
+        "params:predict": "params:predict",
+    }
     return Pipeline(
         template,
         namespace=name,
         inputs=(SHARED | {"queue"}) & template.inputs(),
-        parameters={
-            "params:strategy": f"params:strategies.{name}",
-            "params:training": "params:training",
-            "params:dataset": "params:dataset",
-            "params:predict": "params:predict",
-        },
+        parameters={own: given for own, given in parameters.items() if own in template.inputs()},
         tags=["transfer", name],
     )
 
@@ -49,7 +52,7 @@ def _of_all(strategies: Sequence[str]) -> dict[str, str]:
     """Return the inputs of a node that trains all strategies, by the names of its arguments."""
     shared = {name: name for name in ("index", "image_store", "feature_cache", "earlier_trials")}
     own = [each.format(name) for name in strategies for each in jobs.OF_STRATEGY]
-    return {"training": "params:training", **shared, **{dataset: dataset for dataset in own}}
+    return {"training": "params:training", "metric": METRIC, **shared, **{dataset: dataset for dataset in own}}
 
 
 def _queue(strategies: Sequence[str]) -> Pipeline:
@@ -60,7 +63,7 @@ def _queue(strategies: Sequence[str]) -> Pipeline:
 def _rounds(strategies: Sequence[str]) -> Pipeline:
     train = node(
         NamedPartial(rounds.train_in_rounds, strategies),
-        {"report": "params:report", **_of_all(strategies)},
+        _of_all(strategies),
         [*(f"{name}.{output}" for name in strategies for output in rounds.OUTPUTS), "rounds"],
         name="train_in_rounds",
         confirms=[f"{name}.unfinished_trials" for name in strategies],
@@ -84,6 +87,7 @@ def _template(name: str, trains: bool, queued: bool) -> Pipeline:
                 [
                     "params:strategy",
                     "params:training",
+                    "params:metric",
                     "initial_model",
                     "index",
                     "image_store",

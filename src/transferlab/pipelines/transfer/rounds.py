@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from transferlab.config.schema import Report, Training
+from transferlab.config.schema import Training
 from transferlab.core.data.store import ImageStore
 from transferlab.core.evaluation import predictions
-from transferlab.core.evaluation.contributions import LOWER_IS_BETTER, Outcomes
+from transferlab.core.evaluation.contributions import Outcomes
 from transferlab.core.evaluation.sequential import Look, Race, SequentialTrials
 from transferlab.core.loading.feature_cache import FeatureCache
+from transferlab.core.metrics import LOWER_IS_BETTER, Metric
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.runtime.device import apply, resolve
 from transferlab.pipelines.transfer import jobs
@@ -32,7 +33,7 @@ OUTPUTS = ("checkpoints", "history", "steps", "cost", "fingerprints")
 def train_in_rounds(
     strategies: Sequence[str],
     training: Training,
-    report: Report,
+    metric: Metric,
     index: pd.DataFrame,
     image_store: Mapping[str, ImageStore],
     feature_cache: Path,
@@ -43,7 +44,7 @@ def train_in_rounds(
     Args:
         strategies: their names.
         training: settings; `trials` is a `SequentialTrials`.
-        report: the metric that decides.
+        metric: that decides.
         index: all images.
         image_store: the images.
         feature_cache: the folder that caches features.
@@ -54,9 +55,9 @@ def train_in_rounds(
     """
     rule = training.trials
     assert isinstance(rule, SequentialTrials)  # noqa: S101 - the pipeline is made by the same parameter
-    every = jobs.of_strategies(strategies, training, index, image_store, feature_cache, of_strategies)
+    every = jobs.of_strategies(strategies, training, metric, (index, image_store), feature_cache, of_strategies)
     by_name = {job.name: job for job in every}
-    race = Race(strategies, rule, report.metric in LOWER_IS_BETTER)
+    race = Race(strategies, rule, metric in LOWER_IS_BETTER)
     rounds = {name: [] for name in strategies}  # type: ignore[var-annotated]
     scores = {name: np.empty(0) for name in strategies}
     looks = rule.looks(len(strategies))
@@ -66,8 +67,8 @@ def train_in_rounds(
         for job in running:
             trained = job.end(begun[job.name])
             rounds[job.name].append(trained)
-            scores[job.name] = np.append(scores[job.name], _scores(job, trained[0], report.metric))
-        for line in _told(race.look(scores), race, report.metric, trials):
+            scores[job.name] = np.append(scores[job.name], _scores(job, trained[0], metric))
+        for line in _told(race.look(scores), race, metric, trials):
             logger.info("%s", line)
         if not race.running:
             break

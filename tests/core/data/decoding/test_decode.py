@@ -170,6 +170,17 @@ def test_what_the_listing_takes_for_an_image_is_decoded(tmp_path, suffix):
     assert decode(saved(tmp_path / f"a.{suffix}", Image.fromarray(PHOTO))).shape == PHOTO.shape
 
 
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [("jfi", "JPEG"), ("pjpeg", "JPEG"), ("insp", "JPEG"), ("mpo", "MPO"), ("j2k", "JPEG2000"), ("jpx", "JPEG2000"),
+     ("apng", "PNG"), ("dib", "BMP")],
+)  # fmt: skip
+def test_so_is_what_has_one_of_a_formats_other_suffixes(tmp_path, suffix, kind):
+    assert f".{suffix}" in IMAGE_SUFFIXES
+    Image.fromarray(PHOTO).save(tmp_path / f"a.{suffix}", format=kind)
+    assert decode(tmp_path / f"a.{suffix}").shape == PHOTO.shape
+
+
 @pytest.mark.skipif(os.name != "posix", reason="scripts of POSIX")
 def test_no_other_program_is_given_a_file_whatever_is_in_it(tmp_path, monkeypatch):
     ghostscript = tmp_path / "gs"

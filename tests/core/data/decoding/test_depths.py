@@ -260,6 +260,11 @@ def test_a_heif_photograph_is_read_by_the_extra_and_told_of_without_it(monkeypat
         ("a.dcr", tiff((DEEP_HW3 >> 8).astype(np.uint8), photometric="rgb"), "raw photograph"),
         ("a.DNG", tiff((DEEP_HW3 >> 8).astype(np.uint8), photometric="rgb"), "raw photograph"),
         ("a.heic", b"", "empty"),
+        ("a.dcm", bytes(128) + b"DICM" + bytes(9), "DICOM image.* with pydicom"),
+        ("sent as.png", bytes(128) + b"DICM" + bytes(9), "DICOM image.* with pydicom"),
+        ("a.psd", b"8BPS" + bytes(40), "image of Photoshop.* with psd-tools"),
+        ("a.EXR", b"v/1\1" + bytes(40), "high dynamic range"),
+        ("a.svs", b"II*\0" + bytes(9), "whole slide.* with OpenSlide"),
     ],
 )
 def test_photographs_that_others_read_are_told_of(name, content, told):

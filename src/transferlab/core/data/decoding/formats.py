@@ -17,7 +17,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF
 NAMED_FORMATS = {".tga": "TGA"}  # has no signature: nearly anything could be one, so its name must say it
 
 # Photographs that Pillow alone does not read: what they are, by suffix.
-HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif", ".heics", ".heifs"})
 # JPEG XL (ISO/IEC 18181), JPEG XR (ITU-T T.832), sequences of AVIF.
 OTHER_SUFFIXES = frozenset({".jxl", ".jxr", ".wdp", ".hdp", ".avifs"})
 # Of cameras; the raw formats that LibRaw lists.
@@ -25,7 +25,18 @@ RAW_SUFFIXES = frozenset(
     {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef"}
     | {".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
 )
-FOREIGN_SUFFIXES = HEIF_SUFFIXES | OTHER_SUFFIXES | RAW_SUFFIXES
+# Of instruments and picture editors: what they are, and what reads them.
+SPECIAL = {
+    **dict.fromkeys((".dcm", ".dicom"), ("a DICOM image", "pydicom")),
+    **dict.fromkeys((".svs", ".ndpi", ".mrxs", ".scn"), ("a whole slide", "OpenSlide")),
+    **dict.fromkeys((".czi", ".lif", ".nd2", ".oib", ".vsi"), ("an image of a microscope", "bioio or Bio-Formats")),
+    **dict.fromkeys((".fits", ".fit", ".fts"), ("a FITS image", "astropy")),
+    ".nii": ("a NIfTI image", "nibabel"),
+    **dict.fromkeys((".exr", ".hdr"), ("an image of high dynamic range", "OpenImageIO")),
+    **dict.fromkeys((".psd", ".psb"), ("an image of Photoshop", "psd-tools")),
+    ".xcf": ("an image of GIMP", "GIMP"),
+}
+FOREIGN_SUFFIXES = HEIF_SUFFIXES | OTHER_SUFFIXES | RAW_SUFFIXES | SPECIAL.keys()
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0, section 2; BigTIFF
 _BITS, _SAMPLES = 258, 277  # TIFF 6.0, section 8
@@ -62,6 +73,9 @@ def why_unknown(data: bytes, name: str) -> str:
         return "It is an AVIF photograph, which the installed Pillow cannot read: pip install --upgrade pillow."
     if suffix in RAW_SUFFIXES:
         return "It is a camera's raw photograph, which cannot be read here: develop it to PNG, TIFF or JPEG."
+    if suffix in SPECIAL or data[128:132] == b"DICM":
+        what, reader = SPECIAL.get(suffix, SPECIAL[".dcm"])
+        return f"It is {what}, which cannot be read here: convert it to PNG or TIFF, with {reader} for example."
     if data[:4] in TIFF_STARTS:
         return _what_tiff(data)
     return "Its content is no image of a known format."

@@ -13,8 +13,9 @@ from transferlab.core.data.decoding.formats import FOREIGN_SUFFIXES
 
 # What PIL decodes in a default build, and what else people keep photographs in, so that the decoder says what reads it.
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
-    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo", ".insp"}
+    | {".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".png", ".apng", ".gif", ".bmp", ".dib"}
+    | {".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".tga"}
     | FOREIGN_SUFFIXES
 )
 # What systems and programs leave in folders; names in any case. Sources: GitHub's gitignore templates (macOS, Windows,

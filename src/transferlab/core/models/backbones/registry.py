@@ -161,6 +161,32 @@ def pretrained(model: Model, network: nn.Module, head: Sequence[str], size: int)
     return {name: tensor for name, tensor in found.items() if not in_head(name, head)}
 
 
+def can_be_resized(model: Model, network: nn.Module, head: Sequence[str]) -> bool:
+    """Return whether named weights fit a network that was built for another size than theirs, resampled if need be.
+
+    Nothing is fetched: their shapes are those of the same network at their own size.
+
+    Args:
+        model: the network's name and its weights.
+        network: a `skeleton` will do.
+        head: modules that need not fit.
+    """
+    family, _ = family_of(model.name)
+    own = skeleton(model.name, 2, preset(model).size).state_dict()
+    tensors = {name: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape) for name, tensor in own.items()}
+    try:
+        fit(
+            tensors,
+            network.state_dict(),
+            str(model.weights),
+            skip=lambda name: in_head(name, head),
+            adapt=lambda found: family.adapt(network, found),
+        )
+    except WeightsError:
+        return False
+    return True
+
+
 def classifier(model: Model, network: nn.Module, head: Sequence[str], size: int) -> dict[str, Tensor]:
     """Return the tensors of the pretrained head, (C, ...) each for its own C classes, named as in `network`.
 

@@ -5,14 +5,22 @@ scikit-learn takes more than a second to load, which a run need not wait for bef
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+# What may decide: between strategies, and between the epochs of a training.
+Metric = Literal["accuracy", "balanced_accuracy", "macro_f1", "auroc", "log_loss"]
+LOWER_IS_BETTER = frozenset({"log_loss"})
+NAMES = {"macro_f1": "macro F1", "auroc": "AUROC"}  # those that are not spelled as their keys
 
 # Guo et al. 2017, "On Calibration of Modern Neural Networks", use 15 bins.
 CALIBRATION_BINS = 15
@@ -24,18 +32,44 @@ def scores(p_NK: Floats, truth_N: Ints) -> dict[str, float]:
     Balanced accuracy is the mean recall of the classes that have images. AUROC is that of the second class for two
     classes, else the mean over classes of one against the rest; NaN where a class has no image.
     """
-    from sklearn.metrics import f1_score, log_loss, recall_score
+    return {name: score(p_NK, truth_N) for name, score in SCORES.items()}
+
+
+def title(metric: str) -> str:
+    """Write a metric as words, such as `balanced accuracy`."""
+    return NAMES.get(metric, metric.replace("_", " "))
+
+
+def signed(metric: Metric, value: float) -> float:
+    """Return a value of a metric with the sign that makes higher ones better."""
+    return -value if metric in LOWER_IS_BETTER else value
+
+
+def accuracy(p_NK: Floats, truth_N: Ints) -> float:
+    """Return the share of images whose most probable class is the true one."""
+    return float((p_NK.argmax(axis=1) == truth_N).mean())
+
+
+def balanced_accuracy(p_NK: Floats, truth_N: Ints) -> float:
+    """Return the mean recall; see `scores`."""
+    from sklearn.metrics import recall_score
+
+    return float(recall_score(truth_N, p_NK.argmax(axis=1), labels=np.unique(truth_N), average="macro"))
+
+
+def macro_f1(p_NK: Floats, truth_N: Ints) -> float:
+    """Return the mean F1 over all classes; a class that nobody has or predicts counts as 0."""
+    from sklearn.metrics import f1_score
 
     labels = np.arange(p_NK.shape[1])
-    prediction_N = p_NK.argmax(axis=1)
-    return {
-        "accuracy": float((prediction_N == truth_N).mean()),
-        "balanced_accuracy": float(recall_score(truth_N, prediction_N, labels=np.unique(truth_N), average="macro")),
-        "macro_f1": float(f1_score(truth_N, prediction_N, labels=labels, average="macro", zero_division=0.0)),
-        "log_loss": float(log_loss(truth_N, _normalised(p_NK), labels=labels)),
-        "auroc": auroc(p_NK, truth_N),
-        "ece": calibration_error(p_NK, truth_N),
-    }
+    return float(f1_score(truth_N, p_NK.argmax(axis=1), labels=labels, average="macro", zero_division=0.0))
+
+
+def log_loss(p_NK: Floats, truth_N: Ints) -> float:
+    """Return the mean cross-entropy in nats."""
+    from sklearn import metrics
+
+    return float(metrics.log_loss(truth_N, _normalised(p_NK), labels=np.arange(p_NK.shape[1])))
 
 
 def auroc(p_NK: Floats, truth_N: Ints) -> float:
@@ -58,8 +92,19 @@ def calibration_error(p_NK: Floats, truth_N: Ints, bins: int = CALIBRATION_BINS)
     return float(np.abs(gap).sum() / len(truth_N))
 
 
+SCORES: dict[str, Callable[[Floats, Ints], float]] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+    "log_loss": log_loss,
+    "auroc": auroc,
+    "ece": calibration_error,
+}
+
+
 def per_class(p_NK: Floats, truth_N: Ints, classes: Sequence[str]) -> pd.DataFrame:
     """Return precision, recall, F1 and support (images) of each class."""
+    import pandas as pd
     from sklearn.metrics import precision_recall_fscore_support
 
     precision, recall, f1, support = precision_recall_fscore_support(
@@ -71,12 +116,13 @@ def per_class(p_NK: Floats, truth_N: Ints, classes: Sequence[str]) -> pd.DataFra
 
 
 def confusion(p_NK: Floats, truth_N: Ints, classes: Sequence[str]) -> pd.DataFrame:
-    """Count (truth, prediction), a row for each pair of classes."""
-    from sklearn.metrics import confusion_matrix
+    """Count each pair of true and predicted class that occurs, in the order of the classes."""
+    import pandas as pd
 
-    counts_KK = confusion_matrix(truth_N, p_NK.argmax(axis=1), labels=np.arange(len(classes)))
-    pairs = [(t, p, int(counts_KK[i, j])) for i, t in enumerate(classes) for j, p in enumerate(classes)]
-    return pd.DataFrame(pairs, columns=["truth", "prediction", "count"])
+    pairs_P2, counts_P = np.unique(np.stack([truth_N, p_NK.argmax(axis=1)], axis=1), axis=0, return_counts=True)
+    names = pd.Series(list(classes), dtype=object)
+    truth_P, prediction_P = (names.iloc[pairs_P2[:, column]].to_numpy() for column in range(2))
+    return pd.DataFrame({"truth": truth_P, "prediction": prediction_P, "count": counts_P})
 
 
 def _normalised(p_NK: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""A learning curve names strategies that train; the metric that decides agrees with how epochs are chosen."""
+"""A learning curve names strategies that train, each once."""
 
 import pytest
 
@@ -32,12 +32,6 @@ def test_a_curve_is_of_a_strategy_that_trains(name, told):
     for problem in found:
         assert problem.field == "learning_curve.strategies.0"
         assert told in problem.advice
-
-
-@pytest.mark.parametrize(("metric", "is_wrong"), [("accuracy", False), ("balanced_accuracy", True), ("log_loss", True)])
-def test_the_best_epoch_is_that_of_the_metric_that_decides(metric, is_wrong):
-    found = [problem.field for problem in conflicts(experiment(report={"title": "A", "metric": metric}))]
-    assert found == (["strategies.tuned.select"] if is_wrong else [])
 
 
 def test_a_curve_names_each_strategy_once():
