@@ -23,7 +23,7 @@ from transferlab.core.transforms.input import Input
 from transferlab.core.transforms.operations import RandomFlip, RandomResizedCrop
 from transferlab.core.transforms.view import View
 
-COMPUTE = Compute(device="cpu", threads=1)
+COMPUTE = Compute(device="cpu", precision="float32", threads=1)  # whatever this machine would choose
 FLIP_AND_CROP = (RandomResizedCrop(scale=(0.4, 1.0)), RandomFlip())
 VIEW = View(size=32, resize=36, mode="short_side", interpolation="bilinear", mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 
