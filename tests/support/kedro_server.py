@@ -33,6 +33,7 @@ def serve() -> None:
                 _end(end.code or 0)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
+    _end(0)
 
 
 def _become_kedro(
