@@ -8,11 +8,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from transferlab.core.data.store import ImageStore, Resize, StoreWriter
+from transferlab.core.data.store import ImageStore, Resize
+from transferlab.core.data.store_writer import StoreWriter
 from transferlab.core.loading.images import Split
 from transferlab.core.models import factory
 from transferlab.core.models.backbones.model import Model
-from transferlab.core.models.checkpoint import CheckpointHeader
+from transferlab.core.models.checkpoint_header import CheckpointHeader
 from transferlab.core.runtime.compute import Compute
 from transferlab.core.runtime.device import apply, resolve
 from transferlab.core.runtime.seeding import derive
