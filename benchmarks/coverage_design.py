@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import expit
 
-from benchmarks.coverage import Population, covers, means
+from benchmarks.coverage import covers, means
+from benchmarks.populations import Population
 from transferlab.core.data.split.config import SplitConfig
 from transferlab.core.data.split.plan import SplitPlan
 from transferlab.core.evaluation import intervals

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks.coverage import POPULATIONS, Population, covers, judge_choice, means
+from benchmarks.coverage import covers, judge_choice, means
+from benchmarks.populations import POPULATIONS, Population
 from transferlab.core.evaluation import intervals
 from transferlab.core.evaluation.contributions import METRICS
 from transferlab.core.evaluation.variance import POWER, Budget, Spread

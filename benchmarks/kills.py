@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from transferlab.core.data.store import ImageStore, Resize, StoreWriter
+from transferlab.core.data.store import ImageStore, Resize
+from transferlab.core.data.store_writer import StoreWriter
 from transferlab.core.files.atomic import whole_file
 from transferlab.core.files.hashing import digest
 from transferlab.core.loading.images import Split

@@ -1,5 +1,6 @@
 """What every test may ask for."""
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ def pytest_configure() -> None:
 
 
 # Whole runs, real processes, networks of every family: minutes on two cores. `-m "not slow"` leaves them out.
-SLOW = ("endtoend", "experiments", "faults", "benchmarks", "core/launch", "core/models/backbones", "core/inference")
+SLOW = ("endtoend", "core/launch", "experiments", "benchmarks", "faults", "core/inference", "core/models/backbones")
 SLOW_FILES = (
     "test_context.py", "test_decode_pool.py", "test_divergence.py", "test_features.py", "test_figures.py",
     "test_page_in_browser.py", "test_prefix.py", "test_prune.py", "test_startup.py", "test_versions.py",
@@ -28,12 +29,18 @@ SLOW_FILES = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark slow tests by their folder or file, so that none can be forgotten."""
+    """Mark slow tests by their folder or file, so that none can be forgotten, and let them begin first."""
     tests = Path(__file__).parent
-    for item in items:
+
+    def turn(item: pytest.Item) -> int:
         place = item.path.relative_to(tests).as_posix()
-        if place.startswith(SLOW) or item.path.name in SLOW_FILES:
+        folder = next((number for number, slow in enumerate(SLOW) if place.startswith(slow)), len(SLOW))
+        return folder + (folder == len(SLOW) and item.path.name not in SLOW_FILES)
+
+    for item in items:
+        if turn(item) <= len(SLOW):
             item.add_marker(pytest.mark.slow)
+    items.sort(key=turn)
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +60,20 @@ def server() -> Iterator["KedroServer"]:
     serving = KedroServer()
     yield serving
     serving.close()
+
+
+@pytest.fixture
+def from_a_fork_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start processes from a server that has imported torch once, where the system has such a thing.
+
+    For tests that ask what processes do and not how they start.
+    """
+    from transferlab.core.launch import elastic, elastic_worker, pool, pool_worker
+
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        multiprocessing.set_forkserver_preload([pool_worker.__name__, elastic_worker.__name__])
+        for launcher in (pool, elastic):
+            monkeypatch.setattr(launcher, "START_METHOD", "forkserver")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.coverage import POPULATIONS, simulate
+from benchmarks.coverage import simulate
+from benchmarks.populations import POPULATIONS
 from transferlab.core.evaluation.contributions import METRICS
 
 EXPERIMENTS = 120

@@ -21,7 +21,8 @@ from benchmarks.faults.row import NOTHING, UNNOTICED, Row, crashed, is_told, row
 from transferlab.core.data.store import ImageStore
 from transferlab.core.files.hashing import digest
 from transferlab.core.models.backbones import weights
-from transferlab.core.models.checkpoint import Checkpoint, CheckpointHeader
+from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.core.models.checkpoint_header import CheckpointHeader
 from transferlab.core.training import state
 from transferlab.core.training.spec import TrialSpec
 from transferlab.core.training.trial import train_trial

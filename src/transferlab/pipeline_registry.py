@@ -1,5 +1,9 @@
 """The project's pipelines. The strategies are read from the chosen experiment's parameters."""
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from kedro.pipeline import Pipeline
 
 from transferlab.config.context import current_experiment
@@ -9,12 +13,13 @@ def register_pipelines() -> dict[str, Pipeline]:
     """Compose `data`, `report`, `predict`, `learning_curve` and the default, `transfer`: data, strategies, report."""
     experiment = current_experiment()
     strategies = experiment.strategies
-    # The nodes load torch, matplotlib, scikit-learn ...: a mistake in the parameters is told before.
-    from transferlab.pipelines.data.pipeline import create_pipeline as data_pipeline
-    from transferlab.pipelines.learning_curve.pipeline import create_pipeline as curve_pipeline
-    from transferlab.pipelines.predict.pipeline import create_pipeline as predict_pipeline
-    from transferlab.pipelines.report.pipeline import create_pipeline as report_pipeline
-    from transferlab.pipelines.transfer.pipeline import create_pipeline as strategies_pipeline
+    # The nodes load torch, pandas, ...: a mistake in the parameters is told before.
+    with _importing():
+        from transferlab.pipelines.data.pipeline import create_pipeline as data_pipeline
+        from transferlab.pipelines.learning_curve.pipeline import create_pipeline as curve_pipeline
+        from transferlab.pipelines.predict.pipeline import create_pipeline as predict_pipeline
+        from transferlab.pipelines.report.pipeline import create_pipeline as report_pipeline
+        from transferlab.pipelines.transfer.pipeline import create_pipeline as strategies_pipeline
 
     data = data_pipeline()
     in_rounds = not isinstance(experiment.training.trials, int)
@@ -32,3 +37,15 @@ def register_pipelines() -> dict[str, Pipeline]:
         "predict": predict_pipeline(),
         "learning_curve": curve_pipeline(experiment.learning_curve.strategies or that_train),
     }
+
+
+@contextmanager
+def _importing() -> Iterator[None]:
+    """Look for no garbage meanwhile, which would take a quarter of the time: what is imported stays."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

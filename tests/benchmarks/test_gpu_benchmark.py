@@ -1,19 +1,17 @@
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-PROJECT = Path(__file__).parents[2]
+from benchmarks import gpu
+
 CLASSES = ("airplane", "truck")
 
 
-@pytest.mark.slow
-def test_the_cpu_form_measures_every_part(tmp_path):
+@pytest.mark.usefixtures("from_a_fork_server")
+def test_the_cpu_form_measures_every_part(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     for part in ("train", "test"):
         for name in CLASSES:
@@ -21,13 +19,9 @@ def test_the_cpu_form_measures_every_part(tmp_path):
             folder.mkdir(parents=True)
             for number in range(40):
                 Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(folder / f"{number}.png")
-    command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--budget", "600"]
-    subprocess.run(
-        [*command, "--data", str(tmp_path), "--out", str(tmp_path / "out")],
-        cwd=PROJECT,
-        env={**os.environ, "PYTHONPATH": f"{PROJECT / 'src'}{os.pathsep}{PROJECT}"},
-        check=True,
-    )
+    options = ["--device", "cpu", "--budget", "600", "--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["gpu", *options])
+    gpu.main()
     parts = json.loads((tmp_path / "out" / "gpu.json").read_text())["parts"]
     agreement = parts["agreement"]
     assert agreement["largest difference of losses, CPU and device"] == 0

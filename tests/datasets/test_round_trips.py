@@ -20,7 +20,8 @@ from kedro.io import DatasetError
 from PIL import Image
 from tiny import same
 
-from transferlab.core.data.store import ImageStore, Resize, StoreWriter
+from transferlab.core.data.store import ImageStore, Resize
+from transferlab.core.data.store_writer import StoreWriter
 from transferlab.core.errors import MendableError
 from transferlab.core.models.checkpoint import CheckpointError
 from transferlab.datasets.atomic import UrlError

@@ -1,24 +1,41 @@
 """One real run of the whole pipeline, shared by all tests here; whoever needs an untouched project asks for `fresh`."""
 
+import json
+from pathlib import Path
+
 import pytest
 from network import watched
 from tiny_project import TinyProject
 
+from transferlab.core.files.atomic import lock
+
 
 @pytest.fixture(scope="session")
-def first_run(tmp_path_factory, server) -> tuple[TinyProject, str]:
+def first_run(tmp_path_factory, server, worker_id) -> tuple[TinyProject, str]:
     """The tiny project after `kedro run --pipeline=transfer --env=tiny`, and what that printed.
 
-    Whom it asked on the network is in the file `network.log`, if anybody, though nothing there declines telemetry.
+    One of pytest's workers runs it, and each has a copy. Whom it asked on the network is in the file `network.log`, if
+    anybody, though nothing there declines telemetry.
     """
-    project = TinyProject(tmp_path_factory.mktemp("tiny"), server)
+    own = tmp_path_factory.mktemp("tiny")
+    of_all = own if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    ran = of_all / "first_run.json"
+    with lock(of_all, wait=True):
+        if not ran.exists():
+            project = TinyProject(own / "project", server)
+            ran.write_text(json.dumps([str(project.root), _printed_by_first_run(project)]))
+    root, printed = json.loads(ran.read_text())
+    return TinyProject.copy(Path(root), own / "copy", server), printed
+
+
+def _printed_by_first_run(project: TinyProject) -> str:
     declined = (project.root / ".telemetry").rename(project.root / "telemetry")
     with watched(project.root / "network.log"):
         done = project.in_new_process("run", "--pipeline=transfer", "--env=tiny")
     declined.rename(project.root / ".telemetry")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
-    return project, done.stdout
+    return done.stdout
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """What follows a whole run where conf asks for it: it is published and logged; and the published version is used."""
 
-import shutil
-
 import pandas as pd
 import pytest
 from tiny_project import STRATEGIES, TinyProject
@@ -15,9 +13,7 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ended(first_run, store, tmp_path_factory) -> tuple[TinyProject, str]:
     """A copy of the tiny project whose second run, of trials that are reused, was published and logged."""
-    project = object.__new__(TinyProject)
-    project.root, project.server = tmp_path_factory.mktemp("project") / "copy", first_run[0].server
-    shutil.copytree(first_run[0].root, project.root, symlinks=True)
+    project = TinyProject.copy(first_run[0].root, tmp_path_factory.mktemp("project") / "copy", first_run[0].server)
     pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
     with (project.root / "conf" / "tiny" / "parameters.yml").open("a") as file:
         file.write(f"tracking: {{mlflow: 'sqlite:///{store}/mlflow.db', experiment: shapes}}\n")

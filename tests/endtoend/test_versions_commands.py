@@ -1,7 +1,5 @@
 """`kedro transferlab versions` and `prune` on what real runs have left."""
 
-import shutil
-
 import pytest
 from tiny_project import STRATEGIES, TinyProject
 
@@ -9,9 +7,7 @@ from tiny_project import STRATEGIES, TinyProject
 @pytest.fixture
 def copy(tiny, tmp_path) -> TinyProject:
     """A copy of the tiny project, to remove from, with one evaluation more."""
-    shutil.copytree(tiny.root, tmp_path / "copy", symlinks=True)
-    project = object.__new__(TinyProject)
-    project.root, project.server = tmp_path / "copy", tiny.server
+    project = TinyProject.copy(tiny.root, tmp_path / "copy", tiny.server)
     project.run("--nodes=scratch.evaluate")
     return project
 

@@ -12,7 +12,7 @@ from transferlab.core.evaluation.contributions import METRICS, Outcomes
 from transferlab.core.evaluation.design import Design
 from transferlab.core.metrics import LOWER_IS_BETTER, scores
 from transferlab.reporting.figures import cost, paired_differences, uncertainty
-from transferlab.reporting.page import sections
+from transferlab.reporting.page import results
 from transferlab.reporting.page import uncertainty as uncertainty_table
 from transferlab.reporting.run_table import comparison_table
 from transferlab.reporting.verdict import verdict
@@ -86,7 +86,7 @@ def test_every_result_is_told_and_drawn(case, metric):
         answer = verdict(compared, differing, costs)
         assert "nan" not in " ".join((answer.headline, *answer.sentences)).lower()
         comparison_table(compared, differing, costs)
-        grids = [sections.comparison(compared, costs), sections.differences(differing)]
+        grids = [results.comparison(compared, costs), results.differences(differing)]
         grids.append(uncertainty_table.uncertainty(differing, compared) if len(differing) else None)
         assert not any("nan" in str(each).lower() for each in grids if each)
         if case in DRAWN:
@@ -102,7 +102,7 @@ def test_the_metric_that_decides_is_drawn_and_comes_first(metric):
     compared, differing, costs = tables_of(*said(images=300, skill=(0.5, 2.5)), metric)
     answer = verdict(compared, differing, costs)
     assert (answer.leader, answer.clear) == ("strategy_1", True)
-    table = sections.comparison(compared, costs)
+    table = results.comparison(compared, costs)
     assert table.columns[0].lower().startswith(metric.split("_")[0])
     assert table.rows[0][0] == "Strategy 1"
     ax = cost.accuracy_against_cost(compared, costs).axes[0]

@@ -8,11 +8,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from transferlab.core.data.store import ImageStore, Resize, StoreWriter
+from transferlab.core.data.store import ImageStore, Resize
+from transferlab.core.data.store_writer import StoreWriter
 from transferlab.core.loading.images import Split
 from transferlab.core.models import factory
 from transferlab.core.models.backbones.model import Model
-from transferlab.core.models.checkpoint import CheckpointHeader
+from transferlab.core.models.checkpoint_header import CheckpointHeader
 from transferlab.core.runtime.compute import Compute
 from transferlab.core.runtime.device import apply, resolve
 from transferlab.core.runtime.seeding import derive
@@ -23,7 +24,7 @@ from transferlab.core.transforms.input import Input
 from transferlab.core.transforms.operations import RandomFlip, RandomResizedCrop
 from transferlab.core.transforms.view import View
 
-COMPUTE = Compute(device="cpu", threads=1)
+COMPUTE = Compute(device="cpu", precision="float32", threads=1)  # whatever this machine would choose
 FLIP_AND_CROP = (RandomResizedCrop(scale=(0.4, 1.0)), RandomFlip())
 VIEW = View(size=32, resize=36, mode="short_side", interpolation="bilinear", mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 

@@ -95,6 +95,13 @@ class TinyProject:
         make_images(root / "images")
         make_weights(root / "weights.pth")
 
+    @classmethod
+    def copy(cls, of: Path, root: Path, server: KedroServer) -> "TinyProject":
+        """A copy of such a folder, with all that its runs have left."""
+        project = cls.__new__(cls)
+        project.root, project.server = shutil.copytree(of, root, symlinks=True), server
+        return project
+
     def kedro(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """A command of the real command line, in a process of its own."""
         return self.server(*arguments, cwd=self.root, environment=_environment(environment))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from kedro.framework.context import KedroContext
@@ -16,45 +14,17 @@ from kedro.pipeline.node import Node
 
 from transferlab.config.context import ExperimentContext
 from transferlab.console import progress
-from transferlab.console.commands import command
 from transferlab.console.errors import UserError, explanation, is_explained, of_the_system
 from transferlab.console.terminal import console, say
 from transferlab.core.errors import MendableError
 from transferlab.core.files.folders import remove
 from transferlab.core.runtime import interrupt
-from transferlab.datasets.atomic import WholeDataset
-from transferlab.datasets.folders import UnfinishedTrials
-from transferlab.datasets.gathered import each_dataset
 from transferlab.datasets.parameters import ParametersDataset, used
-from transferlab.datasets.runs import Run, RunsDataset
+from transferlab.datasets.runs import RunsDataset
 from transferlab.hooks import summary
+from transferlab.hooks.under_way import UnderWay, stored
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class _UnderWay:
-    """The run under way.
-
-    Attributes:
-        pipeline: what it is to do.
-        catalog: what it reads and writes.
-        run_id: the version that it saves.
-        env: the experiment's name.
-        saved: names of the datasets that it has saved.
-        mark: that it is under way, on disk.
-        loading: the dataset that is being loaded.
-        has_said_data: whether the numbers of classes and images were said.
-    """
-
-    pipeline: Pipeline = field(default_factory=lambda: Pipeline([]))
-    catalog: DataCatalog = field(default_factory=DataCatalog)
-    run_id: str = ""
-    env: str = ""
-    saved: set[str] = field(default_factory=set)
-    mark: Run | None = None
-    loading: str = ""
-    has_said_data: bool = False
 
 
 class ProjectHooks:
@@ -62,7 +32,7 @@ class ProjectHooks:
 
     def __init__(self) -> None:
         self._context: KedroContext | None = None
-        self._run = _UnderWay()
+        self._run = UnderWay()
         self._expects_run = False
         self._announced: KedroContext | None = None
 
@@ -98,7 +68,7 @@ class ProjectHooks:
             UserError: the runner would mix the strategies' random numbers, or another run saves the same version.
         """
         self._check_runner(str(run_params["runner"]))
-        self._run = _UnderWay(pipeline, catalog, catalog.load("run_id"), catalog.load("experiment"))
+        self._run = UnderWay(pipeline, catalog, catalog.load("run_id"), catalog.load("experiment"))
         if "versions" in pipeline.inputs():
             from transferlab.versions.catalogue import of_catalog  # it loads SciPy, which --help need not
 
@@ -111,7 +81,7 @@ class ProjectHooks:
                 from transferlab.config.parse import check_networks  # it loads torch, which other nodes need not
 
                 check_networks(experiment, self._run.env)
-        for dataset in _stored(pipeline.datasets(), catalog):
+        for dataset in stored(pipeline.datasets(), catalog):
             dataset.sweep()
         try:
             if isinstance(runs := catalog.get("runs"), RunsDataset):
@@ -186,25 +156,19 @@ class ProjectHooks:
         """
         self._end(is_whole=False)
         if isinstance(error, DatasetError) and is_explained(error):
-            raise UserError(f"{explanation(error)}{self._maker()}{self.how_to_go_on()}") from error
+            raise UserError(f"{explanation(error)}{self._run.maker()}{self.how_to_go_on()}") from error
 
     @hook_impl
     def after_pipeline_run(self) -> None:
         """Say what the run has made: the comparison, the figure that matters, and where it is."""
         self._end(is_whole=True)
-        made = {name for name in self._run.pipeline.all_outputs() if self._has_made(name)}
+        made = {name for name in self._run.pipeline.all_outputs() if self._run.has_made(name)}
         if "comparison" in made:
             from transferlab.reporting.run_table import comparison_table  # it loads SciPy, which --help need not
 
             comparison, differences, cost = map(self._run.catalog.load, ("comparison", "differences", "cost"))
             say(comparison_table(comparison, differences, cost, console.width))
         say(summary.ending(made, self._run.catalog))
-
-    def _has_made(self, name: str) -> bool:
-        dataset = self._run.catalog.get(name)
-        if name in self._run.saved or not isinstance(dataset, WholeDataset):
-            return name in self._run.saved
-        return dataset.exists() and dataset.resolve_load_version() == self._run.run_id  # by a worker
 
     def _keep_parameters(self) -> None:
         """Save the parameters of the run under its version: results must say what made them."""
@@ -223,48 +187,15 @@ class ProjectHooks:
 
     def _drop_parameters_of_nothing(self) -> None:
         parameters, run_id = self._run.catalog.get("parameters_used"), self._run.run_id
-        outputs = _stored(self._run.pipeline.all_outputs(), self._run.catalog)
+        outputs = stored(self._run.pipeline.all_outputs(), self._run.catalog)
         has_version = any(each.path_of(run_id).exists() for each in outputs)
         if isinstance(parameters, ParametersDataset) and not has_version:
             remove(parameters.path_of(run_id).parent)
 
-    def _maker(self) -> str:
-        """Name the command that makes the dataset again which the run could not load."""
-        from kedro.framework.project import pipelines
-
-        whole = pipelines.get("__default__", self._run.pipeline)
-        nodes = [*self._run.pipeline.nodes, *whole.nodes]
-        makers = [node.name for node in nodes if self._run.loading in node.outputs]
-        return f"\nTo make it: {command('run', f'--env={self._run.env}', f'--nodes={makers[0]}')}" if makers else ""
-
     def how_to_go_on(self) -> str:
         """Say what to add to the command so that it does what the run has not done, and where training goes on."""
         try:
-            return self._how_to_go_on()
+            return self._run.how_to_go_on()
         except Exception:  # a hint must not take the place of the error that it is for
             logger.debug("no hint how to go on", exc_info=True)
             return ""
-
-    def _how_to_go_on(self) -> str:
-        pipeline, catalog = self._run.pipeline, self._run.catalog
-        saved = {name for name in self._run.saved if not isinstance(catalog.get(name), MemoryDataset)}
-        todo = {node for node in pipeline.nodes if not set(node.outputs) <= saved}
-        first = sorted(node.name for node in todo if not pipeline.node_dependencies[node] & todo)
-        begun = ", ".join(where for node in sorted(todo) if (where := self._begun(node)))
-        how = f"add --from-nodes={','.join(first)}" if saved and first else "run it again" if begun else ""
-        training = f": training goes on after {begun}" if begun else ""
-        return f"\nTo go on from there, {how}{training}" if how else ""
-
-    def _begun(self, node: Node) -> str:
-        """Say how far a training node has come, such as `epoch 3 of trial 2 (scratch)`; empty where it has no state."""
-        for name in node.confirms:
-            dataset = self._run.catalog.get(name)
-            if isinstance(dataset, UnfinishedTrials) and (at := dataset.progress()):
-                return f"epoch {at.epoch} of trial {at.trial + 1} ({name.rpartition('.')[0]})"
-        return ""
-
-
-def _stored(names: Iterable[str], catalog: DataCatalog) -> list[WholeDataset[Any, Any]]:
-    """Return the datasets that are on disk, of gathered ones their parts, in the order of their names."""
-    found = dict(pair for name in names for pair in each_dataset(name, catalog.get(name)))
-    return [found[name] for name in sorted(found) if isinstance(found[name], WholeDataset)]

@@ -10,7 +10,8 @@ from PIL import Image
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from transferlab.core.data.store import ImageStore, Resize, StoreError, StoreWriter
+from transferlab.core.data.store import ImageStore, Resize, StoreError
+from transferlab.core.data.store_writer import StoreWriter
 from transferlab.core.validation import FieldProblems
 
 RNG = np.random.default_rng(0)

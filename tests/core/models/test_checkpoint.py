@@ -16,7 +16,8 @@ from tiny import STATISTICS, header, machine, same, strategy
 
 from transferlab.core.inference.predict import predict
 from transferlab.core.models import factory
-from transferlab.core.models.checkpoint import FORMAT, Checkpoint, CheckpointError, CheckpointHeader
+from transferlab.core.models.checkpoint import Checkpoint, CheckpointError
+from transferlab.core.models.checkpoint_header import FORMAT, CheckpointHeader
 
 FORMAT_0 = Path(__file__).parent / "files" / "checkpoint_format_0.safetensors"
 TENSORS = {"a.weight": torch.rand(2, 3), "a.steps": torch.tensor(7)}

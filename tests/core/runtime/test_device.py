@@ -7,6 +7,7 @@ import torch
 from transferlab.core.runtime.compute import Compute
 from transferlab.core.runtime.device import DeviceError, Machine, apply, resolve
 from transferlab.core.runtime.memory import PeakMemory
+from transferlab.core.runtime.precision import cpu_has_bfloat16_units
 from transferlab.core.validation import FieldProblems
 
 
@@ -19,7 +20,7 @@ def _threads_as_before():
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_threads_asked_for_are_set_and_told(threads):
-    machine = apply(resolve(Compute(device="cpu", threads=threads)))
+    machine = apply(resolve(Compute(device="cpu", precision="float32", threads=threads)))
     assert torch.get_num_threads() == threads
     described = {
         "device": "cpu",
@@ -58,7 +59,12 @@ def test_a_device_that_is_not_there_is_refused(name):
 
 
 @pytest.mark.parametrize(
-    ("precision", "dtype"), [("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)]
+    ("precision", "dtype"),
+    [
+        ("auto", torch.bfloat16 if cpu_has_bfloat16_units() else torch.float32),
+        ("float32", torch.float32),
+        ("bfloat16", torch.bfloat16),
+    ],
 )
 def test_the_forward_pass_has_the_precision_asked_for(precision, dtype):
     machine = resolve(Compute(device="cpu", precision=precision))
@@ -105,7 +111,8 @@ def test_choosing_sets_nothing():
 
 def test_last_bits_depend_on_device_precision_and_threads_alone():
     # What a frozen prefix makes of an image is kept under such a key and shared.
-    plain = resolve(Compute(device="cpu", threads=1))
+    asked = {"device": "cpu", "precision": "float32", "threads": 1}
+    plain = resolve(Compute(**asked))
     assert plain.numerics() == {
         "device": "cpu",
         "device_name": plain.device_name,
@@ -113,9 +120,9 @@ def test_last_bits_depend_on_device_precision_and_threads_alone():
         "threads": 1,
     }
     for same in ({"devices": 3, "micro_batch": 2}, {"parallel_trials": 2}, {"compile": True}):
-        assert resolve(Compute(device="cpu", threads=1, **same)).numerics() == plain.numerics()
-    for other in ({"threads": 2}, {"threads": 1, "precision": "bfloat16"}):
-        assert resolve(Compute(device="cpu", **other)).numerics() != plain.numerics()
+        assert resolve(Compute(**asked, **same)).numerics() == plain.numerics()
+    for other in ({"threads": 2}, {"precision": "bfloat16"}):
+        assert resolve(Compute(**asked | other)).numerics() != plain.numerics()
 
 
 @pytest.mark.parametrize(("micro_batch", "images", "smaller"), [(None, 64, 32), (8, 64, 4), (64, 3, 1), (1, 64, None)])

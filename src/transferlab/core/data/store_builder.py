@@ -21,7 +21,8 @@ from transferlab.core.data.decoding.decode import DECODER, Rules
 from transferlab.core.data.decoding.levels import Levels, Percentiles, as_percentiles, settled
 from transferlab.core.data.earlier_build import EarlierBuild, Record
 from transferlab.core.data.listing.table import as_left_out
-from transferlab.core.data.store import ImageStore, Resize, StoreWriter
+from transferlab.core.data.store import ImageStore, Resize
+from transferlab.core.data.store_writer import StoreWriter
 from transferlab.core.errors import MendableError
 from transferlab.core.files.folders import whole_folder
 from transferlab.core.files.hashing import sha256_of

@@ -12,7 +12,8 @@ from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.models.backbones import registry
 from transferlab.core.models.backbones.model import Model
 from transferlab.core.models.backbones.weights import plain
-from transferlab.core.models.checkpoint import Checkpoint, CheckpointHeader
+from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.core.models.checkpoint_header import CheckpointHeader
 from transferlab.core.runtime.device import Machine
 from transferlab.core.runtime.seeding import global_seed
 from transferlab.core.transforms.input import Input

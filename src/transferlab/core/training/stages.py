@@ -16,7 +16,7 @@ from transferlab.core.loading.features import StageInput
 from transferlab.core.models import freezing
 from transferlab.core.runtime import interrupt
 from transferlab.core.runtime.device import Machine
-from transferlab.core.runtime.progress import Progress, ProgressCallback
+from transferlab.core.runtime.progress import ProgressCallback
 from transferlab.core.strategies import optimizers
 from transferlab.core.strategies.strategy import Stage
 from transferlab.core.training import compilation, distributed, divergence, scores
@@ -24,6 +24,7 @@ from transferlab.core.training.cost import Meter, memory_advice
 from transferlab.core.training.engine import DivergedError, StageTraining
 from transferlab.core.training.history import Best, EpochResult, Record, SplitResult
 from transferlab.core.training.learners import Learner
+from transferlab.core.training.progress import TrainingProgress
 from transferlab.core.training.release import is_finite, released
 from transferlab.core.training.spec import TrialResult, TrialSpec
 from transferlab.core.training.stage_inputs import Inputs
@@ -57,11 +58,12 @@ class Training:
         file: StateFile | None,
     ) -> None:
         self._specs, self._machine, self._learner, self._inputs = specs, machine, learner, inputs
-        self._report, self._file = report, file
+        self._file = file
         self._spec, self._strategy = specs[0], specs[0].strategy
         self._compiled = compilation.compiled_stages(specs[0], machine, learner.network)
         self._labels = torch.from_numpy(specs[0].train.labels).to(machine.device)
         self._records = [Record(spec.name, spec.trial) for spec in specs]
+        self._progress = TrainingProgress(specs[0].strategy, len(specs), report)
         self._meter = Meter(machine.device)
         self._optimizer: torch.optim.Optimizer | None = None
 
@@ -112,7 +114,7 @@ class Training:
             self._labels,
             self._machine,
             [(spec.trial_seed, name) for spec in self._specs],
-            lambda step, steps: self._on_step(name, step, steps),
+            partial(self._on_step, name),
             self._spec.initial.header.classes,
             size,
         )
@@ -162,9 +164,13 @@ class Training:
         ends_stage = self._is_over(training.stage)
         for place, (record, result) in enumerate(zip(self._records, results, strict=True)):
             if isinstance(result, EpochResult) and (len(self._specs) == 1 or ends_stage):
-                self._announce(record, name, result, found[place].accuracy if found else None)
+                self._progress.after_epoch(record, name, result, found[place].accuracy if found else None)
         if self._file and distributed.number() == 0:
             self._file.after_epoch(self._epoch_number, ends_stage, lambda: self._state(name, training))
+
+    def _on_step(self, name: str, step: int, steps: int) -> None:
+        self._meter.look()
+        self._progress.after_step(self._records[0], name, step, steps)
 
     def _weights_before(self, training: StageTraining) -> list[dict[str, torch.Tensor]]:
         """Return each trial's weights before an epoch; empty for a single trial, which has them in its state."""
@@ -247,22 +253,3 @@ class Training:
         checkpoint = released(spec, record, tensors, self._strategy.selection_rule(spec.metric))
         cost = self._meter.row(spec, record, self._machine, self._learner.network, len(self._specs))
         return TrialResult(checkpoint, record.history, record.steps, cost)
-
-    # ---- progress ----------------------------------------------------------------------------------------------------
-    def _on_step(self, stage: str, step: int, steps: int) -> None:
-        self._meter.look()
-        at = Progress(self._spec.trial, stage, self._epoch_number + 1, self._epochs(stage), step, steps)
-        self._report(replace(at, together=len(self._specs)))
-
-    def _announce(self, record: Record, stage: str, result: EpochResult, held_out: float | None) -> None:
-        """Report the figures of a trial's epoch."""
-        steps = len(result.losses)
-        at = Progress(record.trial, stage, record.epoch, self._epochs(stage), steps, steps)
-        self._report(replace(at, loss=result.loss, accuracy=result.accuracy, held_out_accuracy=held_out))
-
-    def _epochs(self, name: str) -> int:
-        """Return how many epochs the training has in all, as far as is known in a stage."""
-        record, stages = self._records[0], self._strategy.stages
-        later = list(stages)[list(stages).index(name) + 1 :]
-        own = record.stage_epoch if self._is_over(stages[name]) else stages[name].epochs
-        return record.epoch - record.stage_epoch + own + sum(stages[each].epochs for each in later)

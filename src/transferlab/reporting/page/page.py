@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from transferlab.reporting import wording
-from transferlab.reporting.page import certainty, sections
+from transferlab.reporting.page import certainty, results, sections
 from transferlab.reporting.page.figure_index import KINDS, kind_of
 from transferlab.reporting.page.next_steps import next_steps
 from transferlab.reporting.page.uncertainty import rounds, uncertainty
@@ -85,9 +85,9 @@ def render(facts: Mapping[str, Any], tables: Tables, figures: Mapping[str, bytes
         .render(
             facts=facts,
             verdict=answer,
-            comparison=sections.comparison(tables.comparison, tables.cost),
-            published=sections.published(tables.comparison, facts),
-            differences=sections.differences(tables.differences),
+            comparison=results.comparison(tables.comparison, tables.cost),
+            published=results.published(tables.comparison, facts),
+            differences=results.differences(tables.differences),
             together=certainty.together(tables.together),
             has_soup=bool((tables.together["kind"] == "soup").any()),
             coverage=certainty.coverage(tables.coverage),

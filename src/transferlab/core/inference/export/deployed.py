@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transferlab.core.data.decoding.batch import Decoded, decode_all
 from transferlab.core.data.decoding.decode import Rules
 from transferlab.core.errors import MendableError
-from transferlab.core.models.checkpoint import CheckpointHeader
+from transferlab.core.models.checkpoint_header import CheckpointHeader
 from transferlab.core.models.forward import EVALUATION_BATCH
 from transferlab.core.transforms.pixels import HostImages
 from transferlab.core.transforms.view import View

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from transferlab.core.inference.export import graphs
 from transferlab.core.inference.export.deployed import ExportError, Photograph, batches, measure
-from transferlab.core.models.checkpoint import CheckpointHeader
+from transferlab.core.models.checkpoint_header import CheckpointHeader
 
 CALIBRATION_IMAGES = 128
 MARGIN = 0.01
