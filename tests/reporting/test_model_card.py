@@ -8,6 +8,7 @@ from transferlab.reporting.model_card import Background, documents
 
 ABOUT = {
     "model": "timm/resnet18",
+    "pooled": None,
     "weights": "timm/resnet18.a1_in1k",
     "strategy": "fine_tuning",
     "trial": 1,
@@ -58,6 +59,10 @@ def test_the_metadata_has_the_accuracy_with_its_number_of_images():
     assert "trial 2" in card
     assert "have seen these very images" in card
     assert "CC BY 4.0" in card
+    assert 'timm.create_model("local-dir:FOLDER"' in card
+    pooled = model_card({**ABOUT, "pooled": {"stages": 4, "deviations": True}}, background)
+    assert "`timm/resnet18` with a head on its last 4 stages" in pooled
+    assert "local-dir" not in pooled, "timm has no such head"
     assert "a threshold for unfamiliar images, could be calibrated" in card
 
 

@@ -112,7 +112,7 @@ def _table(found: list[Ranked]) -> Table:
             f"{one.accuracy:.1%}",
             f"{one.log_evidence:.3f}",
             f"{one.feature_seconds:.1f} + {one.probe_seconds:.1f}",
-            f"{one.candidate.model.name}, {Path(str(one.candidate.model.weights)).name}; {one.size} px, "
+            f"{one.candidate.model.description}, {Path(str(one.candidate.model.weights)).name}; {one.size} px, "
             f"{one.parameters / 1e6:.1f} M parameters",
         )
         for one in found

@@ -19,7 +19,7 @@ from transferlab.core.inference.export.int8 import Int8
 from transferlab.core.inference.export.write import Export, export
 from transferlab.core.inference.predict import predict
 from transferlab.core.models import factory
-from transferlab.core.models.backbones.model import Model
+from transferlab.core.models.backbones.model import Model, Pooled
 from transferlab.core.transforms.input import Input
 
 pytest.importorskip("onnx", reason="the extra `export` is not installed")
@@ -36,8 +36,9 @@ def files(tmp_path_factory):
     return found
 
 
-def checkpoint(name):
-    return factory.initial(Model(name=name), Input(size=32, resize=36), ["red", "blue"], STATISTICS, 0)
+def checkpoint(name, pooled=None):
+    model = Model(name=name, pooled=pooled)
+    return factory.initial(model, Input(size=32, resize=36), ["red", "blue"], STATISTICS, 0)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,14 @@ def test_a_program_of_torch_predicts_what_we_do_to_the_bit_and_so_does_its_scrip
     assert {file.name for file in (tmp_path / "model").iterdir()} == {"model.pt2", "model.json", "predict.py"}
     assert "onnx" not in (tmp_path / "model" / "predict.py").read_text()
     check_script(tmp_path / "model", files, "transferlab/convnet")
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_a_head_on_several_stages_is_exported_with_them(tmp_path, files, kind):
+    about = export(checkpoint("timm/test_resnet", Pooled()), files, tmp_path / "model", Export(kind=kind))
+    assert about["pooled"] == {"stages": 4, "deviations": True}
+    assert about["compared_with_torch"]["largest_difference"] < 1e-5
+    assert not (tmp_path / "model" / "config.json").exists(), "timm has no such head"
 
 
 def test_timm_opens_the_folder_as_the_network_that_was_trained(exported):

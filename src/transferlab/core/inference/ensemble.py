@@ -22,6 +22,7 @@ from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.errors import MendableError
 from transferlab.core.loading.features import FrozenPrefix
 from transferlab.core.models import factory, forward, freezing, layers
+from transferlab.core.models.backbones.model import described
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.models.prefix import Cut, cut
 from transferlab.core.runtime.device import Machine
@@ -145,7 +146,7 @@ class _Member:
         self.cut: Cut | None = None
         self.prefix: FrozenPrefix | None = None
         self._is_whole = not _freeze(self.network, checkpoint)
-        self._name = checkpoint.header.model
+        self._name = described(checkpoint.header.model, checkpoint.header.pooled)
         self._layers = layers.telling(self.network, checkpoint.header.head)
         self.ready: deque[tuple[NDArray[np.float64], tuple[NDArray[np.float32], ...]]] = deque()
         self._features: list[Tensor] = []

@@ -9,6 +9,7 @@ from typing import Any
 
 from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.files.typed_json import read_as
+from transferlab.core.models.backbones.model import Pooled
 from transferlab.core.transforms.input import LARGEST_SIZE
 from transferlab.core.transforms.view import View
 
@@ -19,7 +20,7 @@ FORMAT = 1
 class CheckpointHeader:
     """What the tensors of a checkpoint mean.
 
-    The network is rebuilt from `model`, the number of `classes` and `view.size`. All else is a record.
+    The network is rebuilt from `model`, `pooled`, the number of `classes` and `view.size`. All else is a record.
 
     Attributes:
         model: name of the network, such as `timm/resnet18`.
@@ -37,6 +38,7 @@ class CheckpointHeader:
         versions: of the packages that trained it.
         recipe: the strategy as JSON: model, input and stages. None also in files of format 0.
         levels: what is black and white in grey images of more than 8 bits; None where the data set has none.
+        pooled: what the head is given of the last stages; None where it is given the network's own last features.
         format: of the header, as written to the file.
     """
 
@@ -55,6 +57,7 @@ class CheckpointHeader:
     versions: dict[str, str] = field(default_factory=dict)
     recipe: dict[str, Any] | None = None
     levels: Levels | None = None
+    pooled: Pooled | None = None
     format: int = FORMAT
 
     def to_json(self) -> dict[str, Any]:

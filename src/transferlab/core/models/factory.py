@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.models.backbones import registry
-from transferlab.core.models.backbones.model import Model
+from transferlab.core.models.backbones.model import Model, described
 from transferlab.core.models.backbones.weights import plain
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.models.checkpoint_header import CheckpointHeader
@@ -49,9 +49,9 @@ def initial(
         WeightsError: the weights cannot be had or do not fit.
     """
     view = view_of(model, config, statistics)
-    head = registry.heads(model.name, view.size)
+    head = registry.heads(model.name, view.size, model.pooled)
     with global_seed(torch.device("cpu"), seed, "initialise"):
-        network = registry.build(model.name, len(classes), view.size)
+        network = registry.build(model.name, len(classes), view.size, pooled=model.pooled)
         _draw_linear_heads(network, head)
     shared = registry.pretrained(model, network, head, view.size)
     header = CheckpointHeader(
@@ -62,6 +62,7 @@ def initial(
         head=head,
         pretrained=tuple(sorted(shared)),
         levels=Levels.from_json(levels) if (levels := statistics.get("levels")) else None,
+        pooled=model.pooled,
     )
     classifier = registry.classifier(model, network, head, view.size) if keep_classifier else {}
     return Checkpoint({**network.state_dict(), **shared}, header, classifier=classifier)
@@ -119,7 +120,7 @@ def build(checkpoint: Checkpoint, drop_path: float | None = None) -> nn.Module:
     """
     header = checkpoint.header
     try:
-        network = registry.build(header.model, len(header.classes), header.view.size, drop_path)
+        network = registry.build(header.model, len(header.classes), header.view.size, drop_path, header.pooled)
     except registry.BUILD_ERRORS as error:
         raise checkpoint.unusable(f"no network '{header.model}' can be built ({plain(error)})") from error
     if reason := _misfit(checkpoint, network.state_dict()):
@@ -130,7 +131,8 @@ def build(checkpoint: Checkpoint, drop_path: float | None = None) -> nn.Module:
 def _misfit(checkpoint: Checkpoint, wanted: Mapping[str, Tensor]) -> str:
     """Say how a checkpoint differs from the network that its header names; empty when it fits."""
     header, found = checkpoint.header, checkpoint.tensors
-    what = f"a {header.model} for {len(header.classes)} classes at {header.view.size} px"
+    name = described(header.model, header.pooled)
+    what = f"a {name} for {len(header.classes)} classes at {header.view.size} px"
     if missing := sorted(wanted.keys() - found.keys()):
         return f"it is not {what}: it lacks {', '.join(missing[:3])} ({len(missing)} of {len(wanted)} tensors)"
     if unknown := sorted(found.keys() - wanted.keys()):

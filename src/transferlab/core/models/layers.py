@@ -1,4 +1,4 @@
-"""Numbers the layers of a network from its input on: for learning rates that fall towards it, and to find its middle.
+"""Numbers the layers of a network from its input on, to train earlier ones more slowly; finds its stages and middle.
 
 timm's networks know their own layers. The layers of others are found in the tree of their modules.
 """
@@ -31,6 +31,29 @@ def layer_numbers(network: nn.Module, head: Sequence[str]) -> dict[str, int]:
     return {
         name: last if name.startswith(in_head) else numbers.get(name, last) for name, _ in network.named_parameters()
     }
+
+
+def stages(network: nn.Module) -> tuple[str, ...]:
+    """Name the stages of a network, in their order; empty where none are found.
+
+    They are the numbered parts (`layer1`, `blocks.3`, `encoder_layer_0`), each of several layers, of the first module
+    from the network inwards that has more than one of them. Where several such modules lie equally deep, the one with
+    the most parts counts.
+    """
+    level = [("", network)]
+    while level:
+        parts = [
+            [f"{path}{name}" for name, part in module.named_children() if _NUMBERED.search(name) and _has_layers(part)]
+            for path, module in level
+        ]
+        if len(most := max(parts, key=len)) > 1:
+            return tuple(most)
+        level = [(f"{path}{name}.", part) for path, module in level for name, part in module.named_children()]
+    return ()
+
+
+def _has_layers(module: nn.Module) -> bool:
+    return any(next(child.parameters(), None) is not None for child in module.children())
 
 
 def telling(network: nn.Module, head: Sequence[str]) -> tuple[str, ...]:

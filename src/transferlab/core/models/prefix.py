@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 
 from transferlab.core.files.hashing import digest
 from transferlab.core.models import freezing
+from transferlab.core.models.backbones.pooled import Standardize
 from transferlab.core.models.backbones.registry import DROP_PATHS
 
 logger = logging.getLogger(__name__)
@@ -104,9 +105,10 @@ def _say_once(text: str) -> None:
 
 
 def _moves(module: nn.Module) -> bool:
-    """Return whether a module in its present mode has trained parameters, gathers statistics, or draws at random."""
+    """Return whether a module is a trial's own, or in its present mode gathers statistics or draws at random."""
     trained = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
-    return trained or (module.training and (_gathers(module) or _draws(module)))
+    is_own = trained or isinstance(module, Standardize)  # set from a trial's own images; what is kept serves all trials
+    return is_own or (module.training and (_gathers(module) or _draws(module)))
 
 
 def _gathers(module: nn.Module) -> bool:

@@ -39,8 +39,11 @@ def _problems(strategy: Strategy) -> Iterator[Problem]:
     if view.resize < view.size:
         yield Problem("input.resize", view.resize, f"must be at least the network's input size, {view.size} px")
     try:
-        head = registry.heads(model.name, view.size)
-        skeleton = registry.skeleton(model.name, CLASSES, view.size).eval()
+        if problem := _unpooled(model, view.size):
+            yield problem
+            return
+        head = registry.heads(model.name, view.size, model.pooled)
+        skeleton = registry.skeleton(model.name, CLASSES, view.size, pooled=model.pooled).eval()
     except registry.BUILD_ERRORS as error:
         yield from _missing_file(model)
         yield Problem("input.size", view.size, f"{model.name} refuses images of this size: {plain(error)}")
@@ -55,6 +58,22 @@ def _problems(strategy: Strategy) -> Iterator[Problem]:
     sizes = {"input.size": view.size, **{f"stages.{n}.size": s.size for n, s in strategy.stages.items() if s.size}}
     for field, size in sizes.items():
         yield from _failed_pass(model.name, skeleton, field, size)
+
+
+def _unpooled(model: Model, size: int) -> Problem | None:
+    """Return the problem of a network whose last stages cannot be found or pooled.
+
+    Raises:
+        BUILD_ERRORS: the network itself cannot be built.
+    """
+    if model.pooled is None:
+        return None
+    registry.skeleton(model.name, CLASSES, size)  # what it raises is of another kind
+    try:
+        registry.taps(model.name, size, model.pooled.stages)
+    except ValueError as error:
+        return Problem("model.pooled.stages", model.pooled.stages, f"{model.name} {plain(error)}")
+    return None
 
 
 def _no_branches(model: Model, size: int) -> Iterator[Problem]:

@@ -176,6 +176,12 @@ class Strategy:
                 self.head,
                 "needs model.weights: from scratch there is no pretrained classifier to begin with",
             ),
+            (
+                self.head != "classifier" or self.model.pooled is None,
+                "head",
+                self.head,
+                "knows the network's own last features, and model.pooled gives the head others; leave one of them out",
+            ),
             *(
                 (stage.isidentifier(), f"stages.{stage}", stage, "must be a plain name (letters, digits, _)")
                 for stage in self.stages

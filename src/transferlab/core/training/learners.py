@@ -75,7 +75,8 @@ class OneNetwork:
 
     Args:
         network: on its device.
-        beginning: its tensors before training, on the CPU; the state of a trial leaves out what still equals them.
+        beginning: its tensors as `factory.fresh` draws them, on the CPU; the state of a trial leaves out what still
+            equals them.
     """
 
     count = 1

@@ -45,7 +45,7 @@ def could_train(specs: Sequence[TrialSpec]) -> bool:
         return False
     header = specs[0].initial.header
     return freezing.trains_head_alone(
-        stages[0].trainable, registry.parameter_names(header.model, header.view.size), header.head
+        stages[0].trainable, registry.parameter_names(header.model, header.view.size, header.pooled), header.head
     )
 
 

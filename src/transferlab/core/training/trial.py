@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import nn
 
+from transferlab.core.models import factory
 from transferlab.core.models.checkpoint import on_cpu
 from transferlab.core.runtime.device import Machine, apply, resolve
 from transferlab.core.runtime.progress import ProgressCallback
@@ -40,10 +41,12 @@ def train_trial(spec: TrialSpec, folder: Path, report: ProgressCallback, states:
         StateError: `states` holds a state that is damaged or of another trial.
     """
     machine = apply(resolve(spec.compute))
-    drop_path = spec.strategy.model.drop_path
-    network = distributed.synchronized(head_start.fresh(spec, machine, folder, drop_path))
+    network = factory.fresh(spec.initial, spec.initial_seed, machine, spec.strategy.model.drop_path)
+    drawn = on_cpu(network) if states else None
+    head_start.begin(network, spec, machine, folder)
+    network = distributed.synchronized(network)
     file = state_file(states, [spec], machine, network) if states else None
-    learner = OneNetwork(network, on_cpu(network) if file else None)
+    learner = OneNetwork(network, drawn)
     inputs = Inputs(spec, spec.initial.header.view, machine, folder, report)
     (outcome,) = Training([spec], machine, learner, inputs, report, file).run()
     if isinstance(outcome, DivergedError):

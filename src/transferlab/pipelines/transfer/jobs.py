@@ -110,6 +110,7 @@ class Job:
         view = factory.view_of(model, self.strategy.input, statistics)
         for key, found, wanted in (
             ("model.name", header.model, model.name),
+            ("model.pooled", header.pooled, model.pooled),
             ("model.weights", header.weights, model.weights),
             ("input", header.view, view),
         ):

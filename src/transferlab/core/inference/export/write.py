@@ -91,7 +91,7 @@ def export(checkpoint: Checkpoint, photographs: Sequence[Photograph], folder: Pa
         described = {**_describe(checkpoint, how.kind), **how.about, "compared_with_torch": compared}
         if how.int8:
             described["int8"] = quantize(path, how.int8, photographs, header)
-        if header.model.startswith(FAMILY):
+        if header.model.startswith(FAMILY) and header.pooled is None:  # timm has no head on several stages
             write_timm(checkpoint, model, unfinished)
         text = json.dumps(described, indent=2, ensure_ascii=False)
         (unfinished / "model.json").write_text(text, encoding="utf-8")
@@ -114,8 +114,8 @@ def _describe(checkpoint: Checkpoint, kind: Kind) -> dict[str, Any]:
     header = checkpoint.header.to_json()
     view = asdict(checkpoint.header.view)
     kept = (
-        "model", "weights", "levels", "strategy", "trial", "seed", "selection", "epoch", "metrics", "versions",
-        "recipe",
+        "model", "pooled", "weights", "levels", "strategy", "trial", "seed", "selection", "epoch", "metrics",
+        "versions", "recipe",
     )  # fmt: skip
     return {
         "file": FORMATS[kind].file,

@@ -8,6 +8,7 @@ when the number of classes does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from types import ModuleType
 
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 from transferlab.core import validation
 from transferlab.core.models.backbones import from_timm, from_torchvision, small
 from transferlab.core.models.backbones.fitting import fit
-from transferlab.core.models.backbones.model import Model
+from transferlab.core.models.backbones.model import Model, Pooled
+from transferlab.core.models.backbones.pooled import NETWORK, Tap, last_stages, on_stages
 from transferlab.core.models.backbones.weights import WeightsError, is_file, read
 from transferlab.core.transforms.input import Preset
 from transferlab.core.validation import FieldProblems, Problem, did_you_mean
@@ -84,7 +86,9 @@ def preset(model: Model) -> Preset:
     return found
 
 
-def build(name: str, classes: int, size: int, drop_path: float | None = None) -> nn.Module:
+def build(
+    name: str, classes: int, size: int, drop_path: float | None = None, pooled: Pooled | None = None
+) -> nn.Module:
     """Build a network with `classes` logits for images of `size` px, initialised from torch's global generator.
 
     BatchNorm statistics move with torch's default momentum everywhere. Networks ported from TensorFlow bring 0.01, made
@@ -95,13 +99,17 @@ def build(name: str, classes: int, size: int, drop_path: float | None = None) ->
     """
     family, short = family_of(name)
     network: nn.Module = family.build(short, classes, size, drop_path)
+    if pooled:
+        network = on_stages(network, heads(name, size), taps(name, size, pooled.stages), pooled, classes)
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = BATCH_NORM_MOMENTUM
     return network
 
 
-def skeleton(name: str, classes: int, size: int, drop_path: float | None = None) -> nn.Module:
+def skeleton(
+    name: str, classes: int, size: int, drop_path: float | None = None, pooled: Pooled | None = None
+) -> nn.Module:
     """Build the network without memory or numbers (on torch's meta device): for names, shapes and checks.
 
     Raises:
@@ -109,33 +117,44 @@ def skeleton(name: str, classes: int, size: int, drop_path: float | None = None)
     """
     try:
         with torch.device("meta"):
-            return build(name, classes, size, drop_path)
+            return build(name, classes, size, drop_path, pooled)
     except NotImplementedError:  # torchvision's RegNet computes its widths with tensors
-        return build(name, classes, size, drop_path).to("meta")
+        with torch.random.fork_rng(devices=[]):
+            return build(name, classes, size, drop_path, pooled).to("meta")
 
 
-def heads(name: str, size: int) -> tuple[str, ...]:
+@cache
+def taps(name: str, size: int, count: int) -> tuple[Tap, ...]:
+    """Return the last stages of a network, for images of `size` px.
+
+    Raises:
+        BUILD_ERRORS: as `build`, or there are fewer stages, or their outputs cannot be pooled.
+    """
+    return last_stages(skeleton(name, 2, size), torch.empty(1, 3, size, size, device="meta"), count)
+
+
+def heads(name: str, size: int, pooled: Pooled | None = None) -> tuple[str, ...]:
     """Name the modules that make the logits: those whose parameters change shape with the number of classes.
 
     Raises:
         BUILD_ERRORS: as `build`.
     """
-    few, more = (_shapes(name, classes, size) for classes in (2, 3))
+    few, more = (_shapes(name, classes, size, pooled) for classes in (2, 3))
     return tuple(dict.fromkeys(parameter.rpartition(".")[0] for parameter in few if few[parameter] != more[parameter]))
 
 
-def parameter_names(name: str, size: int) -> tuple[str, ...]:
+def parameter_names(name: str, size: int, pooled: Pooled | None = None) -> tuple[str, ...]:
     """Return the names of a network's parameters, which do not depend on the number of classes.
 
     Raises:
         BUILD_ERRORS: as `build`.
     """
-    return tuple(_shapes(name, 2, size))
+    return tuple(_shapes(name, 2, size, pooled))
 
 
 @cache
-def _shapes(name: str, classes: int, size: int) -> dict[str, torch.Size]:
-    return {parameter: p.shape for parameter, p in skeleton(name, classes, size).named_parameters()}
+def _shapes(name: str, classes: int, size: int, pooled: Pooled | None) -> dict[str, torch.Size]:
+    return {parameter: p.shape for parameter, p in skeleton(name, classes, size, pooled=pooled).named_parameters()}
 
 
 def in_head(name: str, head: Sequence[str]) -> bool:
@@ -157,6 +176,10 @@ def pretrained(model: Model, network: nn.Module, head: Sequence[str], size: int)
     """
     if model.weights is None:
         return {}
+    if model.pooled:
+        whole, own_head = skeleton(model.name, 2, size), heads(model.name, size)
+        own = pretrained(replace(model, pooled=None), whole, own_head, size)
+        return {NETWORK + name: tensor for name, tensor in own.items()}
     found = _all_tensors(model, network, head, size)
     return {name: tensor for name, tensor in found.items() if not in_head(name, head)}
 
