@@ -91,8 +91,10 @@ def test_a_program_of_torch_predicts_what_we_do_to_the_bit_and_so_does_its_scrip
 
 @pytest.mark.parametrize("kind", ["onnx", "torch"])
 def test_a_head_on_several_stages_is_exported_with_them(tmp_path, files, kind):
-    about = export(checkpoint("timm/test_resnet", Pooled()), files, tmp_path / "model", Export(kind=kind))
-    assert about["pooled"] == {"stages": 4, "deviations": True}
+    about = export(
+        checkpoint("timm/test_resnet", Pooled(flips="half_turn")), files, tmp_path / "model", Export(kind=kind)
+    )
+    assert about["pooled"] == {"stages": 4, "deviations": True, "flips": "half_turn"}
     assert about["compared_with_torch"]["largest_difference"] < 1e-5
     assert not (tmp_path / "model" / "config.json").exists(), "timm has no such head"
 

@@ -88,10 +88,26 @@ def test_means_and_deviations_are_over_space_in_each_layout(order):
     x_BCHW = torch.rand(4, 5, 6, 6)
     taps = pooled.last_stages(network, x_BCHW, 1)
     assert [(tap.stage, tap.channels) for tap in taps] == [("stage2", 5)]
-    found_BF = pooled.PooledStages(network, taps, deviations=True)(x_BCHW).numpy()
+    found_BF = pooled.PooledStages(network, taps, Pooled())(x_BCHW).numpy()
     x_BCN = x_BCHW.flatten(2).numpy()
     expected = np.concatenate([x_BCN.mean(axis=2), x_BCN.std(axis=2)], axis=1)
     np.testing.assert_allclose(found_BF, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("flips", "axes"), [("horizontal", [(), (3,)]), ("half_turn", [(), (2, 3)]), ("all", [(), (3,), (2,), (2, 3)])]
+)
+def test_flips_are_averaged_so_that_a_flipped_image_is_the_same(flips, axes):
+    network = registry.build("timm/test_resnet", 2, 32).eval()
+    taps = pooled.last_stages(network, torch.rand(1, 3, 32, 32), 2)
+    x_BCHW = torch.rand(3, 3, 32, 32)
+    with torch.inference_mode():
+        plain = pooled.PooledStages(network, taps, Pooled(stages=2))
+        flipped = pooled.PooledStages(network, taps, Pooled(stages=2, flips=flips))
+        expected = torch.stack([plain(x_BCHW.flip(each)) for each in axes]).mean(dim=0)
+        assert not torch.equal(plain(x_BCHW), expected)
+        for each in axes:
+            assert torch.allclose(flipped(x_BCHW.flip(each)), expected, atol=1e-5)
 
 
 def test_features_are_standardized_by_those_of_some_images_and_constant_ones_are_zero():
@@ -123,11 +139,11 @@ def test_pretrained_tensors_are_those_of_the_whole_network(tmp_path):
 
 
 def test_a_file_says_what_its_head_is_given():
-    model = Model(name="timm/test_resnet", pooled=Pooled(stages=3, deviations=False))
+    model = Model(name="timm/test_resnet", pooled=Pooled(stages=3, deviations=False, flips="all"))
     begun = factory.initial(model, strategy().input, ["red", "blue"], STATISTICS, 0)
     assert begun.header.pooled == model.pooled
     assert begun.header.from_json(begun.header.to_json()) == begun.header
-    assert described(model.name, model.pooled) == "timm/test_resnet with the means of 3 stages"
+    assert described(model.name, model.pooled) == "timm/test_resnet with the means of 3 stages, flips: all"
     other = Checkpoint(begun.tensors, replace(begun.header, pooled=Pooled(stages=2)))
     with pytest.raises(CheckpointError, match="with the means and deviations of 2 stages"):
         factory.load(other, machine())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from transferlab.core.validation import check
 
@@ -16,10 +17,14 @@ class Pooled:
     Attributes:
         stages: how many stages, from the last one on.
         deviations: give it the standard deviation of each channel over space too, beside the mean.
+        flips: average the outputs over the image and its mirror image (`horizontal`), the image and itself turned by
+            180 degrees (`half_turn`), or the image, both mirror images and the turned one (`all`), in training and
+            prediction. Null sees the image as it is.
     """
 
     stages: int = 4
     deviations: bool = True
+    flips: Literal["horizontal", "half_turn", "all"] | None = None
 
     def __post_init__(self) -> None:
         in_range = 1 <= self.stages <= MOST_STAGES
@@ -30,7 +35,8 @@ def described(name: str, pooled: Pooled | None) -> str:
     """Name a network together with what its head is given, where that is not what its own head is given."""
     if pooled is None:
         return name
-    return f"{name} with the {'means and deviations' if pooled.deviations else 'means'} of {pooled.stages} stages"
+    what = f"{'means and deviations' if pooled.deviations else 'means'} of {pooled.stages} stages"
+    return f"{name} with the {what}" + (f", flips: {pooled.flips}" if pooled.flips else "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,9 @@ images. A linear head on intermediate outputs is what Evci et al. 2022, "Head2To
 Representations for Better Transfer Learning" (ICML, arXiv 2201.03529) train, of all layers. Here it is of the last
 stages, with the deviations over space beside the means.
 
+Outputs can be averaged over flips of the image: features that do not change when a thing is turned that has no up or
+down, in training and in prediction alike.
+
 Shapes: B images of a batch, N of a split, F pooled features, C channels of a stage.
 """
 
@@ -22,6 +25,13 @@ from transferlab.core.models.backbones.model import Pooled
 from transferlab.core.models.layers import stages
 
 NETWORK = "pooled.network."  # before the names of the network's own parameters
+_HEIGHT, _WIDTH = 2, 3
+_FLIPPED: dict[str | None, tuple[tuple[int, ...], ...]] = {  # the axes that each sight of an image is flipped along
+    None: ((),),
+    "horizontal": ((), (_WIDTH,)),
+    "half_turn": ((), (_HEIGHT, _WIDTH)),
+    "all": ((), (_WIDTH,), (_HEIGHT,), (_HEIGHT, _WIDTH)),
+}
 _LEAST_VARIANCE = 1e-6  # of a channel over space: a map of one pixel has a deviation, and a gradient
 _LEAST_DEVIATION = 1e-6  # of a feature over images: below it the feature is constant
 
@@ -46,14 +56,14 @@ class OnStages(nn.Module):
     Args:
         network: what it is made of; its own head no longer has layers.
         taps: its stages.
-        deviations: whether deviations over space stand beside the means.
+        how: they are pooled.
         classes: how many.
     """
 
-    def __init__(self, network: nn.Module, taps: Sequence[Tap], deviations: bool, classes: int) -> None:
+    def __init__(self, network: nn.Module, taps: Sequence[Tap], how: Pooled, classes: int) -> None:
         super().__init__()
-        width = sum(tap.channels for tap in taps) * (1 + deviations)
-        self.pooled = PooledStages(network, taps, deviations)
+        width = sum(tap.channels for tap in taps) * (1 + how.deviations)
+        self.pooled = PooledStages(network, taps, how)
         self.standardized = Standardize(width)
         self.head = nn.Linear(width, classes)
 
@@ -66,15 +76,18 @@ class OnStages(nn.Module):
 class PooledStages(nn.Module):
     """Runs a network, and returns what its stages make, pooled."""
 
-    def __init__(self, network: nn.Module, taps: Sequence[Tap], deviations: bool) -> None:
+    def __init__(self, network: nn.Module, taps: Sequence[Tap], how: Pooled) -> None:
         super().__init__()
-        self.network, self._taps, self._deviations = network, tuple(taps), deviations
+        self.network, self._taps, self._deviations = network, tuple(taps), how.deviations
+        self._flipped = _FLIPPED[how.flips]
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return the features (B, F), float32, stage by stage: the means of all channels, then their deviations."""
+        seen = torch.cat([x_BCHW.flip(axes) if axes else x_BCHW for axes in self._flipped])
         with _outputs(self.network, [tap.stage for tap in self._taps]) as found:
-            self.network(x_BCHW)
-        return torch.cat([part for tap in self._taps for part in self._moments(found[tap.stage], tap.axis)], dim=1)
+            self.network(seen)
+        x = torch.cat([part for tap in self._taps for part in self._moments(found[tap.stage], tap.axis)], dim=1)
+        return x.unflatten(0, (len(self._flipped), -1)).mean(dim=0)
 
     def _moments(self, x: Tensor, axis: int) -> Iterator[Tensor]:
         x, space = x.float(), [dim for dim in range(1, x.ndim) if dim != axis]
@@ -136,11 +149,11 @@ def last_stages(network: nn.Module, x_BCHW: Tensor, count: int) -> tuple[Tap, ..
     return tuple(Tap(name, axis, shape[axis]) for name, axis, shape in taps)
 
 
-def on_stages(network: nn.Module, head: Sequence[str], taps: Sequence[Tap], pooled: Pooled, classes: int) -> OnStages:
+def on_stages(network: nn.Module, head: Sequence[str], taps: Sequence[Tap], how: Pooled, classes: int) -> OnStages:
     """Put a head on some stages of a network in place of its own, whose modules are named."""
     for module in head:
         network.set_submodule(module, nn.Identity())
-    return OnStages(network, taps, pooled.deviations, classes)
+    return OnStages(network, taps, how, classes)
 
 
 def _shape(name: str, output: Any) -> tuple[int, ...]:
