@@ -87,7 +87,7 @@ class PooledStages(nn.Module):
         with _outputs(self.network, [tap.stage for tap in self._taps]) as found:
             self.network(seen)
         x = torch.cat([part for tap in self._taps for part in self._moments(found[tap.stage], tap.axis)], dim=1)
-        return x.unflatten(0, (len(self._flipped), -1)).mean(dim=0)
+        return x.reshape(len(self._flipped), -1, x.shape[1]).mean(dim=0)
 
     def _moments(self, x: Tensor, axis: int) -> Iterator[Tensor]:
         x, space = x.float(), [dim for dim in range(1, x.ndim) if dim != axis]
