@@ -39,7 +39,7 @@ def test_the_wheel_runs_with_a_conf_source(installed, tmp_path):
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(installed)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1].startswith("Data: 3 classes, 120 images")
+    assert done.stdout.splitlines()[-2].startswith("Data: 3 classes, 120 images")
     assert (tmp_path / "data" / "03_primary" / "tiny").is_dir()
 
 

@@ -92,7 +92,9 @@ def test_only_missing_outputs_runs_nothing_when_nothing_is_missing(tiny):
 
 def test_the_data_pipeline_stops_at_the_data(fresh):
     output = fresh.run("--pipeline=data")
-    assert output.splitlines()[-1].startswith("Data: 3 classes, 120 images (72 train, 18 validation, 30 test)")
+    used, not_used = output.splitlines()[-2:]
+    assert used.startswith("Data: 3 classes, 120 images (72 train, 18 validation, 30 test)")
+    assert not_used.startswith("Not used: 1 file, with reasons: ")
     assert output.count("3 classes") == 1
     assert {folder.name for folder in (fresh.root / "data").iterdir()} == {"01_raw", "02_intermediate", "03_primary"}
     assert fresh.document("03_primary/{}/statistics.json")["classes"] == ["circle", "square", "stripes"]
