@@ -3,11 +3,14 @@
 import os
 import warnings
 
-from transferlab.config.context import ExperimentContext
-from transferlab.config.loader import ExperimentConfigLoader
 from transferlab.console.errors import tell_interrupts_briefly
-from transferlab.hooks.follow_up import FollowUpHooks
-from transferlab.hooks.run import ProjectHooks
+
+tell_interrupts_briefly()  # first: the other imports take a second
+
+from transferlab.config.context import ExperimentContext  # noqa: E402
+from transferlab.config.loader import ExperimentConfigLoader  # noqa: E402
+from transferlab.hooks.follow_up import FollowUpHooks  # noqa: E402
+from transferlab.hooks.run import ProjectHooks  # noqa: E402
 
 # Kedro's telemetry, and Kedro-Viz's, send where nobody has declined. The file `.telemetry` of a clone does; a package
 # or a copy of the sources may lack it.
@@ -23,8 +26,6 @@ warnings.filterwarnings(
 # Kedro-Viz's own use of FastAPI, in this process and in that of its server, which loads FastAPI before this project.
 warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
 os.environ.setdefault("PYTHONWARNINGS", "ignore:ORJSONResponse is deprecated")
-
-tell_interrupts_briefly()
 
 CONTEXT_CLASS = ExperimentContext
 CONFIG_LOADER_CLASS = ExperimentConfigLoader

@@ -35,6 +35,8 @@ def test_a_missing_value_or_interval_is_not_written_as_nan():
     assert number(nan, "accuracy") == NOTHING
     assert interval(nan, nan, "accuracy") == ""
     assert signed_interval(nan, 0.1, "accuracy") == ""
+    assert signed_interval(-13.7, 14.7, "accuracy") == f"[{MINUS}100.0, +100.0]", "of two images"
+    assert signed_interval(-1.5, 1.2, "log_loss") == f"[{MINUS}1.500, +1.200]"
     assert duration(nan) == NOTHING
 
 

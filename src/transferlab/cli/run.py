@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import click
+import yaml
 from kedro.config import MissingConfigException
 from kedro.framework.cli import project
 from kedro.framework.project import settings
+from omegaconf.errors import OmegaConfBaseException
 
 from transferlab.console.commands import command
 from transferlab.console.errors import Interrupted, Terminated, UserError
@@ -44,11 +47,35 @@ def _run(pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
         raise
 
 
+def _told(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap what reads `--params`, so that a value that is no YAML is told in one line."""
+
+    @functools.wraps(callback)
+    def read(context: click.Context, option: click.Option, value: str) -> Any:
+        try:
+            return callback(context, option, value)
+        except (yaml.YAMLError, OmegaConfBaseException) as error:
+            problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
+            advice = """put quotes around text with such signs, as in --params='key="[a"'"""
+            raise click.BadParameter(f"{value} cannot be read: {problem}; {advice}") from error
+
+    return read
+
+
+def _option(option: click.Parameter) -> click.Parameter:
+    """Return an option of Kedro's, which stays as it is; ours may differ."""
+    if option.name != "params" or option.callback is None:
+        return option
+    own = copy.copy(option)
+    own.callback = _told(option.callback)
+    return own
+
+
 run = copy.copy(project.run)
 _kedro_run = run.callback or _run
 run.callback = functools.wraps(_kedro_run)(_run)
 run.params = [
-    *project.run.params,
+    *map(_option, project.run.params),
     click.Option(
         ["--verbose"],
         is_flag=True,

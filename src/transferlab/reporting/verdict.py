@@ -22,6 +22,7 @@ from transferlab.reporting.wording import (
     number,
     times,
     title,
+    widest,
 )
 
 
@@ -94,7 +95,7 @@ def _headline(ranked: pd.DataFrame, seconds: pd.Series, differences: pd.DataFram
     takes = "" if pd.isna(seconds[name]) else f", {duration(seconds[name])} a trial"
     if name != leader and pd.notna(seconds[leader]) and takes:
         takes = f", {duration(seconds[name])} in place of {duration(seconds[leader])} a trial"
-    at_most = f"at most {amount(behind, metric)}" if math.isfinite(behind) else "nobody knows how much"
+    at_most = f"at most {amount(behind, metric)}" if behind < widest(metric) else "nobody knows how much"
     use = f"Use {title(name)}:"
     if name == leader and behind == 0 and len(ranked) > 1:
         gaps = [gap_between(differences, leader, str(other), metric) for other in ranked.index[1:]]

@@ -63,6 +63,11 @@ def is_percentage(metric: str) -> bool:
     return metric.startswith(("accuracy", "balanced_accuracy", "precision", "recall", "error"))
 
 
+def widest(metric: str) -> float:
+    """Return what a value, or a difference, of a metric cannot be more than."""
+    return math.inf if metric == "log_loss" else 1.0
+
+
 def interval(low: float, high: float, metric: str) -> str:
     """Write an interval, `"[96.8, 97.8]"`, or an empty string when there is none (one trial).
 
@@ -70,7 +75,7 @@ def interval(low: float, high: float, metric: str) -> str:
     """
     if not (math.isfinite(low) and math.isfinite(high)):
         return ""
-    low, high = max(0.0, low), max(0.0, high if metric == "log_loss" else min(high, 1.0))
+    low, high = max(0.0, low), max(0.0, min(high, widest(metric)))
     scale, digits = (100, 1) if is_percentage(metric) else (1, 3)
     return f"[{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
 
@@ -92,12 +97,11 @@ def amount(value: float, metric: str) -> str:
 def signed_interval(low: float, high: float, metric: str) -> str:
     """Write an interval, `"[-0.3, +2.1]"`: signs stay, so that an end that rounds to zero still tells its side.
 
-    The ends are cut as those of `interval` are: nobody is 103 points better.
+    The ends are cut as those of `interval`.
     """
     if not (math.isfinite(low) and math.isfinite(high)):
         return ""
-    if metric != "log_loss":
-        low, high = max(-1.0, low), min(high, 1.0)
+    low, high = max(low, -widest(metric)), min(high, widest(metric))
     return f"[{_signed(low, metric)}, {_signed(high, metric)}]"
 
 
