@@ -1,5 +1,6 @@
 """What every test may ask for."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -8,9 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tiny_project import KedroServer
+
+
+# A busy machine is no failure of a property.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 def pytest_configure() -> None:
@@ -18,6 +25,17 @@ def pytest_configure() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background deaf to it
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage in what tests make alone: what was imported for them stays."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Let libraries that look for leaks in the end find none."""
+    gc.unfreeze()
 
 
 # Whole runs, real processes, networks of every family: minutes on two cores. `-m "not slow"` leaves them out.

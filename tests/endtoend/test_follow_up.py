@@ -41,6 +41,18 @@ def test_it_says_where(ended, store):
     ).is_file()
 
 
+def test_its_trials_are_reused_to_the_bit(ended):
+    project, printed = ended
+    output = " ".join(printed.split())
+    for name in STRATEGIES:
+        assert f"{name}: finished at " in output
+    assert "training on" not in output
+    for path in ("07_model_output/{}/scratch/history.csv", "07_model_output/{}/staged/cost.csv"):
+        assert project.file(path).read_bytes() == project.file(path, -2).read_bytes()
+    old, new = (project.file("06_models/{}/staged/checkpoints", version) for version in (-2, -1))
+    assert all((new / file.name).read_bytes() == file.read_bytes() for file in old.iterdir())
+
+
 def test_a_run_has_its_strategies_and_they_their_trials(ended, store):
     found = {run.info.run_id: run for run in runs(store)}
     names = {run.info.run_name for run in found.values()}

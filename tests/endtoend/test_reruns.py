@@ -3,7 +3,6 @@
 import pandas as pd
 import pytest
 import yaml
-from tiny_project import STRATEGIES
 
 
 def test_evaluate_alone_reads_the_old_checkpoints_and_writes_new_versions(tiny):
@@ -54,23 +53,6 @@ def test_a_parameter_of_the_command_line_keeps_its_siblings_and_the_report_sees_
     recipes = tiny.document("08_reporting/{}/facts.json")["recipes"]
     assert yaml.safe_load(recipes["feature_extraction"])["feature_extraction"]["stages"]["head"]["epochs"] == 1
     assert "Feature extraction: the recipe" in page
-
-
-def test_a_finished_run_is_reused_and_gives_the_same_report(tiny):
-    first = [
-        tiny.file(f"07_model_output/{{}}/{name}").read_bytes() for name in ("scratch/history.csv", "staged/cost.csv")
-    ]
-    checkpoints = tiny.file("06_models/{}/staged/checkpoints")
-    output = " ".join(tiny.run("--pipeline=transfer").split())
-    for name in STRATEGIES:
-        assert f"{name}: finished at " in output
-    assert "training on" not in output
-    assert [
-        tiny.file(f"07_model_output/{{}}/{name}").read_bytes() for name in ("scratch/history.csv", "staged/cost.csv")
-    ] == first
-    new = tiny.file("06_models/{}/staged/checkpoints")
-    assert new != checkpoints
-    assert all((new / file.name).read_bytes() == file.read_bytes() for file in checkpoints.iterdir())
 
 
 def test_from_nodes_runs_what_follows(tiny):
