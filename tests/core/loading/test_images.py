@@ -104,9 +104,12 @@ def test_in_order_gives_every_image_once(split, monkeypatch):
         ("cpu", (512,), 64),
         ("cpu", (3, 2000, 2000), 1),
         ("cuda", (3, 2000, 2000), 64),
+        ("cuda", (3, 224, 224), 64),
+        ("cuda", (3, 32, 32), 3136),
+        ("cuda", (512,), 4096),
     ],
 )
-def test_a_cpu_takes_fewer_large_images_at_a_time(device, shape, batch):
+def test_a_cpu_takes_fewer_large_images_at_a_time_and_a_gpu_more_small_ones(device, shape, batch):
     assert forward.evaluation_batch(torch.device(device), *shape) == batch
 
 
