@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from tiny import machine
 from tiny_project import IMAGES, STRATEGIES
 
 from transferlab.core.inference.predict import predict
@@ -84,7 +85,7 @@ def test_a_checkpoint_alone_predicts_as_the_run_did(tiny):
     assert checkpoint.header.classes == ("circle", "square", "stripes")
     predictions = tiny.table("07_model_output/{}/scratch/predictions.parquet", 0)
     rows = predictions[predictions["trial"] == 1].head(8)
-    found = predict(checkpoint, [tiny.root / "images" / path for path in rows["path"]])
+    found = predict(checkpoint, [tiny.root / "images" / path for path in rows["path"]], machine())
     columns = ["p_circle", "p_square", "p_stripes"]
     np.testing.assert_allclose(found[columns], rows[columns], atol=1e-5)
     assert list(found["prediction"]) == list(rows["prediction"])
