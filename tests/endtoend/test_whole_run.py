@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from tiny import machine
 from tiny_project import IMAGES, STRATEGIES
 
 from transferlab.core.inference.predict import predict
@@ -14,7 +15,7 @@ COLUMNS = {
     "per_class": "experiment strategy trial split selection class precision recall f1 support run_id "
     "checkpoint_version",
     "confusion": "experiment strategy trial split selection truth prediction count run_id checkpoint_version",
-    "history": "strategy trial stage epoch split loss accuracy learning_rate seconds",
+    "history": "strategy trial stage epoch split loss accuracy learning_rate seconds value",
     "cost": "strategy trial total_parameters trainable_parameters epochs views seconds feature_seconds feature_mb "
     "seconds_per_epoch images_per_second peak_memory_mb device device_name precision threads devices parallel_trials "
     "node",
@@ -84,7 +85,7 @@ def test_a_checkpoint_alone_predicts_as_the_run_did(tiny):
     assert checkpoint.header.classes == ("circle", "square", "stripes")
     predictions = tiny.table("07_model_output/{}/scratch/predictions.parquet", 0)
     rows = predictions[predictions["trial"] == 1].head(8)
-    found = predict(checkpoint, [tiny.root / "images" / path for path in rows["path"]])
+    found = predict(checkpoint, [tiny.root / "images" / path for path in rows["path"]], machine())
     columns = ["p_circle", "p_square", "p_stripes"]
     np.testing.assert_allclose(found[columns], rows[columns], atol=1e-5)
     assert list(found["prediction"]) == list(rows["prediction"])

@@ -24,7 +24,7 @@ dataset:
   source: {name: folder, path: images}
   split: {test: 0.25, validation: 0.2}
   workers: 1
-training: {trials: 2, seed: 1, compute: {device: cpu, threads: 1}}
+training: {trials: 2, seed: 1, compute: {device: cpu, precision: float32, threads: 1}}
 _backbone: {name: timm/tf_mobilenetv3_small_minimal_100, weights: weights.pth}
 _input: {size: 32, resize: 32}
 _adamw: {name: adamw, lr: 3e-3}
