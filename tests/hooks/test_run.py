@@ -14,6 +14,7 @@ from tiny_project import PROJECT
 
 from transferlab.config.context import ExperimentContext
 from transferlab.config.loader import ExperimentConfigLoader
+from transferlab.console import progress
 from transferlab.console.commands import command
 from transferlab.console.errors import Interrupted, Terminated, UserError
 from transferlab.core.data.split.config import SplitError
@@ -147,7 +148,8 @@ def test_a_run_that_ends_with_the_statistics_says_them_at_the_end_alone(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_the_first_line_of_a_run_does_not_wait_for_its_nodes(hooks, capsys):
+def test_the_first_line_of_a_run_does_not_wait_for_its_nodes(hooks, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_plan", progress.Plan())  # the trainings of no run are expected after this
     loader = ExperimentConfigLoader(str(PROJECT / "conf"), env="solar_cells", **CONFIG_LOADER_ARGS)
     of_nothing, of_a_run = (ExperimentContext(PROJECT, loader, "solar_cells", "transferlab", None) for _ in range(2))
     hooks.after_context_created(of_nothing)
