@@ -14,7 +14,7 @@ COLUMNS = {
     "per_class": "experiment strategy trial split selection class precision recall f1 support run_id "
     "checkpoint_version",
     "confusion": "experiment strategy trial split selection truth prediction count run_id checkpoint_version",
-    "history": "strategy trial stage epoch split loss accuracy learning_rate seconds",
+    "history": "strategy trial stage epoch split loss accuracy learning_rate seconds value",
     "cost": "strategy trial total_parameters trainable_parameters epochs views seconds feature_seconds feature_mb "
     "seconds_per_epoch images_per_second peak_memory_mb device device_name precision threads devices parallel_trials "
     "node",
