@@ -109,10 +109,10 @@ def _levels(files: Sequence[Path], decoding: Decoding, workers: int) -> Levels |
         _tell_levels(found, levels.low, levels.high)
         if not isinstance(chosen, tuple) and min(len(found), len(files) - len(found)) > FEW_FILES * len(files):
             logger.warning(
-                "%d files have values of more than 8 bits, and %d have not: the same picture is not as bright in both. "
+                "%d of %d files have values of more than 8 bits: the same picture is not as bright in both kinds. "
                 "If all are photographs, set dataset.range: [0, 65535]",
                 len(found),
-                len(files) - len(found),
+                len(files),
             )
     return levels
 
