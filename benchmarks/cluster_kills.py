@@ -30,14 +30,15 @@ import psutil
 import torch
 
 from benchmarks.kills import epoch_of, fingerprint, spec_in
+from transferlab.core.launch import ray_cluster
 from transferlab.core.launch.trials import train_trials
 from transferlab.core.runtime.progress import Progress
 from transferlab.core.training.spec import TrialSpec
 
 OF_RAY = {
+    **ray_cluster.ENVIRONMENT,
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray turns 127.0.0.1 into this machine's address
     "RAY_AUTH_MODE": "disabled",
-    "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_memory_monitor_refresh_ms": "0",  # it would kill workers where others fill this machine's memory
 }
 SOON = {"health_check_period_ms": 1000}  # a node that is silent is given up after five seconds, not after fifteen

@@ -70,7 +70,10 @@ class Amounts:
     steps: int = 50
 
 
-OF_DEVICE = {"cuda": Amounts(), "cpu": Amounts(32, 32, 1, 1, 8, 4, ("resnet18",), steps=2)}
+OF_DEVICE = {
+    "cuda": Amounts(),
+    "cpu": Amounts(few=32, images=32, epochs=1, fast_epochs=1, large=8, batch=4, networks=("resnet18",), steps=2),
+}
 
 
 class OutOfTimeError(Exception):

@@ -120,10 +120,8 @@ def on_features(
             config.limit_gb,
         )
         return None
-    device, prefix = (
-        splits[0].machine.device,
-        FrozenPrefix(at, model.description, lambda done: tell(done, count)),
-    )
+    device = splits[0].machine.device
+    prefix = FrozenPrefix(at, model.description, lambda done: tell(done, count))
     home = device if has_room(device, needed) else torch.device("cpu")
     sources = []
     for images, whole in zip(splits, wholes, strict=True):

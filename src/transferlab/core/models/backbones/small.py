@@ -111,9 +111,12 @@ def _block(narrow: int, wide: int, stride: int) -> nn.Module:
     return block
 
 
+_OF_ANY_SIZE = {"resnet18_32px": resnet18_32px, "resnet9_32px": resnet9_32px, "small_resnet": small_resnet}
+
+
 def names() -> list[str]:
     """Return the names of the networks here."""
-    return ["convnet", "resnet18_32px", "resnet9_32px", "small_resnet"]
+    return ["convnet", *_OF_ANY_SIZE]
 
 
 def build(name: str, classes: int, size: int, drop_path: float | None = None) -> nn.Module:
@@ -126,7 +129,7 @@ def build(name: str, classes: int, size: int, drop_path: float | None = None) ->
         raise ValueError(f"transferlab/{name} cannot leave out residual branches")
     if name == "convnet":
         return ConvNet(classes, size)
-    return {"resnet18_32px": resnet18_32px, "resnet9_32px": resnet9_32px, "small_resnet": small_resnet}[name](classes)
+    return _OF_ANY_SIZE[name](classes)
 
 
 def preset(name: str, weights: str | None) -> Preset:
