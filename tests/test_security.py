@@ -7,7 +7,7 @@ import click
 import pytest
 
 from transferlab.console.errors import UserError
-from transferlab.core.models.backbones.weights import WeightsError, locate
+from transferlab.core.models.backbones.weights_file import WeightsError, locate
 
 PROJECT = Path(__file__).parents[1]
 SOURCES = sorted((PROJECT / "src").rglob("*.py"))

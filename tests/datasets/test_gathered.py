@@ -49,5 +49,7 @@ def test_results_are_what_the_parts_hold_and_need_not_be_saved(catalog):
 
 def test_a_process_of_a_parallel_runner_gets_the_same_parts(catalog):
     catalog.save("a.metrics", pd.DataFrame({"value": [0.5]}))
-    copy = pickle.loads(pickle.dumps(catalog.get("a.results")))  # noqa: S301 - our own
+    gathered = catalog.get("a.results")
+    assert dict(each_dataset("a.results", gathered)), "as a run asks for before it has processes"
+    copy = pickle.loads(pickle.dumps(gathered))  # noqa: S301 - our own
     assert copy.load()["metrics"]["value"].tolist() == [0.5]

@@ -11,11 +11,11 @@ from transferlab.core.files.atomic import lock
 
 
 @pytest.fixture(scope="session")
-def first_run(tmp_path_factory, server, worker_id) -> tuple[TinyProject, str]:
-    """The tiny project after `kedro run --pipeline=transfer --env=tiny`, and what that printed.
+def untouched(tmp_path_factory, server, worker_id) -> tuple[Path, str]:
+    """The folder of the tiny project after its first run, to copy and never to change, and what that run printed.
 
-    One of pytest's workers runs it, and each has a copy. Whom it asked on the network is in the file `network.log`, if
-    anybody, though nothing there declines telemetry.
+    One of pytest's workers runs it for all. Whom it asked on the network is in the file `network.log`, if anybody,
+    though nothing there declines telemetry.
     """
     own = tmp_path_factory.mktemp("tiny")
     of_all = own if worker_id == "master" else tmp_path_factory.getbasetemp().parent
@@ -25,7 +25,14 @@ def first_run(tmp_path_factory, server, worker_id) -> tuple[TinyProject, str]:
             project = TinyProject(own / "project", server)
             ran.write_text(json.dumps([str(project.root), _printed_by_first_run(project)]))
     root, printed = json.loads(ran.read_text())
-    return TinyProject.copy(Path(root), own / "copy", server), printed
+    return Path(root), printed
+
+
+@pytest.fixture(scope="session")
+def first_run(untouched, tmp_path_factory, server) -> tuple[TinyProject, str]:
+    """The tiny project after `kedro run --pipeline=transfer --env=tiny`, and what that printed: this worker's copy."""
+    root, printed = untouched
+    return TinyProject.copy(root, tmp_path_factory.mktemp("tiny") / "copy", server), printed
 
 
 def _printed_by_first_run(project: TinyProject) -> str:

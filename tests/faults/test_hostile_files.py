@@ -14,7 +14,7 @@ from safetensors.torch import save
 from tiny import header
 
 from transferlab.core.models.backbones import weights
-from transferlab.core.models.backbones.weights import WeightsError
+from transferlab.core.models.backbones.weights_file import WeightsError
 from transferlab.core.models.checkpoint import Checkpoint, CheckpointError
 
 TENSORS = {"a.weight": torch.rand(2, 3), "a.steps": torch.tensor(7)}

@@ -15,11 +15,17 @@ from kedro.framework.project import settings
 from omegaconf.errors import OmegaConfBaseException
 
 from transferlab.console.commands import command
-from transferlab.console.errors import Interrupted, Terminated, UserError
+from transferlab.console.errors import AlreadyDone, Interrupted, Terminated, UserError
 from transferlab.core.runtime import interrupt
 
 # How Kedro begins its message about a name that nothing has: the rest of it says what is wrong, a traceback nothing.
 _MISTYPED = ("Failed to find the pipeline", "Pipeline does not contain")
+
+# Options that choose nodes or versions: who gives one wants them run.
+_CHOICES = (
+    "from_inputs", "to_outputs", "from_nodes", "to_nodes", "node_names", "tags", "load_versions", "namespaces",
+    "only_missing_outputs",
+)  # fmt: skip
 
 
 def _run_hooks() -> Any:
@@ -31,10 +37,13 @@ def _run(pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
     """Call Kedro's `run`; `--pipeline` means `--pipelines` without a deprecation warning."""
     if pipeline and not pipelines:
         pipelines, pipeline = [pipeline], None
-    _run_hooks().expect_run()
+    is_whole = {*pipelines} <= {"__default__", "transfer"} and not any(options[name] for name in _CHOICES)
+    _run_hooks().expect_run(is_whole)
     try:
         with interrupt.stoppable():
             return _kedro_run(pipeline=pipeline, pipelines=pipelines, **options)
+    except AlreadyDone:
+        return {}
     except KeyboardInterrupt as error:
         kind, by = (Terminated, " by SIGTERM") if isinstance(error, interrupt.Terminated) else (Interrupted, "")
         raise kind(f"stopped{by}. Everything that was finished is kept.{_run_hooks().how_to_go_on()}") from None

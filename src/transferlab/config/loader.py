@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,25 +28,30 @@ class ExperimentConfigLoader(OmegaConfigLoader):
     """`OmegaConfigLoader` with a resolver `${experiment:}`: the name of the environment, hence of the experiment."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._read = dict[str, dict[str, Any]]()
         super().__init__(*args, **kwargs)
         _check_path(str(self.conf_source))
         _check_environment(Path(self.conf_source), self.experiment_name)
 
     def __getitem__(self, key: str) -> dict[str, Any]:
-        """Return the merged parameters, catalog, ... of the environment in use.
+        """Return the merged parameters, catalog, ... of the environment in use, as they were when first read.
 
         Raises:
             ConfigError: a file is no YAML, or refers to what is not there; the message says where.
             MissingConfigException, KeyError: there is no such file: Kedro asks for some that need not be there.
         """
+        if key not in self and key in self._read:
+            return copy.deepcopy(self._read[key])  # Kedro changes it in place
         # OmegaConf keeps resolvers for the whole process, so whichever loader reads must register its own.
         OmegaConf.register_new_resolver("experiment", lambda: self.experiment_name, replace=True)
         try:
-            return super().__getitem__(key)
+            found = super().__getitem__(key)
         except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, AttributeError, ValueError) as error:
             raise ConfigError(
                 f"conf/{self.experiment_name}: the {key} cannot be read: {self._reason(error)}"
             ) from error
+        self._read[key] = copy.deepcopy(found)
+        return found
 
     @property
     def experiment_name(self) -> str:

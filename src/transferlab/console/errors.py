@@ -49,6 +49,10 @@ def tell_interrupts_briefly() -> None:
     sys.excepthook = told
 
 
+class AlreadyDone(Exception):
+    """All that a run would make is there, made from the same; the user has been told."""
+
+
 class Interrupted(UserError):
     """The user has stopped the run; exits as a shell expects of Ctrl-C."""
 

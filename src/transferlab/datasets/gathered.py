@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,18 @@ class GatheredDataset(AbstractDataset[Mapping[str, Any], Mapping[str, Any]]):
 
     def __init__(self, catalog: CatalogProtocol[Any, Any], names: Mapping[str, str], layer: str) -> None:
         """Take the parts from a catalog, which has a name for each, and say where Kedro-Viz shows them."""
-        self._names = dict(names)
-        self.parts: dict[str, AbstractDataset[Any, Any]] = {
-            name: part for name in names.values() if (part := catalog.get(name)) is not None
-        }
+        self._catalog, self._names = catalog, dict(names)
         self.metadata = {"kedro-viz": {"layer": layer}}
+
+    @cached_property
+    def parts(self) -> dict[str, AbstractDataset[Any, Any]]:
+        """The parts by their names in the catalog; made when first asked for, since those of weights load torch."""
+        found = {name: self._catalog.get(name) for name in self._names.values()}
+        return {name: part for name, part in found.items() if part is not None}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: not the catalog, since a run makes its parts before it has workers."""
+        return {**self.__dict__, "_catalog": None}
 
     def load(self) -> Mapping[str, Any]:
         """Return the parts, not yet read."""

@@ -1,4 +1,4 @@
-"""Hooks after a whole run, where conf asks for them: publish the version, log it to MLflow."""
+"""Hooks after a whole run: publish and log it where conf asks for that, and keep what it was made from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from transferlab.datasets.atomic import WholeDataset
 
 
 class FollowUpHooks:
-    """Publish and log what a run has made, once all of it is saved."""
+    """Publish and log what a run has made, once all of it is saved, and keep what it was made from."""
 
     def __init__(self) -> None:
         self._context: KedroContext | None = None
@@ -28,7 +28,7 @@ class FollowUpHooks:
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Publish and log a run that has made the report; no other is whole.
+        """Publish and log a run that has made the report, and keep what it was made from; no other is whole.
 
         Raises:
             UserError: it cannot be published or logged; says how to do so without training again.
@@ -46,6 +46,9 @@ class FollowUpHooks:
             from transferlab.hooks.tracking import log_run  # it loads MLflow, which most runs need not
 
             _or_told("logged", lambda: log_run(catalog, tracking, run_id))
+        from transferlab.hooks.whole_run import keep  # it loads pandas, which --help need not
+
+        keep(self._context, pipeline, catalog, run_id)  # last: a run that was not published is not over
 
 
 def _publish(catalog: DataCatalog, url: str, run_id: str) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import DataCatalog, DatasetError, MemoryDataset
+from kedro.io import CatalogProtocol, DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from transferlab.config.context import ExperimentContext
 from transferlab.console import progress
-from transferlab.console.errors import UserError, explanation, is_explained, of_the_system
+from transferlab.console.errors import AlreadyDone, UserError, explanation, is_explained, of_the_system
 from transferlab.console.terminal import console, say
 from transferlab.core.errors import MendableError
 from transferlab.core.files.folders import remove
@@ -33,20 +33,38 @@ class ProjectHooks:
     def __init__(self) -> None:
         self._context: KedroContext | None = None
         self._run = UnderWay()
-        self._expects_run = False
+        self._expects_run = self._expects_whole_run = False
         self._announced: KedroContext | None = None
 
-    def expect_run(self) -> None:
-        """Take the context that is made next for that of a run, so that its first line need not wait for its nodes."""
-        self._expects_run = True
+    def expect_run(self, is_whole: bool = False) -> None:
+        """Take the context that is made next for that of a run, so that its first line need not wait for its nodes.
+
+        One of all nodes (`is_whole`) ends there if all that it would make is there.
+        """
+        self._expects_run, self._expects_whole_run = True, is_whole
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Remember whose run may begin; where one is expected, say so: seconds pass until its nodes are imported."""
+        """Remember whose run may begin; where one is expected, say so: seconds pass until its nodes are imported.
+
+        Raises:
+            AlreadyDone: a whole run has nothing to do; says what is there.
+        """
         self._context = context
-        expects_run, self._expects_run = self._expects_run, False
+        expects_run, is_whole = self._expects_run, self._expects_whole_run
+        self._expects_run = self._expects_whole_run = False
         if expects_run and isinstance(context, ExperimentContext):
             self._announce(context)
+            if is_whole:
+                self._end_if_unchanged(context)
+
+    def _end_if_unchanged(self, context: ExperimentContext) -> None:
+        from transferlab.hooks.whole_run import unchanged  # it loads pandas, which --help need not
+
+        if run_id := unchanged(context):
+            say(summary.nothing_changed(run_id), wraps=True)
+            _say_answer({"comparison", "report"}, context.catalog)
+            raise AlreadyDone
 
     def _announce(self, context: ExperimentContext) -> None:
         """Say the first line of a run, once."""
@@ -162,13 +180,7 @@ class ProjectHooks:
     def after_pipeline_run(self) -> None:
         """Say what the run has made: the comparison, the figure that matters, and where it is."""
         self._end(is_whole=True)
-        made = {name for name in self._run.pipeline.all_outputs() if self._run.has_made(name)}
-        if "comparison" in made:
-            from transferlab.reporting.run_table import comparison_table  # it loads SciPy, which --help need not
-
-            comparison, differences, cost = map(self._run.catalog.load, ("comparison", "differences", "cost"))
-            say(comparison_table(comparison, differences, cost, console.width))
-        say(summary.ending(made, self._run.catalog))
+        _say_answer({name for name in self._run.pipeline.all_outputs() if self._run.has_made(name)}, self._run.catalog)
 
     def _keep_parameters(self) -> None:
         """Save the parameters of the run under its version: results must say what made them."""
@@ -199,3 +211,13 @@ class ProjectHooks:
         except Exception:  # a hint must not take the place of the error that it is for
             logger.debug("no hint how to go on", exc_info=True)
             return ""
+
+
+def _say_answer(made: set[str], catalog: CatalogProtocol[Any, Any]) -> None:
+    """Say what a run has made: the comparison, the figure that matters, and where it is."""
+    if "comparison" in made:
+        from transferlab.reporting.run_table import comparison_table  # it loads SciPy, which --help need not
+
+        comparison, differences, cost = map(catalog.load, ("comparison", "differences", "cost"))
+        say(comparison_table(comparison, differences, cost, console.width))
+    say(summary.ending(made, catalog))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kedro.io import DataCatalog
+from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from transferlab.console.terminal import say
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transferlab.config.schema import Experiment
 
 logger = logging.getLogger(__name__)
+Catalog = CatalogProtocol[Any, Any]
 NOTHING_MADE = (
     "Nothing to do: every output is there. --only-missing-outputs looks whether outputs exist, not with which "
     "parameters they were made; leave it out to make them anew."
@@ -34,6 +35,14 @@ def beginning(loader: ExperimentConfigLoader) -> str:
     return f"Experiment {loader.experiment_name}: {strategies} x {trials}; results go to {Path(report).parent}"
 
 
+def nothing_changed(run_id: str) -> str:
+    """Say that a run would make what another one has made."""
+    return (
+        f"Nothing has changed since the run {run_id} (images, parameters, weights, code), and all that it made is "
+        "there. To train it again: --params=training.fresh=true. To draw its report again: --pipeline=report"
+    )
+
+
 def of_data(statistics: dict[str, Any]) -> str:
     """Write the numbers of classes and images."""
     images = {split: sum(counts.values()) for split, counts in statistics["images"].items()}
@@ -41,7 +50,7 @@ def of_data(statistics: dict[str, Any]) -> str:
     return f"{count(len(statistics['classes']), 'class', 'classes')}, {count(sum(images.values()), 'image')} ({each})"
 
 
-def expected(experiment: Experiment, pipeline: Pipeline, catalog: DataCatalog) -> dict[str, float]:
+def expected(experiment: Experiment, pipeline: Pipeline, catalog: Catalog) -> dict[str, float]:
     """Say how long the strategies of a pipeline will train, and return the seconds of each.
 
     Nothing is said of a cluster, whose nodes are not this machine, or where the few steps that tell cannot be done:
@@ -74,7 +83,7 @@ def expected(experiment: Experiment, pipeline: Pipeline, catalog: DataCatalog) -
     return found
 
 
-def ending(made: Iterable[str], catalog: DataCatalog) -> str:
+def ending(made: Iterable[str], catalog: Catalog) -> str:
     """Write the last lines: what a run has made, the figure that matters, and where it is."""
     made = set(made)
     if not made:
@@ -94,7 +103,7 @@ def ending(made: Iterable[str], catalog: DataCatalog) -> str:
     return "\n".join(lines or [f"Made {name}: {_path(catalog, name)}" for name in sorted(made)])
 
 
-def _evaluated(name: str, catalog: DataCatalog) -> str:
+def _evaluated(name: str, catalog: Catalog) -> str:
     metrics = catalog.load(name)
     values = metrics.loc[(metrics["metric"] == "accuracy") & (metrics["split"] == "test"), "value"]
     strategy = name.rpartition(".")[0]
@@ -104,12 +113,12 @@ def _evaluated(name: str, catalog: DataCatalog) -> str:
     return f"{capital(title(strategy))}: {told}: {_path(catalog, name)}"
 
 
-def _trained(name: str, catalog: DataCatalog) -> str:
+def _trained(name: str, catalog: Catalog) -> str:
     strategy, trials = name.rpartition(".")[0], count(len(catalog.load(name)), "trial")
     return f"{capital(title(strategy))}: {trials} trained: {_path(catalog, name)}"
 
 
-def _predicted(name: str, catalog: DataCatalog) -> str:
+def _predicted(name: str, catalog: Catalog) -> str:
     if name != "predictions":
         return ""
     found = catalog.load(name)
@@ -118,26 +127,26 @@ def _predicted(name: str, catalog: DataCatalog) -> str:
     return f"Predictions: {told}: {_path(catalog, name)}"
 
 
-def _drawn(name: str, catalog: DataCatalog) -> str:
+def _drawn(name: str, catalog: Catalog) -> str:
     return f"Contact sheet: {_path(catalog, name)}"
 
 
-def _shown(name: str, catalog: DataCatalog) -> str:
+def _shown(name: str, catalog: Catalog) -> str:
     return f"Page: {_path(catalog, name)}"
 
 
-def _extrapolated(name: str, catalog: DataCatalog) -> str:
+def _extrapolated(name: str, catalog: Catalog) -> str:
     from transferlab.reporting.learning_curve import sentences
 
     fits, crossings = (catalog.load(table) for table in ("learning_curve_fits", "learning_curve_crossings"))
     return "\n".join([*sentences(fits, crossings), f"Learning curves: {_path(catalog, name)}"])
 
 
-def _compared(name: str, catalog: DataCatalog) -> str:
+def _compared(name: str, catalog: Catalog) -> str:
     return f"Comparison: {_path(catalog, name)}"
 
 
-_KINDS: dict[str, Callable[[str, DataCatalog], str]] = {
+_KINDS: dict[str, Callable[[str, Catalog], str]] = {
     "checkpoints": _trained,
     "metrics": _evaluated,
     "comparison": _compared,
@@ -148,6 +157,6 @@ _KINDS: dict[str, Callable[[str, DataCatalog], str]] = {
 }
 
 
-def _path(catalog: DataCatalog, name: str) -> str:
+def _path(catalog: Catalog, name: str) -> str:
     dataset = catalog.get(name)
     return str(dataset.load_path) if isinstance(dataset, WholeDataset) else "in memory"

@@ -73,10 +73,10 @@ def build(
     """
     root, folder, decoding = Path(root), Path(folder), decoding or Decoding()
     resizes = list({resize.key: resize for resize in resizes}.values())
-    workers = decoding.workers if decoding.workers is not None else _cpus()
+    workers = decoding.workers if decoding.workers is not None else cpus()
     paths = [str(path) for path in listing["path"]]
     files = [root / path for path in paths]
-    hashes = _file_hashes(files, max(workers, 1))
+    hashes = file_hashes(files, max(workers, 1))
     before = EarlierBuild(folder, resizes, decoding)
     if before.is_of(paths, hashes):
         stores, records = before.stores, before.records
@@ -201,7 +201,7 @@ def _reported(outcomes: Iterable[Outcome], total: int, report: Report | None) ->
             report(done, total)
 
 
-def _file_hashes(files: Sequence[Path], threads: int) -> list[str | None]:
+def file_hashes(files: Sequence[Path], threads: int) -> list[str | None]:
     """Return the SHA-256 of every file; None for one that cannot be read, which decoding then explains."""
 
     def of(file: Path) -> str | None:
@@ -214,6 +214,6 @@ def _file_hashes(files: Sequence[Path], threads: int) -> list[str | None]:
         return list(pool.map(of, files))
 
 
-def _cpus() -> int:
+def cpus() -> int:
     """Count the CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

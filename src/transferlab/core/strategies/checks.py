@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from transferlab.core.models import freezing
-from transferlab.core.models.backbones import registry, weights
+from transferlab.core.models.backbones import registry
 from transferlab.core.models.backbones.model import Model
 from transferlab.core.models.backbones.weights import plain
+from transferlab.core.models.backbones.weights_file import WeightsError, is_file, locate
 from transferlab.core.models.factory import view_of
 from transferlab.core.strategies.strategy import Strategy
 from transferlab.core.validation import FieldProblems, Problem
@@ -43,7 +44,7 @@ def _problems(strategy: Strategy) -> Iterator[Problem]:
             yield problem
             return
         head = registry.heads(model.name, view.size, model.pooled)
-        skeleton = registry.skeleton(model.name, CLASSES, view.size, pooled=model.pooled).eval()
+        skeleton = registry.skeleton(model.name, CLASSES, view.size, pooled=model.pooled)
     except registry.BUILD_ERRORS as error:
         yield from _missing_file(model)
         yield Problem("input.size", view.size, f"{model.name} refuses images of this size: {plain(error)}")
@@ -92,21 +93,21 @@ def _no_branches(model: Model, size: int) -> Iterator[Problem]:
 
 def _missing_file(model: Model) -> Iterator[Problem]:
     """Yield the problem of a weights file that is not there, where no network can be built to fit it to."""
-    if model.weights is not None and weights.is_file(model.weights):
+    if model.weights is not None and is_file(model.weights):
         try:
-            weights.locate(model.weights)
-        except weights.WeightsError as error:
+            locate(model.weights)
+        except WeightsError as error:
             yield _of_weights(model, error)
 
 
 def _misfit(strategy: Strategy, skeleton: nn.Module, head: Sequence[str], size: int) -> Iterator[Problem]:
     """Yield the problem of a weights file that is not there, cannot be read or does not fit; named weights may load."""
     model = strategy.model
-    if weights.is_file(model.weights):
+    if is_file(model.weights):
         wanted = registry.classifier if strategy.head == "classifier" else registry.pretrained
         try:
             wanted(model, skeleton, head, size)
-        except weights.WeightsError as error:
+        except WeightsError as error:
             yield _of_weights(model, error)
     elif model.weights is not None and size != registry.preset(model).size:
         yield from _not_resampled(model, skeleton, head, size)
@@ -120,7 +121,7 @@ def _not_resampled(model: Model, skeleton: nn.Module, head: Sequence[str], size:
         yield Problem("input.size", size, advice)
 
 
-def _of_weights(model: Model, error: weights.WeightsError) -> Problem:
+def _of_weights(model: Model, error: WeightsError) -> Problem:
     return Problem("model.weights", model.weights, str(error).removeprefix("model.weights: "))
 
 

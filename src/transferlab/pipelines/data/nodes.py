@@ -20,7 +20,6 @@ from transferlab.core.data.split.index import EXCLUDED, assign, exclude, limited
 from transferlab.core.data.statistics import channel_statistics, class_counts
 from transferlab.core.data.store import ImageStore, largest
 from transferlab.core.data.store_builder import build
-from transferlab.core.models import factory
 from transferlab.core.strategies.strategy import Strategy
 from transferlab.reporting.wording import count
 
@@ -59,6 +58,8 @@ def decode_images(
     image_folder: Path,
 ) -> tuple[dict[str, ImageStore], pd.DataFrame, pd.DataFrame]:
     """Decode every image once, resized as the strategies need it; what cannot be used goes to the quarantine."""
+    from transferlab.core.models import factory  # it loads torch, which the other nodes need not
+
     resizes = [factory.view_of(each.model, each.input, None).stored_as for each in strategies.values()]
     with progress.counting("decoding images") as report:
         root = Path(extracted["path"])

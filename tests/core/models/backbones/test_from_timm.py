@@ -5,7 +5,7 @@ from huggingface_hub import constants
 
 from transferlab.core.models.backbones import from_timm, registry
 from transferlab.core.models.backbones.model import Model
-from transferlab.core.models.backbones.weights import WeightsError
+from transferlab.core.models.backbones.weights_file import WeightsError
 
 
 @pytest.mark.parametrize(

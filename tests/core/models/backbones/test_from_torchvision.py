@@ -7,7 +7,7 @@ from torchvision import models
 
 from transferlab.core.models.backbones import from_torchvision, registry
 from transferlab.core.models.backbones.model import Model
-from transferlab.core.models.backbones.weights import WeightsError
+from transferlab.core.models.backbones.weights_file import WeightsError
 
 
 @pytest.fixture

