@@ -43,8 +43,9 @@ def copy_of_project(folder: Path) -> Path:
 
 
 def environment(project: Path) -> dict[str, str]:
-    """As in a terminal, with the copy's own source."""
-    return {**os.environ, "PYTHONPATH": str(project / "src"), "TERM": "xterm-256color"}
+    """As in a terminal, with the copy's own source, whose bytecode Python keeps between the runs."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": str(project / "src"), "TERM": "xterm-256color"}
 
 
 def kedro(pipeline: str, options: list[str]) -> list[str]:

@@ -20,7 +20,8 @@ from transferlab.core.models.backbones import from_timm, from_torchvision, small
 from transferlab.core.models.backbones.fitting import fit
 from transferlab.core.models.backbones.model import Model, Pooled
 from transferlab.core.models.backbones.pooled import NETWORK, Tap, last_stages, on_stages
-from transferlab.core.models.backbones.weights import WeightsError, is_file, read
+from transferlab.core.models.backbones.weights import read
+from transferlab.core.models.backbones.weights_file import WeightsError, is_file
 from transferlab.core.transforms.input import Preset
 from transferlab.core.validation import FieldProblems, Problem, did_you_mean
 
@@ -107,20 +108,23 @@ def build(
     return network
 
 
+@cache
 def skeleton(
     name: str, classes: int, size: int, drop_path: float | None = None, pooled: Pooled | None = None
 ) -> nn.Module:
-    """Build the network without memory or numbers (on torch's meta device): for names, shapes and checks.
+    """Return the network without memory or numbers (on torch's meta device): for names, shapes and checks.
+
+    It is in evaluation mode, and the same for all who ask: it is to be read and not changed.
 
     Raises:
         BUILD_ERRORS: as `build`.
     """
     try:
         with torch.device("meta"):
-            return build(name, classes, size, drop_path, pooled)
+            return build(name, classes, size, drop_path, pooled).eval()
     except NotImplementedError:  # torchvision's RegNet computes its widths with tensors
         with torch.random.fork_rng(devices=[]):
-            return build(name, classes, size, drop_path, pooled).to("meta")
+            return build(name, classes, size, drop_path, pooled).to("meta").eval()
 
 
 @cache
