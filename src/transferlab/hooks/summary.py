@@ -95,12 +95,12 @@ def ending(made: Iterable[str], catalog: DataCatalog) -> str:
 
 
 def _evaluated(name: str, catalog: DataCatalog) -> str:
-    metrics = catalog.load(name)
-    values = metrics.loc[(metrics["metric"] == "accuracy") & (metrics["split"] == "test"), "value"]
     strategy = name.rpartition(".")[0]
     if not strategy:
         return ""
-    told = f"test accuracy {number(values.mean(), 'accuracy')}, {count(len(values), 'trial')}"
+    metrics, decides = catalog.load(name), catalog.load("params:report.metric")
+    values = metrics.loc[(metrics["metric"] == decides) & (metrics["split"] == "test"), "value"]
+    told = f"test {title(decides)} {number(values.mean(), decides)}, {count(len(values), 'trial')}"
     return f"{capital(title(strategy))}: {told}: {_path(catalog, name)}"
 
 
