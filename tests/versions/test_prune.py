@@ -276,7 +276,10 @@ def test_what_a_run_under_way_saves_or_may_have_read_stays(experiment):
     assert experiment.prune(newest=1) == [2, 3, 4]
 
 
-@pytest.mark.parametrize("damage", ["", "strategy\n", "split,run_id,checkpoint_version,metric,value\ntest,1,1,ece,x\n"])
+HEADER = "split,run_id,checkpoint_version,metric,value\n"
+
+
+@pytest.mark.parametrize("damage", ["", "strategy\n", HEADER, f"{HEADER}test,1,1,ece,x\n"])
 def test_metrics_that_cannot_be_read_stop_the_pruning(experiment, damage):
     experiment.whole(day(1))
     experiment.whole(day(2))

@@ -198,7 +198,10 @@ class Versions:
             if self.has(version, name):
                 path = dataset.path_of(version)
                 try:
-                    yield version, dataset.read(path)[COLUMNS].astype({"value": float})
+                    table = dataset.read(path)[COLUMNS].astype({"value": float})
+                    if table.empty:
+                        raise ValueError("it has no rows")
+                    yield version, table
                 except (ValueError, KeyError) as error:
                     told = f"{path} is no table of metrics ({error}): restore a copy, or remove {path.parent}"
                     raise UserError(told) from error
