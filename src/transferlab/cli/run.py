@@ -14,6 +14,7 @@ from kedro.framework.cli import project
 from kedro.framework.project import settings
 from omegaconf.errors import OmegaConfBaseException
 
+from transferlab.console import progress
 from transferlab.console.commands import command
 from transferlab.console.errors import Interrupted, Terminated, UserError
 from transferlab.core.runtime import interrupt
@@ -33,7 +34,7 @@ def _run(pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
         pipelines, pipeline = [pipeline], None
     _run_hooks().expect_run()
     try:
-        with interrupt.stoppable():
+        with interrupt.stoppable(), progress.loading():
             return _kedro_run(pipeline=pipeline, pipelines=pipelines, **options)
     except KeyboardInterrupt as error:
         kind, by = (Terminated, " by SIGTERM") if isinstance(error, interrupt.Terminated) else (Interrupted, "")

@@ -89,6 +89,7 @@ class ProjectHooks:
             self._keep_parameters()
         except (DatasetError, OSError) as error:
             raise UserError(explanation(error)) from error
+        progress.loaded()
 
     def _check_runner(self, runner: str) -> None:
         """Check that the runner can run what the parameters ask for.
