@@ -22,6 +22,12 @@ from transferlab.core.runtime import interrupt
 # How Kedro begins its message about a name that nothing has: the rest of it says what is wrong, a traceback nothing.
 _MISTYPED = ("Failed to find the pipeline", "Pipeline does not contain")
 
+# Options that choose nodes or versions: who gives one wants them run.
+_CHOICES = (
+    "from_inputs", "to_outputs", "from_nodes", "to_nodes", "node_names", "tags", "load_versions", "namespaces",
+    "only_missing_outputs",
+)  # fmt: skip
+
 
 def _run_hooks() -> Any:
     """Return the hooks of this process's settings that know the run under way."""
@@ -32,7 +38,8 @@ def _run(pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
     """Call Kedro's `run`; `--pipeline` means `--pipelines` without a deprecation warning."""
     if pipeline and not pipelines:
         pipelines, pipeline = [pipeline], None
-    _run_hooks().expect_run()
+    is_whole = {*pipelines} <= {"__default__", "transfer"} and not any(options[name] for name in _CHOICES)
+    _run_hooks().expect_run(is_whole)
     try:
         with interrupt.stoppable(), progress.loading():
             return _kedro_run(pipeline=pipeline, pipelines=pipelines, **options)

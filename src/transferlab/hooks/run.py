@@ -33,26 +33,30 @@ class ProjectHooks:
     def __init__(self) -> None:
         self._context: KedroContext | None = None
         self._run = UnderWay()
-        self._expects_run = False
+        self._expects_run = self._expects_whole_run = False
         self._announced: KedroContext | None = None
 
-    def expect_run(self) -> None:
-        """Take the context that is made next for that of a run, so that its first line need not wait for its nodes."""
-        self._expects_run = True
+    def expect_run(self, is_whole: bool = False) -> None:
+        """Take the context that is made next for that of a run, so that its first line need not wait for its nodes.
+
+        The line of one of all nodes (`is_whole`) says what will be trained.
+        """
+        self._expects_run, self._expects_whole_run = True, is_whole
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Remember whose run may begin; where one is expected, say so: seconds pass until its nodes are imported."""
         self._context = context
-        expects_run, self._expects_run = self._expects_run, False
+        expects_run, is_whole = self._expects_run, self._expects_whole_run
+        self._expects_run = self._expects_whole_run = False
         if expects_run and isinstance(context, ExperimentContext):
-            self._announce(context)
+            self._announce(context, is_whole)
 
-    def _announce(self, context: ExperimentContext) -> None:
+    def _announce(self, context: ExperimentContext, trains_all: bool) -> None:
         """Say the first line of a run, once."""
         if self._announced is not context:
             self._announced = context
-            say(summary.beginning(context.config_loader), wraps=True)
+            say(summary.beginning(context.config_loader, trains_all), wraps=True)
 
     @hook_impl
     def after_catalog_created(self, catalog: DataCatalog, save_version: str | None) -> None:
@@ -75,7 +79,8 @@ class ProjectHooks:
             catalog["versions"] = MemoryDataset(of_catalog(catalog), copy_mode="assign")
         if isinstance(self._context, ExperimentContext):
             experiment = self._context.config_loader.experiment
-            self._announce(self._context)
+            every = {f"{name}.checkpoints" for name in experiment.strategies}
+            self._announce(self._context, trains_all=every <= pipeline.all_outputs())
             progress.expect(progress.Plan(lambda: summary.expected(experiment, pipeline, catalog)))
             if any(name.startswith("params:strategies") for name in pipeline.inputs()):
                 from transferlab.config.parse import check_networks  # it loads torch, which other nodes need not

@@ -25,13 +25,16 @@ NOTHING_MADE = (
 )
 
 
-def beginning(loader: ExperimentConfigLoader) -> str:
-    """Write the first line: experiment, strategies x trials, where results go."""
+def beginning(loader: ExperimentConfigLoader, trains_all: bool) -> str:
+    """Write the first line: experiment, strategies x trials where all of them are trained, where results go."""
     experiment, report = loader.experiment, loader["catalog"]["report"]["filepath"]
+    where = f"results go to {Path(report).parent}"
+    if not trains_all:
+        return f"Experiment {loader.experiment_name}: {where}"
     strategies, training = count(len(experiment.strategies), "strategy", "strategies"), experiment.training
     fewest = f"{training.least_trials} to " if training.least_trials < training.most_trials else ""
     trials = f"{fewest}{count(training.most_trials, 'trial')}"
-    return f"Experiment {loader.experiment_name}: {strategies} x {trials}; results go to {Path(report).parent}"
+    return f"Experiment {loader.experiment_name}: {strategies} x {trials}; {where}"
 
 
 def of_data(statistics: dict[str, Any]) -> str:
