@@ -5,16 +5,18 @@ This is how an installed package runs: `transferlab --conf-source=conf --env=my_
 
 from __future__ import annotations
 
-from kedro.framework.project import configure_project
-
 PACKAGE = "transferlab"
 
 
 def main() -> None:
     """Run a pipeline of the project in the working directory, or of the one that `--conf-source` names."""
-    configure_project(PACKAGE)
-    from transferlab.cli import run  # it needs the configured project
+    try:  # Kedro takes a second to import, and a Ctrl-C until then is no reason for a traceback
+        from kedro.framework.project import configure_project
 
+        configure_project(PACKAGE)
+        from transferlab.cli import run  # it needs the configured project
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     run(prog_name=PACKAGE)
 
 

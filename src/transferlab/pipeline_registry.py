@@ -41,12 +41,11 @@ def register_pipelines() -> dict[str, Pipeline]:
 
 @contextmanager
 def _importing() -> Iterator[None]:
-    """Look for no garbage meanwhile, which would take a quarter of the time, nor among it later: it stays."""
+    """Look for no garbage meanwhile, which would take a quarter of the time: what is imported stays."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
         if was_enabled:
             gc.enable()

@@ -9,6 +9,8 @@ from rich.console import Console
 from transferlab.console import progress
 from transferlab.core.runtime.progress import Progress
 
+ERASED = "\x1b[?25h\r\x1b[1A\x1b[2K"  # the cursor is shown again, and the line above it empty
+
 
 def epoch(trial: int, number: int, **figures: float) -> Progress:
     return Progress(trial, "tune", number, 2, 4, 4, **figures)
@@ -50,6 +52,35 @@ def test_a_pipe_shows_nothing_but_a_line_per_trial(console, caplog):
     assert caplog.messages == [
         f"staged: trial {number} of 2 done, loss 0.500, accuracy 75.0%, validation 50.0%" for number in (1, 2)
     ]
+
+
+def fail_while_loading(error: BaseException) -> None:
+    with progress.loading():
+        raise error
+
+
+def test_a_terminal_shows_that_modules_load_until_the_work_begins(console):
+    file = console(True)
+    with progress.loading():
+        progress.loaded()
+        assert "loading modules" in file.getvalue()
+        assert file.getvalue().endswith(ERASED), "nothing of it stays"
+        train()  # bars have the terminal to themselves
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("mistyped")])
+def test_what_ends_a_run_before_its_work_leaves_the_terminal_as_it_was(console, error):
+    file = console(True)
+    with pytest.raises(type(error)):
+        fail_while_loading(error)
+    assert file.getvalue().endswith(ERASED)
+
+
+def test_a_pipe_shows_nothing_of_loading(console):
+    file = console(False)
+    with progress.loading():
+        progress.loaded()
+    assert file.getvalue() == ""
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,19 @@ except ConfigError as error:
     print(error)
 {LOADED}
 """
+STOPPED_AT_KEDRO = """
+import sys
+
+class CtrlC:
+    def find_spec(self, name, *_):
+        if name == "kedro":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, CtrlC())
+from transferlab.__main__ import main
+
+main()
+"""
 DECODES = f"""
 import io, sys
 from contextlib import redirect_stdout
@@ -88,6 +101,11 @@ def test_processes_that_decode_images_load_nothing_else_that_is_heavy(tmp_path):
     (tmp_path / "decodes.py").write_text(DECODES)
     (tmp_path / "photo.ppm").write_bytes(b"P6 1 1 255\n123")
     assert output(["decodes.py"], "photo.ppm", cwd=tmp_path) == [repr(("Decoded", "loaded:\n"))]
+
+
+def test_ctrl_c_while_the_console_script_imports_kedro_shows_no_traceback():
+    done = subprocess.run([sys.executable, "-c", STOPPED_AT_KEDRO], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (130, "")
 
 
 def test_ctrl_c_while_importing_is_one_line():

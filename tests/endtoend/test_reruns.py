@@ -44,7 +44,8 @@ def test_a_parameter_of_the_command_line_keeps_its_siblings_and_the_report_sees_
     assert used["strategies"]["feature_extraction"]["stages"]["head"]["epochs"] == 1
     listed = "".join(tiny.kedro("transferlab", "versions", "--env=tiny").stdout.split())
     assert "--paramsstrategies.feature_extraction.stages.head.epochs=1" in listed
-    output = tiny.run("--pipeline=report")
+    output = tiny.run("--pipeline=report", "--params=training.trials=7")
+    assert output.startswith("Experiment tiny: results go to ")
     assert "done" not in output.partition("Test accuracy")[0], "the report trains nothing"
     assert trained == {name: tiny.versions(f"06_models/{{}}/{name}/checkpoints") for name in trained}
     page = tiny.file("08_reporting/{}/report.html").read_text(encoding="utf-8")
@@ -67,7 +68,7 @@ def test_from_nodes_runs_what_follows(tiny):
 def test_only_missing_outputs_runs_nothing_when_nothing_is_missing(tiny):
     before = tiny.files()
     output = tiny.run("--only-missing-outputs")
-    assert output.startswith("Experiment tiny: 4 strategies x 2 trials; results go to data/08_reporting/tiny\n")
+    assert output.startswith("Experiment tiny: results go to data/08_reporting/tiny\n"), "nothing is trained"
     assert "Nothing to do: every output is there." in output
     assert tiny.files() == before
 

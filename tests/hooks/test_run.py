@@ -148,16 +148,17 @@ def test_a_run_that_ends_with_the_statistics_says_them_at_the_end_alone(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_the_first_line_of_a_run_does_not_wait_for_its_nodes(hooks, capsys, monkeypatch):
+@pytest.mark.parametrize(("is_whole", "told"), [(True, "4 strategies x 3 trials; "), (False, "")])
+def test_the_first_line_of_a_run_does_not_wait_for_its_nodes(hooks, capsys, monkeypatch, is_whole, told):
     monkeypatch.setattr(progress, "_plan", progress.Plan())  # the trainings of no run are expected after this
     loader = ExperimentConfigLoader(str(PROJECT / "conf"), env="solar_cells", **CONFIG_LOADER_ARGS)
     of_nothing, of_a_run = (ExperimentContext(PROJECT, loader, "solar_cells", "transferlab", None) for _ in range(2))
     hooks.after_context_created(of_nothing)
     assert capsys.readouterr().out == "", "other commands make contexts too"
-    hooks.expect_run()
+    hooks.expect_run(is_whole)
     hooks.after_context_created(of_a_run)
-    line = "Experiment solar_cells: 4 strategies x 3 trials; results go to data/08_reporting/solar_cells\n"
-    assert capsys.readouterr().out == line
+    line = f"Experiment solar_cells: {told}results go to data/08_reporting/solar_cells\n"
+    assert capsys.readouterr().out == line, "what is not trained has trials of its own"
     catalog = DataCatalog({"run_id": MemoryDataset(""), "experiment": MemoryDataset("solar_cells")})
     hooks.before_pipeline_run({"runner": "SequentialRunner"}, pipeline([]), catalog)
     assert capsys.readouterr().out == ""

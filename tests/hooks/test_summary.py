@@ -28,6 +28,14 @@ def expected(settings):
     return summary.expected(settings, PIPELINE, DataCatalog({"statistics": MemoryDataset(STATISTICS)}))
 
 
+@pytest.mark.parametrize(("decides", "told"), [("accuracy", "accuracy 75.0%"), ("log_loss", "log loss 0.400")])
+def test_a_run_that_ends_with_an_evaluation_says_what_came_of_it_by_the_metric_that_decides(decides, told):
+    rows = [("accuracy", 0.5), ("accuracy", 1.0), ("log_loss", 0.5), ("log_loss", 0.3)]
+    metrics = pd.DataFrame(rows, columns=["metric", "value"]).assign(split="test")
+    catalog = DataCatalog({"scratch.metrics": MemoryDataset(metrics), "params:report.metric": MemoryDataset(decides)})
+    assert summary.ending(["scratch.metrics"], catalog) == f"Scratch: test {told}, 2 trials: in memory"
+
+
 def test_each_strategy_is_estimated_on_the_device_of_the_run(monkeypatch):
     devices = set()
     monkeypatch.setattr(estimate, "seconds", lambda work, classes, device: devices.add(device) or 3.0)

@@ -173,6 +173,16 @@ def test_another_number_of_threads_is_told_and_trains_anew(node, caplog):
     assert "begun with 2 threads, now 1" in caplog.text
 
 
+def test_passes_that_batch_norm_sees_are_told_and_train_anew_and_others_do_not(node, caplog):
+    caplog.set_level("INFO")
+    few = {"device": "cpu", "threads": 1, "micro_batch": 2}
+    node.run()
+    assert node.run(compute=few)[0] == {0, 1}
+    assert "micro_batch (BatchNorm of stage tune) was None, now 2" in caplog.text
+    node.run(views=1)
+    assert node.run(views=1, compute=few)[0] == set(), "BatchNorm is frozen"
+
+
 def test_a_trial_that_has_a_state_goes_on_with_it_and_fresh_removes_it(node):
     node.run()
     state = node.root / "states" / "trial_1.pt"

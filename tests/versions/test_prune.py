@@ -1,5 +1,6 @@
 """Versions on a real disk, in a real catalog; what the commands print is in tests/endtoend."""
 
+import math
 import os
 import re
 import subprocess
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kedro.io import DataCatalog, Version
+from kedro.io import DataCatalog, MemoryDataset, Version
 from kedro.pipeline import node, pipeline
 
 from transferlab.console.errors import UserError
@@ -21,6 +22,7 @@ from transferlab.datasets.checkpoints import TrialsDataset
 from transferlab.datasets.document import PageDataset
 from transferlab.datasets.runs import RunsDataset
 from transferlab.datasets.table import TableDataset
+from transferlab.reporting.wording import NOTHING
 from transferlab.versions.catalogue import Versions
 from transferlab.versions.prune import Rules, remove_versions, staying
 
@@ -48,6 +50,7 @@ class Experiment:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.metric = "accuracy"  # that decides now
         self.latest = {}  # of each dataset
 
     def filepath(self, name: str) -> Path:
@@ -57,7 +60,8 @@ class Experiment:
         named = {
             name: kind(filepath=str(self.filepath(name)), version=Version(None, None)) for name, kind in KINDS.items()
         }
-        return Versions(DataCatalog({**named, "runs": RunsDataset(filepath=str(self.root / "runs"))}), PIPELINE)
+        named["runs"] = RunsDataset(filepath=str(self.root / "runs"))
+        return Versions(DataCatalog({**named, "params:report.metric": MemoryDataset(self.metric)}), PIPELINE)
 
     def write(self, name: str, version: str, content: str = "x") -> None:
         path = self.filepath(name) / version / self.filepath(name).name
@@ -70,11 +74,12 @@ class Experiment:
     def train(self, strategy: str, version: str) -> None:
         self.write(f"{strategy}.checkpoints", version)
 
-    def evaluate(self, strategy: str, version: str, accuracies=(0.5, 0.7)) -> None:
+    def evaluate(self, strategy: str, version: str, accuracies=(0.5, 0.7), **others: float) -> None:
         if checkpoints := self.latest.get(f"{strategy}.checkpoints"):
             rows = [("test", "accuracy", value) for value in accuracies] + [
                 ("test/part", "accuracy", 0),
                 ("test", "ece", 0),
+                *(("test", metric, value) for metric, value in others.items()),
             ]
             table = pd.DataFrame(rows, columns=["split", "metric", "value"])
             table = table.assign(run_id=version, checkpoint_version=checkpoints)
@@ -88,11 +93,11 @@ class Experiment:
             self.write("metrics", version, pd.concat(pd.read_csv(part) for part in parts).to_csv(index=False))
             self.write("report", version)
 
-    def whole(self, version: str, accuracies=(0.5, 0.7)) -> None:
+    def whole(self, version: str, accuracies=(0.5, 0.7), **others: float) -> None:
         self.write("index", version)
         for strategy in STRATEGIES:
             self.train(strategy, version)
-            self.evaluate(strategy, version, accuracies)
+            self.evaluate(strategy, version, accuracies, **others)
         self.report(version)
 
     def happen(self, event: str, version: str, accuracy: float) -> None:
@@ -178,6 +183,33 @@ def test_the_best_stay(experiment):
     assert experiment.prune(best=2) == [1, 3]
 
 
+@pytest.mark.parametrize(("metric", "goes"), [("accuracy", [1, 2]), ("log_loss", [2]), ("macro_f1", [3])])
+def test_the_best_are_so_by_the_metric_that_decides_now(experiment, metric, goes):
+    for number, log_loss, macro_f1 in ((1, 0.3, 0.5), (2, 0.9, 0.7), (3, 0.6, 0.4), (4, 1.0, 0.3)):
+        accuracy = number / 10
+        experiment.whole(day(number), (accuracy, accuracy), log_loss=log_loss, macro_f1=macro_f1)
+    experiment.metric = metric
+    assert experiment.prune(best=2) == goes
+
+
+def test_versions_without_the_metric_that_decides_come_after_those_that_have_it(experiment):
+    experiment.whole(day(1), (0.9, 0.9))  # has none
+    experiment.whole(day(2), (0.8, 0.8), auroc=math.nan)  # cannot have one: a class had no test image
+    experiment.whole(day(3), (0.1, 0.1), auroc=0.6)
+    for strategy in STRATEGIES:
+        experiment.train(strategy, day(4))  # was not measured, and is the newest
+    experiment.metric = "auroc"
+    rows = experiment.versions().rows()
+    assert [row[1:] for row in rows if row[0] == "  a"] == [
+        ("not measured", "", "stale"),
+        ("0.600", "", "trained"),
+        (NOTHING, "", "trained"),
+        (NOTHING, "", "trained"),
+    ]
+    assert experiment.prune(best=2) == [1]
+    assert experiment.prune(best=1) == [2]
+
+
 def test_the_metrics_that_make_one_the_best_stay_with_it(experiment):
     experiment.whole(day(1), (0.1, 0.1))
     experiment.evaluate("a", day(2), (0.9, 0.9))
@@ -244,7 +276,10 @@ def test_what_a_run_under_way_saves_or_may_have_read_stays(experiment):
     assert experiment.prune(newest=1) == [2, 3, 4]
 
 
-@pytest.mark.parametrize("damage", ["", "strategy\n", "split,run_id,checkpoint_version,metric,value\ntest,1,1,ece,x\n"])
+HEADER = "split,run_id,checkpoint_version,metric,value\n"
+
+
+@pytest.mark.parametrize("damage", ["", "strategy\n", HEADER, f"{HEADER}test,1,1,ece,x\n"])
 def test_metrics_that_cannot_be_read_stop_the_pruning(experiment, damage):
     experiment.whole(day(1))
     experiment.whole(day(2))

@@ -14,6 +14,7 @@ from kedro.framework.cli import project
 from kedro.framework.project import settings
 from omegaconf.errors import OmegaConfBaseException
 
+from transferlab.console import progress
 from transferlab.console.commands import command
 from transferlab.console.errors import AlreadyDone, Interrupted, Terminated, UserError
 from transferlab.core.runtime import interrupt
@@ -40,7 +41,7 @@ def _run(pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
     is_whole = {*pipelines} <= {"__default__", "transfer"} and not any(options[name] for name in _CHOICES)
     _run_hooks().expect_run(is_whole)
     try:
-        with interrupt.stoppable():
+        with interrupt.stoppable(), progress.loading():
             return _kedro_run(pipeline=pipeline, pipelines=pipelines, **options)
     except AlreadyDone:
         return {}

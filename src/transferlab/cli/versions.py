@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H.%M.%S.%fZ"]
 _TITLE = "Versions, newest first"
 _CAPTION = (
-    "Test accuracy: mean [95% t interval over trials]. evaluated: on checkpoints of an earlier version. stale: there "
-    "are no metrics of its checkpoints. unfinished: the run has failed or was stopped."
+    "mean [95% t interval over trials]. evaluated: on checkpoints of an earlier version. stale: there are no metrics "
+    "of its checkpoints. unfinished: the run has failed or was stopped."
 )
 
 
@@ -33,22 +33,25 @@ _CAPTION = (
 @env_option
 @click.pass_obj
 def versions(metadata: ProjectMetadata, env: str | None) -> None:
-    """List the versions that runs have saved: pipelines, test accuracy, size on disk, state."""
+    """List the versions that runs have saved: pipelines, test result by report.metric, size, state."""
+    from transferlab.reporting.wording import capital, title
     from transferlab.versions.catalogue import of_experiment, size_on_disk
     from transferlab.versions.table import versions_table
 
     found = of_experiment(metadata.project_path, env)
     rows = found.rows()
     images, caches = (decimal(size_on_disk(path)) if path else "" for path in (found.image_folder, found.feature_cache))
-    columns = ("Version, strategies", "Made by, test accuracy", "Size", "State")
-    caption = f"{_CAPTION} Beside them: decoded images {images}, cached outputs of frozen layers {caches}."
+    reached = f"test {title(found.metric)}"
+    columns = ("Version, strategies", f"Made by, {reached}", "Size", "State")
+    beside = f"Beside them: decoded images {images}, cached outputs of frozen layers {caches}."
+    caption = f"{capital(reached)}: {_CAPTION} {beside}"
     say(versions_table(_TITLE, columns, rows, caption) if rows else "No versions yet.")
 
 
 @click.command("prune")
 @env_option
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Keep the newest N versions.")
-@click.option("--keep-best", type=click.IntRange(1), metavar="N", help="Of each strategy, keep the N most accurate.")
+@click.option("--keep-best", type=click.IntRange(1), metavar="N", help="Keep each strategy's best N by report.metric.")
 @click.option("--since", type=click.DateTime(_DATES), metavar="DATE", help="Keep versions from DATE (UTC) on.")
 @click.option("--yes", is_flag=True, help="Remove; without it, only say what would be removed.")
 @click.pass_obj

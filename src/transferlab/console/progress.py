@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Protocol
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.status import Status
 
 from transferlab.console.terminal import console
 from transferlab.core.runtime import progress
@@ -90,12 +91,37 @@ def reused(strategy: str) -> None:
     _plan.reused(strategy)
 
 
-def _bars() -> Progress:
-    """Make bars that vanish when their work is done: what stays are the log lines.
+_status: Status | None = None  # while modules load
 
-    Only the main process draws: the workers of ParallelRunner would draw over one another.
-    """
-    is_alone = multiprocessing.parent_process() is None
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Show on a terminal that modules load, until `loaded` or the end of the block; nothing of it stays."""
+    global _status
+    if _draws():
+        _status = console.status("loading modules")
+        _status.start()
+    try:
+        yield
+    finally:
+        loaded()
+
+
+def loaded() -> None:
+    """Show no longer that modules load: the work begins."""
+    global _status
+    if _status:
+        _status.stop()
+    _status = None
+
+
+def _draws() -> bool:
+    """Return whether this process draws: the main one of a terminal. Workers of ParallelRunner would draw over it."""
+    return console.is_terminal and multiprocessing.parent_process() is None
+
+
+def _bars() -> Progress:
+    """Make bars that vanish when their work is done: what stays are the log lines."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=16),
@@ -103,7 +129,7 @@ def _bars() -> Progress:
         TextColumn("{task.fields[note]}", markup=False),
         console=console,
         transient=True,
-        disable=not (console.is_terminal and is_alone),
+        disable=not _draws(),
     )
 
 

@@ -39,7 +39,8 @@ class ProjectHooks:
     def expect_run(self, is_whole: bool = False) -> None:
         """Take the context that is made next for that of a run, so that its first line need not wait for its nodes.
 
-        One of all nodes (`is_whole`) ends there if all that it would make is there.
+        The line of one of all nodes (`is_whole`) says what will be trained. Such a run ends there if all that it would
+        make is there.
         """
         self._expects_run, self._expects_whole_run = True, is_whole
 
@@ -54,7 +55,7 @@ class ProjectHooks:
         expects_run, is_whole = self._expects_run, self._expects_whole_run
         self._expects_run = self._expects_whole_run = False
         if expects_run and isinstance(context, ExperimentContext):
-            self._announce(context)
+            self._announce(context, is_whole)
             if is_whole:
                 self._end_if_unchanged(context)
 
@@ -66,11 +67,11 @@ class ProjectHooks:
             _say_answer({"comparison", "report"}, context.catalog)
             raise AlreadyDone
 
-    def _announce(self, context: ExperimentContext) -> None:
+    def _announce(self, context: ExperimentContext, trains_all: bool) -> None:
         """Say the first line of a run, once."""
         if self._announced is not context:
             self._announced = context
-            say(summary.beginning(context.config_loader), wraps=True)
+            say(summary.beginning(context.config_loader, trains_all), wraps=True)
 
     @hook_impl
     def after_catalog_created(self, catalog: DataCatalog, save_version: str | None) -> None:
@@ -93,7 +94,8 @@ class ProjectHooks:
             catalog["versions"] = MemoryDataset(of_catalog(catalog), copy_mode="assign")
         if isinstance(self._context, ExperimentContext):
             experiment = self._context.config_loader.experiment
-            self._announce(self._context)
+            every = {f"{name}.checkpoints" for name in experiment.strategies}
+            self._announce(self._context, trains_all=every <= pipeline.all_outputs())
             progress.expect(progress.Plan(lambda: summary.expected(experiment, pipeline, catalog)))
             if any(name.startswith("params:strategies") for name in pipeline.inputs()):
                 from transferlab.config.parse import check_networks  # it loads torch, which other nodes need not
@@ -107,6 +109,7 @@ class ProjectHooks:
             self._keep_parameters()
         except (DatasetError, OSError) as error:
             raise UserError(explanation(error)) from error
+        progress.loaded()
 
     def _check_runner(self, runner: str) -> None:
         """Check that the runner can run what the parameters ask for.

@@ -26,13 +26,16 @@ NOTHING_MADE = (
 )
 
 
-def beginning(loader: ExperimentConfigLoader) -> str:
-    """Write the first line: experiment, strategies x trials, where results go."""
+def beginning(loader: ExperimentConfigLoader, trains_all: bool) -> str:
+    """Write the first line: experiment, strategies x trials where all of them are trained, where results go."""
     experiment, report = loader.experiment, loader["catalog"]["report"]["filepath"]
+    where = f"results go to {Path(report).parent}"
+    if not trains_all:
+        return f"Experiment {loader.experiment_name}: {where}"
     strategies, training = count(len(experiment.strategies), "strategy", "strategies"), experiment.training
     fewest = f"{training.least_trials} to " if training.least_trials < training.most_trials else ""
     trials = f"{fewest}{count(training.most_trials, 'trial')}"
-    return f"Experiment {loader.experiment_name}: {strategies} x {trials}; results go to {Path(report).parent}"
+    return f"Experiment {loader.experiment_name}: {strategies} x {trials}; {where}"
 
 
 def nothing_changed(run_id: str) -> str:
@@ -104,12 +107,12 @@ def ending(made: Iterable[str], catalog: Catalog) -> str:
 
 
 def _evaluated(name: str, catalog: Catalog) -> str:
-    metrics = catalog.load(name)
-    values = metrics.loc[(metrics["metric"] == "accuracy") & (metrics["split"] == "test"), "value"]
     strategy = name.rpartition(".")[0]
     if not strategy:
         return ""
-    told = f"test accuracy {number(values.mean(), 'accuracy')}, {count(len(values), 'trial')}"
+    metrics, decides = catalog.load(name), catalog.load("params:report.metric")
+    values = metrics.loc[(metrics["metric"] == decides) & (metrics["split"] == "test"), "value"]
+    told = f"test {title(decides)} {number(values.mean(), decides)}, {count(len(values), 'trial')}"
     return f"{capital(title(strategy))}: {told}: {_path(catalog, name)}"
 
 

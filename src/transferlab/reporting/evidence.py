@@ -1,12 +1,14 @@
-"""What the intervals are over, in words: trials or re-splits, test images or groups of them."""
+"""What the intervals are over, in words (trials or re-splits, test images or groups of them), and what is missing."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
-from transferlab.reporting.wording import amount, capital, count, title
+from transferlab.reporting.gaps import pair_of
+from transferlab.reporting.wording import about, amount, capital, count, title
 
 # Standard deviations between trials above which intervals of single strategies are too narrow: where accuracies differ
 # by 7 points they cover 94 to 97%, by 9 points 93%, by 10 points 90% (benchmarks/coverage). Those of AUROC fail sooner.
@@ -75,3 +77,30 @@ def unstable(rows: pd.DataFrame) -> list[str]:
         for name, row in rows.iterrows()
         if row["sd"] > UNSTABLE.get(str(row["metric"]), math.inf)
     ]
+
+
+def clearer(
+    differences: pd.DataFrame, ranked: pd.DataFrame, leader: str, chosen: str, rivals: Sequence[str]
+) -> list[str]:
+    """Say what would make the least clear of the comparisons that matter clearer: seeds, test images, or both."""
+    versus = chosen if chosen != leader else rivals[0] if rivals else None
+    row = None if versus is None else pair_of(differences, leader, versus, str(ranked["metric"].iloc[0]))
+    if row is None or not row["high_images"] - row["low_images"] > 2 * row["target"]:
+        return []
+    images, trials = row["images_needed"], row["trials_needed"]
+    target = amount(row["target"], str(row["metric"]))
+    pair = f"{title(leader)} and {title(str(versus))}"
+    known = f"To know the difference between {pair} to within {target}"
+    if math.isnan(images):  # trials have test images of their own
+        if math.isinf(trials):
+            return [f"{known}, no number of further splits of these images is enough; it takes more images."]
+        return [f"{known}, it takes about {about(trials)} splits."]
+    if math.isinf(images) and math.isinf(trials):
+        return [f"{known}, more trials alone are not enough, nor more test images alone: it takes both."]
+    if math.isinf(trials):
+        power = row["images_for_power"]
+        seen = f" (about {about(power)} to detect {target} four times out of five)" if math.isfinite(power) else ""
+        return [f"{known}, more seeds do not help; about {about(images)} test images would{seen}."]
+    if math.isinf(images):
+        return [f"{known}, more test images do not help; about {about(trials)} trials would."]
+    return [f"{known}, it takes about {about(images)} test images or about {about(trials)} trials."]

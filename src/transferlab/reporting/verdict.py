@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from transferlab.reporting.evidence import alone, explained, has_own_test_images, over, unstable
-from transferlab.reporting.gaps import Gap, gap_between, pair_of
+from transferlab.reporting.evidence import alone, clearer, explained, has_own_test_images, over, unstable
+from transferlab.reporting.gaps import Gap, gap_between
 from transferlab.reporting.recommendation import Recommendation, deciding, recommend, seconds_of
 from transferlab.reporting.wording import (
-    about,
     amount,
     capital,
     count,
@@ -78,7 +77,7 @@ def verdict(comparison: pd.DataFrame, differences: pd.DataFrame, cost: pd.DataFr
         *_luck(ranked, leader),
         *explained(ranked.loc[leader]),
         *unstable(ranked),
-        *_clearer(differences, ranked, leader, choice.strategy, rivals),
+        *clearer(differences, ranked, leader, choice.strategy, rivals),
         *_costs(seconds, choice.strategy),
         *_not_ranked(rows),
         *_selections(ranked),
@@ -168,33 +167,6 @@ def _luck(ranked: pd.DataFrame, leader: str) -> list[str]:
         return []
     best = f"The best of {len(ranked)} means flatters its strategy"
     return [f"{best}: corrected for having been chosen, {title(leader)} gets {number(corrected, metric)}."]
-
-
-def _clearer(
-    differences: pd.DataFrame, ranked: pd.DataFrame, leader: str, chosen: str, rivals: Sequence[str]
-) -> list[str]:
-    """Say what would make the least clear of the comparisons that matter clearer: seeds, test images, or both."""
-    versus = chosen if chosen != leader else rivals[0] if rivals else None
-    row = None if versus is None else pair_of(differences, leader, versus, str(ranked["metric"].iloc[0]))
-    if row is None or not row["high_images"] - row["low_images"] > 2 * row["target"]:
-        return []
-    images, trials = row["images_needed"], row["trials_needed"]
-    target = amount(row["target"], str(row["metric"]))
-    pair = f"{title(leader)} and {title(str(versus))}"
-    known = f"To know the difference between {pair} to within {target}"
-    if math.isnan(images):  # trials have test images of their own
-        if math.isinf(trials):
-            return [f"{known}, no number of further splits of these images is enough; it takes more images."]
-        return [f"{known}, it takes about {about(trials)} splits."]
-    if math.isinf(images) and math.isinf(trials):
-        return [f"{known}, more trials alone are not enough, nor more test images alone: it takes both."]
-    if math.isinf(trials):
-        power = row["images_for_power"]
-        seen = f" (about {about(power)} to detect {target} four times out of five)" if math.isfinite(power) else ""
-        return [f"{known}, more seeds do not help; about {about(images)} test images would{seen}."]
-    if math.isinf(images):
-        return [f"{known}, more test images do not help; about {about(trials)} trials would."]
-    return [f"{known}, it takes about {about(images)} test images or about {about(trials)} trials."]
 
 
 def _cheapest(seconds: pd.Series, names: Sequence[str]) -> str | None:

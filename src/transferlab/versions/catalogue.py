@@ -6,6 +6,7 @@ datasets. Single nodes can be rerun, so a version may hold a part of the dataset
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from kedro.pipeline import Pipeline
 from transferlab.console.errors import UserError
 from transferlab.core.evaluation.intervals import over_trials
 from transferlab.core.files.atomic import lock
+from transferlab.core.metrics import Metric
 from transferlab.datasets.atomic import WholeDataset
 from transferlab.datasets.folders import FolderDataset
 from transferlab.datasets.gathered import each_dataset
@@ -34,7 +36,16 @@ COLUMNS = ["split", "run_id", "checkpoint_version", "metric", "value"]
 
 @dataclass(frozen=True)
 class Measured:
-    """Test accuracy of a strategy, mean and 95% interval over trials; the versions of its metrics and checkpoints."""
+    """What a strategy reached by the metric that decides, on the test images; the versions of metrics and checkpoints.
+
+    Attributes:
+        strategy: its name.
+        metrics: the version of its metrics.
+        checkpoints: the version that they were measured on.
+        mean: over trials; NaN where the metric was not measured, or cannot be.
+        low: end of the 95% interval over trials.
+        high: its other end.
+    """
 
     strategy: str
     metrics: str
@@ -71,6 +82,7 @@ class Versions:
         self.runs = catalog.get("runs")
         self.image_folder, self.feature_cache = (_path(catalog.get(name)) for name in ("image_folder", "feature_cache"))
         self._name = catalog.get("experiment")
+        self._metric = catalog.get("params:report.metric")
         self._tags = {name: tags for name, (_, tags) in made.items()}
 
     @property
@@ -79,6 +91,11 @@ class Versions:
         if self._name is None:
             raise KeyError("the catalog has no dataset 'experiment'")
         return str(self._name.load())
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The metric that decides now, whatever did when a version was made; accuracy where nothing is configured."""
+        return "accuracy" if self._metric is None else self._metric.load()
 
     @cached_property
     def folders(self) -> dict[str, dict[str, Path]]:
@@ -96,8 +113,9 @@ class Versions:
 
     @cached_property
     def measured(self) -> list[Measured]:
-        """Test accuracies of every strategy, newest first."""
-        found = [_measured(name, *table) for name in self.strategies for table in self._tables(f"{name}.metrics")]
+        """What every strategy reached, newest first."""
+        tables = [(name, *table) for name in self.strategies for table in self._tables(f"{name}.metrics")]
+        found = [_measured(*table, self.metric) for table in tables]
         return sorted(found, key=lambda one: one.metrics, reverse=True)
 
     @cached_property
@@ -133,8 +151,8 @@ class Versions:
         tags = {tag for name in self.folders[version] for tag in self._tags.get(name, ())}
         return [name for name in ("data", "transfer", "report", "learning_curve") if name in tags]
 
-    def accuracies(self, version: str) -> dict[str, Measured | None]:
-        """Return the accuracy of each strategy trained or measured in a version; None if it was not measured."""
+    def reached(self, version: str) -> dict[str, Measured | None]:
+        """Return what each strategy trained or measured in a version reached; None if it was not measured."""
         trained = {name for name in self.strategies if self.has(version, f"{name}.checkpoints")}
         found: dict[str, Measured | None] = {name: None for name in self.strategies if name in trained}
         for one in reversed(self.measured):  # the newest metrics come last, and stay
@@ -148,7 +166,7 @@ class Versions:
             return "under way" if self.not_ended[version] else "unfinished"
         if not all(self.has(version, name) for name in self.folders[version]):
             return "unfinished"
-        return "stale" if None in self.accuracies(version).values() else "complete"
+        return "stale" if None in self.reached(version).values() else "complete"
 
     def overrides(self, version: str) -> list[str]:
         """Return what the command line of a version's run changed, each as `key=value`."""
@@ -158,13 +176,13 @@ class Versions:
     def rows(self) -> list[tuple[str, str, int | str, str]]:
         """List the versions, and below each what its command line changed and its strategies.
 
-        A row is an id, the pipelines, the size and the state, or a strategy's name, accuracy and state.
+        A row is an id, the pipelines, the size and the state, or a strategy's name, what it reached and its state.
         """
         rows: list[tuple[str, str, int | str, str]] = []
         for version in self.folders:
             rows.append((version, ", ".join(self.pipelines(version)), self.size(version), self.state(version)))
             rows += [("  --params", one, "", "") for one in self.overrides(version)]
-            rows += [_row(version, name, one) for name, one in self.accuracies(version).items()]
+            rows += [_row(version, name, one, self.metric) for name, one in self.reached(version).items()]
         return rows
 
     def _tables(self, name: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -180,7 +198,10 @@ class Versions:
             if self.has(version, name):
                 path = dataset.path_of(version)
                 try:
-                    yield version, dataset.read(path)[COLUMNS].astype({"value": float})
+                    table = dataset.read(path)[COLUMNS].astype({"value": float})
+                    if table.empty:
+                        raise ValueError("it has no rows")
+                    yield version, table
                 except (ValueError, KeyError) as error:
                     told = f"{path} is no table of metrics ({error}): restore a copy, or remove {path.parent}"
                     raise UserError(told) from error
@@ -196,15 +217,14 @@ def _path(dataset: object) -> Path | None:
     return dataset.path if isinstance(dataset, FolderDataset) else None
 
 
-def _row(version: str, strategy: str, one: Measured | None) -> tuple[str, str, str, str]:
+def _row(version: str, strategy: str, one: Measured | None, metric: Metric) -> tuple[str, str, str, str]:
     if one is None:
         return f"  {strategy}", "not measured", "", "stale"
-    accuracy = f"{number(one.mean, 'accuracy')} {interval_text(one.low, one.high, 'accuracy')}".rstrip()
-    return f"  {strategy}", accuracy, "", "trained" if one.checkpoints == version else "evaluated"
+    reached = f"{number(one.mean, metric)} {interval_text(one.low, one.high, metric)}".rstrip()
+    return f"  {strategy}", reached, "", "trained" if one.checkpoints == version else "evaluated"
 
 
-def _measured(strategy: str, version: str, table: pd.DataFrame) -> Measured:
-    values_T = table.loc[(table["metric"] == "accuracy") & (table["split"] == "test"), "value"].to_numpy()
-    return Measured(
-        strategy, version, str(table["checkpoint_version"].iloc[0]), values_T.mean(), *over_trials(values_T)
-    )
+def _measured(strategy: str, version: str, table: pd.DataFrame, metric: Metric) -> Measured:
+    values_T = table.loc[(table["metric"] == metric) & (table["split"] == "test"), "value"].to_numpy()
+    mean = values_T.mean() if len(values_T) else math.nan
+    return Measured(strategy, version, str(table["checkpoint_version"].iloc[0]), mean, *over_trials(values_T))

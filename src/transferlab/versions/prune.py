@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from transferlab.core.files.folders import remove
+from transferlab.core.metrics import signed
 from transferlab.datasets.runs import RunsDataset
 from transferlab.versions.catalogue import Measured, Versions
 
@@ -19,7 +21,8 @@ class Rules:
 
     Attributes:
         newest: so many of the newest, those that are unfinished not counted.
-        best: of each strategy, so many with the highest mean test accuracy, and the metrics that say so.
+        best: of each strategy, so many that are best on the test images by the mean of the metric that decides, and the
+            metrics that say so.
         since: those from this time (UTC) on.
     """
 
@@ -89,10 +92,14 @@ def _by_rule(versions: Versions, rules: Rules) -> Reasons:
 
 
 def _best(versions: Versions, strategy: str) -> list[Measured]:
-    """Return the newest measurement of each of a strategy's checkpoints that are there, best first."""
+    """Return the newest measurement of each of a strategy's checkpoints that are there, the best first and NaN last."""
     there = [version for version in versions.folders if versions.has(version, f"{strategy}.checkpoints")]
     newest = {one.checkpoints: one for one in reversed(versions.measured) if one.strategy == strategy}
-    return sorted((newest[version] for version in there if version in newest), key=lambda one: one.mean, reverse=True)
+
+    def rank(one: Measured) -> tuple[bool, float]:
+        return math.isnan(one.mean), -signed(versions.metric, one.mean)
+
+    return sorted((newest[version] for version in there if version in newest), key=rank)
 
 
 def _under_way(versions: Versions) -> Reasons:

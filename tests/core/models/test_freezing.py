@@ -75,6 +75,29 @@ def test_a_frozen_module_is_in_eval_and_the_rest_trains():
     assert all(module.training for module in net.modules())
 
 
+@pytest.mark.parametrize(
+    ("policy", "trains"),
+    [
+        ("all", True),
+        ("head", False),
+        ((("body.1.bias", 1.0), (".*", None)), True),
+        ((("body.1.*", None), (".*", 1.0)), False),
+    ],
+)
+def test_whether_a_policy_trains_a_batch_norm_is_what_the_mode_of_its_layers_will_be(policy, trains):
+    net = normed_net()
+    parameters = [name for name, _ in net.named_parameters()]
+    assert freezing.trains_batch_norm(policy, parameters, net.state_dict(), ("head",)) == trains
+    freezing.apply(net, policy, ("head",))
+    freezing.train_mode(net)
+    assert net.body[1].training == trains
+
+
+def test_a_batch_norm_without_parameters_is_taken_to_train():
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, affine=False))
+    assert freezing.trains_batch_norm("all", ["0.weight", "0.bias"], net.state_dict(), ())
+
+
 def test_one_trained_parameter_in_a_block_leaves_its_frozen_norm_in_eval():
     net = normed_net()
     freezing.apply(net, (("body.0.weight", 1.0), (".*", None)), HEAD)

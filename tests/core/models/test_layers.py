@@ -96,13 +96,13 @@ def test_impossible_decays_are_refused(changes):
 )
 def test_a_layer_in_the_middle_and_the_head_tell_familiar_images(name, trained, expected):
     size = 224 if "vit" in name else 64
-    network, head = registry.skeleton(name, 2, size), registry.heads(name, size)
+    network, head = registry.build(name, 2, size), registry.heads(name, size)
     for parameter, tensor in network.named_parameters():
         tensor.requires_grad_(parameter.startswith(trained))
     found = telling(network, head)
     assert found == tuple(expected)
     with inputs_of(network, found) as gathered, torch.inference_mode():
-        network.to_empty(device="cpu").eval()(torch.zeros(2, 3, size, size))
+        network.eval()(torch.zeros(2, 3, size, size))
     assert [features_NF.shape for features_NF in per_image(gathered, 2)] == [(2, width) for width in expected.values()]
 
 

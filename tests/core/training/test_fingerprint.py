@@ -24,9 +24,9 @@ def of(spec, on=None, together=1):
     return fingerprint(spec, on or machine(), {"tune": False}, together)
 
 
-def begun_then_read(folder, begun, now, name="trial_0.pt"):
-    StateFile(folder / name, begun).write(STATE, 1)
-    return StateFile(folder / name, now).read()
+def begun_then_read(folder, begun, now, name="trial_0.pt", stages=(), at=None):
+    StateFile(folder / name, begun, stages).write({**STATE, "stage": at}, 1)
+    return StateFile(folder / name, now, stages).read()
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,31 @@ def test_the_metric_matters_where_it_decides_during_training(spec):
 def test_what_may_differ_does_not_matter(spec, tmp_path):
     roomy = replace(spec, keeping=FeatureCacheConfig(limit_gb=1.0))
     assert begun_then_read(tmp_path, of(spec), of(roomy))["weights"] == {}
+    frozen = replace(spec, strategy=strategy(tune=stage(trainable="head")))
     few = replace(machine(), micro_batch=1, parallel_trials=1, compile=True)
-    assert begun_then_read(tmp_path, of(spec), of(spec, few))["weights"] == {}
+    assert begun_then_read(tmp_path, of(frozen), of(frozen, few))["weights"] == {}
+
+
+def test_passes_matter_where_they_cut_the_batches_that_batch_norm_trains_on(spec):
+    key = "training.compute.micro_batch (BatchNorm of stage tune)"  # 6 images in batches of 4
+    assert differences(of(spec), of(spec, replace(machine(), micro_batch=3))) == [f"{key} was None, now 3"]
+    assert of(spec) == of(spec, replace(machine(), micro_batch=4))
+    assert key not in of(spec, replace(machine(), micro_batch=2, devices=2))
+    joined = replace(spec, strategy=strategy(tune=stage(batch_size=5)))  # the sixth image joins the other five
+    assert [key in of(joined, replace(machine(), micro_batch=limit)) for limit in (5, 6)] == [True, False]
+    no_norm = strategy(tune=stage(trainable=((r"(.*bn\d|.*downsample\.2|conv1\.[14])\..*", None), (".*", 1.0))))
+    assert of(replace(spec, strategy=no_norm)) == of(replace(spec, strategy=no_norm), replace(machine(), micro_batch=1))
+
+
+def test_a_state_goes_on_with_other_passes_in_stages_that_have_not_begun(spec, tmp_path):
+    plan = strategy(head=stage(trainable="head"), tune=stage(), end=stage())
+    spec, few = replace(spec, strategy=plan), replace(machine(), micro_batch=2)
+    begun, now, stages = of(spec), of(spec, few), list(plan.stages)
+    assert begun_then_read(tmp_path, begun, now, stages=stages, at="head")["stage"] == "head"
+    with pytest.raises(StateError, match=r"BatchNorm of stage tune\) was None, now 2\. Set them back"):
+        begun_then_read(tmp_path, begun, now, stages=stages, at="tune")
+    with pytest.raises(StateError, match=r"stage tune\) was 2, now None; .*stage end\) was 2, now None\. Set"):
+        begun_then_read(tmp_path, now, begun, stages=stages, at="end")
 
 
 def test_another_number_of_threads_is_told_with_the_choice(spec, tmp_path):

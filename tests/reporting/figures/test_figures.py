@@ -77,6 +77,19 @@ def test_the_curve_is_the_mean_over_trials_and_the_band_holds_them(example):
     assert any(np.allclose(line.get_xdata(), 3) for line in ax.get_lines()), "the stage boundary is after epoch 3"
 
 
+@pytest.mark.parametrize(
+    ("augmented", "told"),
+    [
+        ((), "train (while training)"),
+        (("all",), "train (while training, on augmented images in stage all)"),
+        (("head", "all"), "train (while training, on augmented images)"),
+    ],
+)
+def test_the_legend_says_in_which_stages_training_images_are_augmented(example, augmented, told):
+    figure = curves.strategy_errors(example.history, "staged_unfreezing", augmented)
+    assert told in texts(figure).splitlines()
+
+
 def test_without_any_held_out_curve_the_train_error_is_drawn(example):
     train = example.history[example.history["split"] == "train"]
     with warnings.catch_warnings():

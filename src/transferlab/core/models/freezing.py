@@ -164,6 +164,24 @@ def trains_head_alone(policy: Policy, parameters: Iterable[str], head: Sequence[
     return all(name.startswith(inside) for name in _scales(policy, list(parameters), head))
 
 
+def trains_batch_norm(policy: Policy, parameters: Sequence[str], tensors: Iterable[str], head: Sequence[str]) -> bool:
+    """Return whether a BatchNorm is in training mode under the policy; one without parameters is taken to be.
+
+    Args:
+        policy: of a stage.
+        parameters: names of all of the network's.
+        tensors: names of all parameters and buffers.
+        head: the modules that make the logits.
+
+    Raises:
+        PolicyError: as `scales`.
+    """
+    trained = _scales(policy, list(parameters), head)
+    norms = [name.removesuffix("running_mean") for name in tensors if name.endswith(".running_mean")]
+    own = [[name for name in (f"{norm}weight", f"{norm}bias") if name in parameters] for norm in norms]
+    return any(not names or not trained.keys().isdisjoint(names) for names in own)
+
+
 def apply(model: nn.Module, policy: Policy, head: Sequence[str]) -> dict[str, float]:
     """Set `requires_grad` of every parameter by the policy and return the scales of the trained ones."""
     parameters = dict(model.named_parameters())

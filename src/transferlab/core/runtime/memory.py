@@ -72,7 +72,7 @@ def memory_explained(what: str, micro_batch: int | None) -> Iterator[None]:
         smaller = f"training.compute.micro_batch to {micro_batch} or less, or " if micro_batch else ""
         raise DeviceMemoryError(
             f"{what}: the device has too little memory; set {smaller}input.size to fewer pixels. What was finished is "
-            "kept: with another micro_batch a run goes on from there"
+            "kept: with another micro_batch a run goes on from there, unless it has trained BatchNorm on other passes"
         ) from error
 
 

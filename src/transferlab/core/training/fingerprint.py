@@ -6,6 +6,7 @@ it. What may differ between the runs that share a state is listed in `MAY_DIFFER
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
@@ -15,6 +16,8 @@ import torch
 import transferlab
 from transferlab.core.files.hashing import digest, sha256_of_json
 from transferlab.core.loading.images import Split
+from transferlab.core.models import freezing
+from transferlab.core.models.backbones import registry
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.runtime.device import Machine
 from transferlab.core.training.spec import TrialSpec
@@ -25,7 +28,7 @@ _MOST_TOLD = 3  # differences that a message names
 
 # What may differ, and why a trial goes on all the same.
 MAY_DIFFER = {
-    "training.compute.micro_batch": "changes rounding alone, and a trial that ran out of memory needs a smaller one",
+    "training.compute.micro_batch": "changes rounding alone; the stages where it does more are compared (`passes_of`)",
     "training.compute.parallel_trials": "other trials do not touch this one; its share of threads is compared",
     "training.compute.compile": "what it means for each stage is compared instead",
     "training.features.limit_gb": "features that are not cached are computed in every step, up to rounding the same",
@@ -65,7 +68,26 @@ def fingerprint(
     parts["number of trials together"] = together
     parts["version of transferlab"], parts["version of torch"] = transferlab.__version__, torch.__version__
     flat = {key: value for name, part in parts.items() for key, value in _flat(name, part)}
-    return {key: value for key, value in flat.items() if key not in MAY_DIFFER}
+    compared = {key: value for key, value in flat.items() if key not in MAY_DIFFER}
+    return compared | {passes_of(stage): machine.micro_batch for stage in _normalizing_passes(spec, machine)}
+
+
+def passes_of(stage: str) -> str:
+    """Return the key of the images in a pass of a stage, which is there if BatchNorm trains on less than a batch."""
+    return f"training.compute.micro_batch (BatchNorm of stage {stage})"
+
+
+def _normalizing_passes(spec: TrialSpec, machine: Machine) -> Iterator[str]:
+    """Yield the stages whose BatchNorm sees the images of a pass, where those of a batch are cut into several."""
+    if machine.micro_batch is None:
+        return
+    header, images = spec.initial.header, len(spec.train)
+    parameters = registry.parameter_names(header.model, header.view.size, header.pooled)
+    for name, stage in spec.strategy.stages.items():
+        largest = min(images, stage.batch_size + (images % stage.batch_size == 1))  # a last image joins a batch
+        is_cut = machine.micro_batch < math.ceil(largest / machine.devices)
+        if is_cut and freezing.trains_batch_norm(stage.trainable, parameters, spec.initial.tensors, header.head):
+            yield name
 
 
 def differences(begun: Mapping[str, Value], now: Mapping[str, Value]) -> list[str]:

@@ -16,7 +16,7 @@ import io
 import json
 import pickle
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ import torch
 from transferlab.core.errors import MendableError
 from transferlab.core.files.atomic import whole_file
 from transferlab.core.runtime import interrupt
-from transferlab.core.training.fingerprint import Value, differences, told
+from transferlab.core.training.fingerprint import Value, differences, passes_of, told
 
 # A state is written after an epoch if the last one is older than this: short epochs are cheaper to repeat than to save.
 # If writing is slow the interval is longer, so that writing takes at most a twentieth of the time.
@@ -45,11 +45,13 @@ class StateFile:
     Attributes:
         path: of the file.
         fingerprint: all that the trial depends on; see `fingerprint`.
+        stages: names, in order.
         is_behind: whether an epoch has finished since a state was written.
     """
 
     path: Path
     fingerprint: Mapping[str, Value]
+    stages: Sequence[str] = ()
     is_behind: bool = False
     _written: float = field(default_factory=time.monotonic)
     _cost: float = 0.0
@@ -98,7 +100,7 @@ class StateFile:
             )
         begun = json.loads(state["fingerprint"])
         self._check_owner(begun)
-        self._check_settings(begun)
+        self._check_settings(begun, state.get("stage"))
         return state
 
     def _check_owner(self, found: Mapping[str, Value]) -> None:
@@ -110,9 +112,12 @@ class StateFile:
                 "folder, or delete it to train this trial anew"
             )
 
-    def _check_settings(self, found: Mapping[str, Value]) -> None:
-        """Check that nothing differs that the trial depends on."""
-        if phrases := differences(found, self.fingerprint):
+    def _check_settings(self, found: Mapping[str, Value], stage: str | None) -> None:
+        """Check that nothing differs that the trial depends on; passes may, of stages that come after its own."""
+        later = self.stages[self.stages.index(stage) + 1 :] if stage in self.stages else ()
+        free = {passes_of(name) for name in later}
+        begun, now = ({key: one[key] for key in one if key not in free} for one in (found, self.fingerprint))
+        if phrases := differences(begun, now):
             raise StateError(
                 f"{self.path} is the state of a trial that was begun with other settings: {told(phrases)}. Set them "
                 f"back to go on with the same bits, or delete the folder {self.path.parent} to train anew"

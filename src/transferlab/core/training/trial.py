@@ -57,4 +57,5 @@ def train_trial(spec: TrialSpec, folder: Path, report: ProgressCallback, states:
 def state_file(states: Path, specs: Sequence[TrialSpec], machine: Machine, network: nn.Module) -> StateFile:
     """Return the file of the state that these trials share, under the number of the first."""
     compiled = compilation.compiled_stages(specs[0], machine, network)
-    return StateFile(state_path(states, specs[0].trial), fingerprint(specs[0], machine, compiled, len(specs)))
+    depends_on = fingerprint(specs[0], machine, compiled, len(specs))
+    return StateFile(state_path(states, specs[0].trial), depends_on, list(specs[0].strategy.stages))

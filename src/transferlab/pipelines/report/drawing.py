@@ -76,6 +76,7 @@ def draw_cost(comparison: pd.DataFrame, costs: pd.DataFrame, facts: Document) ->
 
 def draw_figures(
     name: str,
+    strategy: Strategy,
     history: pd.DataFrame,
     confusion: pd.DataFrame,
     predictions: pd.DataFrame,
@@ -84,8 +85,9 @@ def draw_figures(
     image_store: Stores,
 ) -> dict[str, Figure]:
     """Draw a strategy: errors by epoch, confusion (classes in the order of their labels), reliability, test images."""
+    augmented = [stage for stage, plan in strategy.stages.items() if plan.augmentation or plan.mixes]
     return {
-        "errors": curves.strategy_errors(history, name),
+        "errors": curves.strategy_errors(history, name, augmented),
         "confusion": evaluation.confusion_matrix(confusion, name, statistics["classes"]),
         "reliability": evaluation.reliability(predictions, name),
         "grid": _grid(name, predictions, index, image_store),

@@ -103,6 +103,7 @@ def _of_strategy(name: str) -> list[Node]:
         node(
             NamedPartial(drawing.draw_figures, name),
             [
+                f"params:strategies.{name}",
                 *(f"{name}.{table}" for table in ("history", "confusion", "predictions")),
                 "statistics",
                 "index",

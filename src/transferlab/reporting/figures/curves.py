@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,21 +17,18 @@ if TYPE_CHECKING:
 
 _BAND = "Line: mean over the trials that reached the epoch; band: lowest to highest trial."
 _NO_CURVE = "Nothing was trained, and no image was held out (dataset.split.validation)."
-_NAMES = {
-    "validation": "validation (held out)",
-    "test": "test (held out; nothing is decided by it)",
-    "train": "train (while training, on augmented images)",
-}
+_NAMES = {"validation": "validation (held out)", "test": "test (held out; nothing is decided by it)"}
 _LOG_ABOVE = 4  # times between the largest and the smallest mean error, from which a linear axis hides the small ones
 
 
 @style.styled
-def strategy_errors(history: pd.DataFrame, strategy: str) -> Figure:
+def strategy_errors(history: pd.DataFrame, strategy: str, augmented: Collection[str] = ()) -> Figure:
     """Draw the train and held-out error of one strategy per epoch, with its stages.
 
     Args:
         history: the history table; error is 1 - accuracy, in percent.
         strategy: the strategy to draw; there is nothing to draw of one that trains nothing and holds no image out.
+        augmented: the stages that train on augmented images.
     """
     own = _errors(history[history["strategy"] == strategy])
     if own.empty:
@@ -40,7 +38,8 @@ def strategy_errors(history: pd.DataFrame, strategy: str) -> Figure:
     ax = figure.subplots()
     looks = {held_out: style.Look(style.HELD_OUT, "o", "-"), "train": style.Look(style.TRAIN, "o", (0, (5, 2)))}
     for split, look in looks.items():
-        _band(ax, own[own["split"] == split], look, _NAMES[split])
+        rows = own[own["split"] == split]
+        _band(ax, rows, look, _train_name(rows, augmented) if split == "train" else _NAMES[split])
     _error_axis(ax, own[own["split"].isin(looks)])
     _mark_stages(ax, own)
     ax.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.05))
@@ -81,6 +80,17 @@ def curve_split(history: pd.DataFrame) -> str:
     """Return the split whose curve is drawn: validation, else test, else train where nothing was held out."""
     recorded = set(history["split"])
     return next((split for split in ("validation", "test") if split in recorded), "train")
+
+
+def _train_name(rows: pd.DataFrame, augmented: Collection[str]) -> str:
+    """Name the train curve, whose images look different from the held-out ones where a stage augments them."""
+    stages = list(rows["stage"].unique())
+    changed = [title(stage) for stage in stages if stage in augmented]
+    if not changed:
+        return "train (while training)"
+    plural = "s" if len(changed) > 1 else ""
+    where = "" if len(changed) == len(stages) else f" in stage{plural} {enumerate_words(changed)}"
+    return f"train (while training, on augmented images{where})"
 
 
 def _errors(history: pd.DataFrame) -> pd.DataFrame:
