@@ -46,6 +46,19 @@ def test_an_old_index_finds_its_images_in_a_new_store(tmp_path):
     assert measure(index, new) == statistics
 
 
+def test_a_store_of_another_size_does_not_change_what_is_measured_of_the_first(tmp_path):
+    root = tmp_path / "photos"
+    for label in LEVEL:
+        photographs(root, "photo", label, 4)
+    listing, _ = list_images(root, ClassFolders())
+    found = {}
+    for sizes in ((8,), (8, None)):
+        stores, accepted, _ = build(root, listing, [Resize(size=size) for size in sizes], root.parent / "stores")
+        found[sizes] = measure(assign(accepted, SplitConfig(test=0.5)), stores)["stores"]
+    assert found[8, None]["short_side_8_bilinear"] == found[8,]["short_side_8_bilinear"]
+    assert set(found[8, None]) == {"short_side_8_bilinear", "full"}
+
+
 def test_a_store_without_the_images_of_the_index_is_refused(tmp_path):
     root = tmp_path / "photos"
     for label in LEVEL:

@@ -254,3 +254,13 @@ def test_the_widest_and_the_tallest_may_be_in_one_batch():
     images = [noise(shape) for shape in [(20, 20_000), (20_000, 20), (1, 1), (36, 48)]]
     together = held_out(images, view())
     assert torch.equal(together, torch.cat([held_out([image], view()) for image in images]))
+
+
+def test_each_network_is_given_the_statistics_of_its_own_store():
+    own = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    known = {**STATISTICS, "stores": {"short_side_96_bilinear": own}}
+    unknowing = Preset(size=96, resize=96)
+    assert resolve(Input(), unknowing, known).mean == (0.1, 0.2, 0.3)
+    assert resolve(Input(), unknowing, known).std == (0.4, 0.5, 0.6)
+    assert resolve(Input(size=64), unknowing, known).mean == tuple(STATISTICS["mean"]), "as in earlier versions"
+    assert resolve(Input(), PRESET, known).mean == PRESET.mean

@@ -8,7 +8,7 @@ Shapes: N images of a split, B of a batch, S px of the square the network sees.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -92,18 +92,23 @@ def resolve(config: Input, preset: Preset, statistics: dict[str, Any] | None) ->
     Args:
         config: what the user wrote.
         preset: of the weights.
-        statistics: `mean` and `std` of the training split; None where only the geometry matters (then 0 and 1).
+        statistics: `mean` and `std` of the training split, and of those by the key of each store (`stores`) if they
+            are known; None where only the geometry matters (then 0 and 1).
     """
     size = config.size or preset.size
-    fallback = statistics or {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
-    mean = config.mean or preset.mean or tuple(fallback["mean"])
-    std = config.std or preset.std or tuple(fallback["std"])
-    return View(
+    view = View(
         size=size,
         resize=config.resize or (size if config.mode == "squash" else round(size * preset.resize / preset.size)),
         mode=config.mode,
         held_out=config.held_out,
         interpolation=config.interpolation or preset.interpolation,
-        mean=mean,
-        std=std,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+    )
+    found = statistics or asdict(view)
+    own = found.get("stores", {}).get(view.stored_as.key, found)
+    return replace(
+        view,
+        mean=config.mean or preset.mean or tuple(own["mean"]),
+        std=config.std or preset.std or tuple(own["std"]),
     )

@@ -86,12 +86,16 @@ def split_images(accepted: pd.DataFrame, listing: pd.DataFrame, dataset: Dataset
 
 
 def measure(index: pd.DataFrame, image_store: dict[str, ImageStore]) -> dict[str, Any]:
-    """Measure the images: counts per split and class, mean and standard deviation of the training pixels."""
+    """Measure the images: counts per split and class, mean and standard deviation of the training pixels.
+
+    Those of each store are there too: what a strategy normalises by does not change when another one is added.
+    """
     store = largest(image_store.values())
     train = store.rows_of(index["pixel_sha256"])[(index["split"] == "train").to_numpy()]
     levels = asdict(store.levels) if store.levels else None
     counts = {"classes": sorted_classes(index), "images": class_counts(index)}
-    return {**counts, **channel_statistics(store, train), "levels": levels}
+    stores = {key: channel_statistics(each, train) for key, each in image_store.items()}
+    return {**counts, **stores[store.resize.key], "stores": stores, "levels": levels}
 
 
 def sorted_classes(index: pd.DataFrame) -> list[str]:
