@@ -4,8 +4,10 @@ import json
 import shutil
 
 import pytest
+from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.io import MemoryDataset
 from PIL import Image
 from tiny_project import TinyProject
 
@@ -21,9 +23,29 @@ def finished(untouched, tmp_path, server, monkeypatch) -> TinyProject:
     return project
 
 
-def unchanged(project, **parameters):
+def context_of(project, **parameters):
     bootstrap_project(project.root)
-    return whole_run.unchanged(KedroSession.create(project.root, env="tiny", runtime_params=parameters).load_context())
+    return KedroSession.create(project.root, env="tiny", runtime_params=parameters).load_context()
+
+
+def unchanged(project, **parameters):
+    return whole_run.unchanged(context_of(project, **parameters))
+
+
+def begun(context, **options):
+    return whole_run.begun(
+        context, pipelines["__default__"], {"load_versions": {}, "only_missing_outputs": False, **options}
+    )
+
+
+def keep(context, made_from, run_id):
+    catalog = context.catalog
+    catalog["run_id"] = MemoryDataset(run_id)
+    whole_run.keep(made_from, pipelines["__default__"].all_outputs(), catalog, context.project_path)
+
+
+def torn(file):
+    file.write_bytes(file.read_bytes()[:20])
 
 
 def test_it_says_so_with_the_answer_and_saves_nothing(finished, untouched):
@@ -54,8 +76,13 @@ def test_nothing_has_changed_where_the_project_was_moved(finished):
         lambda root: (root / "weights.pth").unlink(),
         lambda root: (root / "data/02_intermediate/tiny/whole_run.json").unlink(),
         lambda root: (root / "data/02_intermediate/tiny/whole_run.json").write_text("{}"),
+        lambda root: (root / "data/02_intermediate/tiny/whole_run.json").write_text("[]"),
+        lambda root: (root / "data/02_intermediate/tiny/whole_run.json").write_text("null"),
         lambda root: (root / "data/02_intermediate/tiny/whole_run.json").write_bytes(b"\xff"),
         lambda root: shutil.rmtree(root / "data/06_models/tiny/scratch/checkpoints"),
+        lambda root: next((root / "data/06_models/tiny/scratch/checkpoints").rglob("trial_1.*")).unlink(),
+        lambda root: torn(next((root / "data/06_models/tiny/scratch/checkpoints").rglob("trial_1.*"))),
+        lambda root: torn(next((root / "data/08_reporting/tiny/comparison.csv").glob("*/*"))),
         lambda root: shutil.rmtree(root / "data/08_reporting/tiny/scratch"),
         lambda root: (root / "data/02_intermediate/tiny/accepted.parquet").unlink(),
         lambda root: (root / "data/07_model_output/tiny/staged/metrics.csv/2999-01-01T00.00.00.000Z").mkdir(),
@@ -105,3 +132,40 @@ def test_a_part_of_a_run_is_not_kept_as_a_whole_one(finished):
     finished.run("--pipeline=report")
     assert json.loads(record.read_text()) == before
     assert unchanged(finished) is None, "the report is newer than the rest"
+
+
+def test_a_run_of_what_is_missing_or_of_other_versions_is_not_kept_as_a_whole_one(finished):
+    context = context_of(finished)
+    assert begun(context)
+    assert begun(context, only_missing_outputs=True) is None
+    assert begun(context, load_versions={"scratch.checkpoints": "2026-01-01T00.00.00.000Z"}) is None
+    assert whole_run.begun(context, pipelines["data"], {"load_versions": {}, "only_missing_outputs": False}) is None
+
+
+def test_weights_that_are_changed_during_a_run_are_not_what_it_was_made_from(finished):
+    context, run_id, weights = context_of(finished), unchanged(finished), finished.root / "weights.pth"
+    before, made_from = weights.read_bytes(), begun(context)
+    weights.write_bytes(before + b"0")
+    keep(context, made_from, run_id)
+    assert unchanged(finished) is None
+    weights.write_bytes(before)
+    assert unchanged(finished) == run_id
+
+
+def test_a_run_that_cannot_be_kept_is_whole_all_the_same(finished, caplog):
+    context, run_id = context_of(finished), unchanged(finished)
+    record = finished.root / "data/02_intermediate/tiny/whole_run.json"
+    record.unlink()
+    (record / "something").mkdir(parents=True)
+    keep(context, begun(context), run_id)
+    assert "the run is whole" in caplog.text
+    assert unchanged(finished) is None
+
+
+def test_packages_of_sources_that_are_not_installed_are_all_that_there_are(monkeypatch):
+    def of_none(name):
+        raise whole_run.PackageNotFoundError(name)
+
+    installed = dict(whole_run._packages())
+    monkeypatch.setattr(whole_run, "requires", of_none)
+    assert dict(whole_run._packages())["torch"] == installed["torch"]

@@ -55,12 +55,28 @@ class Facts(BaseModel):
     trials: int
 
 
+class WholeRun(BaseModel):
+    """What the last whole run was made from, and what it saved; see `transferlab.hooks.whole_run`."""
+
+    run_id: str
+    saved: list[str]
+    content: str
+    images: str
+    parameters: str
+    catalog: str
+    weights: dict[str, str]
+    code: str
+    packages: dict[str, str]
+    machine: list[str | int | None]
+
+
 CONTENTS: dict[str, Any] = {
     "acquired": Acquired,
     "extracted": Extracted,
     "statistics": Statistics,
     "facts": Facts,
     "fingerprints": dict[str, dict[str, Any]],  # by trial: what its weights depend on
+    "whole_run": WholeRun,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
@@ -20,11 +21,20 @@ class FollowUpHooks:
 
     def __init__(self) -> None:
         self._context: KedroContext | None = None
+        self._made_from: dict[str, Any] | None = None
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Remember whose run may end."""
         self._context = context
+
+    @hook_impl(trylast=True)  # when it is checked
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
+        """Remember what a whole run is made from."""
+        from transferlab.hooks.whole_run import begun  # it loads pandas, which --help need not
+
+        context = self._context
+        self._made_from = begun(context, pipeline, run_params) if isinstance(context, ExperimentContext) else None
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -46,9 +56,11 @@ class FollowUpHooks:
             from transferlab.hooks.tracking import log_run  # it loads MLflow, which most runs need not
 
             _or_told("logged", lambda: log_run(catalog, tracking, run_id))
-        from transferlab.hooks.whole_run import keep  # it loads pandas, which --help need not
+        if self._made_from:
+            from transferlab.hooks.whole_run import keep
 
-        keep(self._context, pipeline, catalog, run_id)  # last: a run that was not published is not over
+            # Last: a run that was not published is not over.
+            keep(self._made_from, pipeline.all_outputs(), catalog, self._context.project_path)
 
 
 def _publish(catalog: DataCatalog, url: str, run_id: str) -> None:

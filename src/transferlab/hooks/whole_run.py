@@ -11,8 +11,8 @@ import logging
 import os
 import platform
 import re
-from collections.abc import Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, requires, version
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, distributions, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from transferlab.core.data.store_builder import cpus, file_hashes
 from transferlab.core.errors import MendableError
 from transferlab.core.files.hashing import sha256_of, sha256_of_json
 from transferlab.core.models.backbones.weights_file import is_file, locate
-from transferlab.datasets.document import JSONDataset
+from transferlab.datasets.document import CONTENTS, JSONDataset, checked
 from transferlab.datasets.parameters import used
 from transferlab.hooks.under_way import stored
 
@@ -37,20 +37,36 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 DATASET = "whole_run"
-_ENVIRONMENT = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")  # what else decides with what a run computes
+# What else decides with what a run computes.
+_ENVIRONMENT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 
 
-def keep(context: ExperimentContext, pipeline: Pipeline, catalog: DataCatalog, run_id: str) -> None:
-    """Keep what a run was made from, if it has made everything that the experiment has."""
+def begun(context: ExperimentContext, pipeline: Pipeline, run_params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a run that begins is made from, but for the images; None for one that does not make everything anew.
+
+    Weights or code that are changed while it runs are not what it was made from.
+    """
     from kedro.framework.project import pipelines
 
-    record, outputs = catalog.get(DATASET), pipeline.all_outputs()
-    if not isinstance(record, JSONDataset) or outputs != pipelines["__default__"].all_outputs():
+    makes_all = pipeline.all_outputs() == pipelines["__default__"].all_outputs()
+    if not makes_all or run_params["load_versions"] or run_params["only_missing_outputs"]:
+        return None
+    return _made_from(context.config_loader)
+
+
+def keep(made_from: Mapping[str, Any], outputs: Iterable[str], catalog: DataCatalog, project: Path) -> None:
+    """Keep what a whole run was made from, and what it has made. Where that cannot be, the next run works again."""
+    record = catalog.get(DATASET)
+    if not isinstance(record, JSONDataset):
         return
-    files = next(iter(catalog.load("image_store").values())).header["files"]
-    images = _images(catalog.load("listing"), catalog.load("ignored"), [each["file_sha256"] for each in files])
-    saved = [str(dataset.load_path.relative_to(context.project_path)) for dataset in stored(outputs, catalog)]
-    record.save({"run_id": run_id, "saved": saved, "images": images, **_made_from(context.config_loader)})
+    try:
+        files = next(iter(catalog.load("image_store").values())).header["files"]
+        images = _images(catalog.load("listing"), catalog.load("ignored"), [each["file_sha256"] for each in files])
+        saved = [dataset.load_path.relative_to(project).as_posix() for dataset in stored(outputs, catalog)]
+        run_id, content = catalog.load("run_id"), _content(project, saved)
+        record.save({"run_id": run_id, "saved": saved, "content": content, "images": images, **made_from})
+    except (OSError, MendableError, DatasetError) as error:
+        logger.warning("the run is whole, but if nothing changes the next one will not know that: %s", error)
 
 
 def unchanged(context: ExperimentContext) -> str | None:
@@ -59,10 +75,12 @@ def unchanged(context: ExperimentContext) -> str | None:
     if loader.experiment.training.fresh:
         return None
     try:
-        record = json.loads((context.project_path / loader["catalog"][DATASET]["filepath"]).read_text("utf-8"))
+        text = (context.project_path / loader["catalog"][DATASET]["filepath"]).read_text("utf-8")
+        record = checked(CONTENTS[DATASET], json.loads(text))
         if (
             all(record[key] == value for key, value in _made_from(loader).items())
-            and all(_is_there(context.project_path / path, record["run_id"]) for path in record["saved"])
+            and all(_is_latest(context.project_path / path, record["run_id"]) for path in record["saved"])
+            and record["content"] == _content(context.project_path, record["saved"])
             and record["images"] == _images_now(context)
         ):
             return str(record["run_id"])
@@ -91,23 +109,34 @@ def _made_from(loader: ExperimentConfigLoader) -> dict[str, Any]:
 def _code() -> list[Path]:
     """List this package's files, without what Python makes of them."""
     folder = Path(transferlab.__file__).parent
-    return [file for file in sorted(folder.rglob("*.*")) if file.suffix != ".pyc" and file.is_file()]
+    return [file for file in sorted(folder.rglob("*.*")) if file.parent.name != "__pycache__" and file.is_file()]
 
 
 def _packages() -> Iterator[tuple[str, str]]:
     """Yield Python and the packages that this one is used with, with their versions."""
     yield "python", platform.python_version()
-    for each in sorted({re.split(r"[^\w.-]", one)[0] for one in requires("transferlab") or ()}):
+    try:
+        names = {re.split(r"[^\w.-]", one)[0] for one in requires("transferlab") or ()}
+    except PackageNotFoundError:  # sources that are not installed: nobody says which packages are theirs
+        names = {each.name for each in distributions()}
+    for each in sorted(names):
         try:
             yield each, version(each)
         except PackageNotFoundError:  # of an extra that is not installed
             continue
 
 
-def _is_there(path: Path, run_id: str) -> bool:
-    """Check that what a run has saved is there, and that no later one has begun to save another version of it."""
+def _is_latest(path: Path, run_id: str) -> bool:
+    """Check that no later run than that of a saved version has begun to save another."""
     versions = path.parent.parent.glob("[!.]*") if path.parent.name == run_id else ()
-    return path.exists() and all(version.name <= run_id for version in versions)
+    return all(version.name <= run_id for version in versions)
+
+
+def _content(folder: Path, saved: Iterable[str]) -> str:
+    """Return a digest of all files of what was saved; one that is not there, or cannot be read, makes another."""
+    paths = [folder / path for path in saved]
+    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    return _digest([[file.relative_to(folder).as_posix() for file in files], file_hashes(files, cpus())])
 
 
 def _images_now(context: ExperimentContext) -> str:
