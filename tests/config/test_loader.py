@@ -49,6 +49,17 @@ def test_each_loader_of_a_process_names_its_own_experiment(tmp_path):
     assert [loader.experiment.report.description for loader in (mine, yours, mine)] == ["mine", "yours", "mine"]
 
 
+def test_what_is_read_once_is_nobodys_to_change_but_the_loaders(tmp_path):
+    experiment_in(tmp_path, VALID)
+    loader = ExperimentConfigLoader(str(tmp_path / "conf"), env="mine", **CONFIG_LOADER_ARGS)
+    loader["parameters"]["report"]["title"] = "Changed in place"
+    assert loader["parameters"]["report"]["title"] == "Photographs"
+    loader.runtime_params = {"report": {"title": "Drawings"}}
+    assert loader["parameters"]["report"]["title"] == "Drawings"
+    loader["parameters"] = {"set": True}
+    assert loader["parameters"] == {"set": True}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -28,7 +28,7 @@ class ExperimentConfigLoader(OmegaConfigLoader):
     """`OmegaConfigLoader` with a resolver `${experiment:}`: the name of the environment, hence of the experiment."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._read = dict[str, dict[str, Any]]()
+        self._read = dict[tuple[str, str | None, str], dict[str, Any]]()
         super().__init__(*args, **kwargs)
         _check_path(str(self.conf_source))
         _check_environment(Path(self.conf_source), self.experiment_name)
@@ -40,8 +40,9 @@ class ExperimentConfigLoader(OmegaConfigLoader):
             ConfigError: a file is no YAML, or refers to what is not there; the message says where.
             MissingConfigException, KeyError: there is no such file: Kedro asks for some that need not be there.
         """
-        if key not in self and key in self._read:
-            return copy.deepcopy(self._read[key])  # Kedro changes it in place
+        wanted = key, self.env, repr(self.runtime_params)
+        if key not in self and wanted in self._read:
+            return copy.deepcopy(self._read[wanted])  # Kedro changes it in place
         # OmegaConf keeps resolvers for the whole process, so whichever loader reads must register its own.
         OmegaConf.register_new_resolver("experiment", lambda: self.experiment_name, replace=True)
         try:
@@ -50,7 +51,7 @@ class ExperimentConfigLoader(OmegaConfigLoader):
             raise ConfigError(
                 f"conf/{self.experiment_name}: the {key} cannot be read: {self._reason(error)}"
             ) from error
-        self._read[key] = copy.deepcopy(found)
+        self._read[wanted] = copy.deepcopy(found)
         return found
 
     @property

@@ -37,8 +37,8 @@ class GatheredDataset(AbstractDataset[Mapping[str, Any], Mapping[str, Any]]):
         return {name: part for name, part in found.items() if part is not None}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what another process needs: not the catalog, since a run makes its parts before it has workers."""
-        return {**self.__dict__, "_catalog": None}
+        """Return what a copy, such as another process's, needs: the parts, and not the catalog that they come from."""
+        return {**self.__dict__, "parts": self.parts, "_catalog": None, "_init_args": None}
 
     def load(self) -> Mapping[str, Any]:
         """Return the parts, not yet read."""
