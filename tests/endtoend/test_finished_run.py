@@ -1,6 +1,7 @@
 """A whole run after which nothing has changed has nothing to do; whatever changes is run."""
 
 import json
+import logging
 import shutil
 
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from tiny_project import TinyProject
 
 from transferlab.hooks import whole_run
+from transferlab.pipelines.data import nodes
 
 
 @pytest.fixture
@@ -160,6 +162,18 @@ def test_a_run_that_cannot_be_kept_is_whole_all_the_same(finished, caplog):
     keep(context, begun(context), run_id)
     assert "the run is whole" in caplog.text
     assert unchanged(finished) is None
+
+
+def test_warnings_of_the_images_are_left_to_the_run(finished, monkeypatch, caplog):
+    def with_warning(extracted, dataset, list_images=nodes.list_images):
+        logging.getLogger("transferlab").warning("odd images")
+        return list_images(extracted, dataset)
+
+    monkeypatch.setattr(nodes, "list_images", with_warning)
+    assert unchanged(finished)
+    assert "odd images" not in caplog.text
+    logging.getLogger("transferlab").warning("a later warning")
+    assert "a later warning" in caplog.text
 
 
 def test_packages_of_sources_that_are_not_installed_are_all_that_there_are(monkeypatch):

@@ -140,14 +140,17 @@ def _content(folder: Path, saved: Iterable[str]) -> str:
 
 
 def _images_now(context: ExperimentContext) -> str:
-    """Look at the images as the pipeline does."""
+    """Look at the images as the pipeline does, without its warnings: a run that follows says them."""
     from transferlab.pipelines.data import nodes
 
     dataset, catalog = context.config_loader.experiment.dataset, context.catalog
-    extracted = nodes.extract_archive(
-        nodes.acquire(dataset, catalog.load("downloads")), catalog.load("extracted_archives")
-    )
-    listing, ignored = nodes.list_images(extracted, dataset)
+    logging.disable(logging.WARNING)
+    try:
+        acquired = nodes.acquire(dataset, catalog.load("downloads"))
+        extracted = nodes.extract_archive(acquired, catalog.load("extracted_archives"))
+        listing, ignored = nodes.list_images(extracted, dataset)
+    finally:
+        logging.disable(logging.NOTSET)
     files = [Path(extracted["path"]) / path for path in listing["path"]]
     return _images(listing, ignored, file_hashes(files, cpus()))
 
