@@ -89,3 +89,9 @@ def test_other_ways_of_running_give_the_same_numbers(tiny, how):
     for name in ("scratch", "untrained"):
         first, second = (tiny.table(f"07_model_output/{{}}/{name}/metrics.csv", at) for at in (0, -1))
         pd.testing.assert_series_equal(first["value"], second["value"], check_exact=True)
+
+
+def test_options_that_exclude_each_other_are_told(tiny):
+    done = tiny.kedro("run", "--env=tiny", "--pipeline=data", "--pipelines=report")
+    assert done.returncode == 1
+    assert "Options '--pipeline' and '--pipelines' cannot be used together" in done.stderr

@@ -11,6 +11,7 @@ import click
 import yaml
 from kedro.config import MissingConfigException
 from kedro.framework.cli import project
+from kedro.framework.cli.utils import KedroCliError
 from kedro.framework.project import settings
 from omegaconf.errors import OmegaConfBaseException
 
@@ -48,6 +49,10 @@ def _run(pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
     except KeyboardInterrupt as error:
         kind, by = (Terminated, " by SIGTERM") if isinstance(error, interrupt.Terminated) else (Interrupted, "")
         raise kind(f"stopped{by}. Everything that was finished is kept.{_run_hooks().how_to_go_on()}") from None
+    except UserError:
+        raise
+    except KedroCliError as error:  # of Kedro's own, which click shows as `NoneType: None`
+        raise UserError(error.message) from error
     except MissingConfigException as error:
         elsewhere = command("run", "--conf-source=path/to/conf")
         raise UserError(f"{error}; go to the project's folder, or name its configuration: {elsewhere}") from error
@@ -72,12 +77,34 @@ def _told(callback: Callable[..., Any]) -> Callable[..., Any]:
     return read
 
 
+def _told_of_file(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap what reads `--config`, so that a file that it cannot take is told in one line."""
+
+    @functools.wraps(callback)
+    def read(context: click.Context, option: click.Option, value: str | None) -> Any:
+        try:
+            return callback(context, option, value)
+        except KedroCliError as error:
+            raise UserError(f"--config: {value}: {error.message}") from error
+        except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+            problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
+            raise UserError(f"--config: {value} cannot be read: {problem}") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            advice = "it must hold options below the key `run`, such as `env: my_images`"
+            raise UserError(f"--config: {value} holds no options of `kedro run`: {advice}") from error
+
+    return read
+
+
+_TOLD = {"params": _told, "config": _told_of_file}
+
+
 def _option(option: click.Parameter) -> click.Parameter:
     """Return an option of Kedro's, which stays as it is; ours may differ."""
-    if option.name != "params" or option.callback is None:
+    if option.name not in _TOLD or option.callback is None:
         return option
     own = copy.copy(option)
-    own.callback = _told(option.callback)
+    own.callback = _TOLD[option.name](option.callback)
     return own
 
 

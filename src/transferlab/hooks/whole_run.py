@@ -26,6 +26,7 @@ from transferlab.core.data.store_builder import cpus, file_hashes
 from transferlab.core.errors import MendableError
 from transferlab.core.files.hashing import sha256_of, sha256_of_json
 from transferlab.core.models.backbones.weights_file import is_file, locate
+from transferlab.core.runtime.processor import processor
 from transferlab.datasets.document import CONTENTS, JSONDataset, checked
 from transferlab.datasets.parameters import used
 from transferlab.hooks.under_way import stored
@@ -102,7 +103,7 @@ def _made_from(loader: ExperimentConfigLoader) -> dict[str, Any]:
         "weights": {name: sha256_of(locate(name)) for name in sorted(filter(None, weights)) if is_file(name)},
         "code": _digest([[file.name, sha256_of(file)] for file in _code()]),
         "packages": dict(_packages()),
-        "machine": [platform.node(), cpus(), *map(os.environ.get, _ENVIRONMENT)],
+        "machine": [processor(), cpus(), *map(os.environ.get, _ENVIRONMENT)],
     }
 
 

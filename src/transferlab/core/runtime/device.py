@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import platform
-import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +13,7 @@ from transferlab.core.errors import MendableError
 from transferlab.core.runtime import precision
 from transferlab.core.runtime.compute import Compile, Compute, Precision
 from transferlab.core.runtime.memory import keep_freed_memory
+from transferlab.core.runtime.processor import processor
 
 
 class DeviceError(MendableError):
@@ -127,7 +125,7 @@ def resolve(compute: Compute) -> Machine:
     return Machine(
         torch.device(kind),
         dtype,
-        _name(kind),
+        torch.cuda.get_device_name() if kind == "cuda" else processor(),
         compute.threads or torch.get_num_threads(),
         compute.devices,
         compute.parallel_trials,
@@ -165,14 +163,6 @@ def _dtype(wanted: Precision, kind: str) -> torch.dtype:
     if kind != "cuda":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-
-
-def _name(kind: str) -> str:
-    if kind == "cuda":
-        return torch.cuda.get_device_name()
-    cpuinfo = Path("/proc/cpuinfo")  # on Linux, platform.processor() is the architecture alone
-    found = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.is_file() else None
-    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:
