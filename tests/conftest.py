@@ -41,8 +41,9 @@ def pytest_sessionfinish() -> None:
 # Whole runs, real processes, networks of every family: minutes on two cores. `-m "not slow"` leaves them out.
 SLOW = ("endtoend", "core/launch", "experiments", "benchmarks", "faults", "core/inference", "core/models/backbones")
 SLOW_FILES = (
-    "test_context.py", "test_decode_pool.py", "test_divergence.py", "test_features.py", "test_figures.py",
-    "test_page_in_browser.py", "test_prefix.py", "test_prune.py", "test_startup.py", "test_versions.py",
+    "test_compiled_features.py", "test_context.py", "test_decode_pool.py", "test_divergence.py", "test_features.py",
+    "test_figures.py", "test_page_in_browser.py", "test_prefix.py", "test_prune.py", "test_startup.py",
+    "test_versions.py",
 )  # fmt: skip
 
 

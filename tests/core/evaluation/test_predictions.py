@@ -8,7 +8,7 @@ from tiny import machine, spec_of, split_of, stage, strategy
 from transferlab.core.data import subsets
 from transferlab.core.evaluation import predictions
 from transferlab.core.loading.feature_cache import FeatureCache, FeatureCacheConfig
-from transferlab.core.loading.features import FrozenPrefix
+from transferlab.core.loading.frozen_prefix import FrozenPrefix
 from transferlab.core.loading.images import Images
 from transferlab.core.models import factory
 from transferlab.core.training.trial import train_trial
@@ -61,6 +61,19 @@ def test_what_no_trial_trained_is_computed_once_for_all(splits, tmp_path, monkey
         checkpoint = train_trial(one, tmp_path, lambda _: None).checkpoint
         predictions.predict_split(checkpoint, PLANS["head"], test, machine(), cache_in(tmp_path))
     assert len(ran) == 2  # the training images, the test images
+
+
+@pytest.mark.parametrize(("has_pool", "compiles"), [(False, False), (True, True)])
+def test_only_what_training_has_computed_may_be_compiled(splits, tmp_path, monkeypatch, has_pool, compiles):
+    # `predict` runs the layers uncompiled, and promises the same bits for a test split alone.
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda network, dynamic: (asked.append(1), network)[1])
+    train, test = splits
+    test = dataclasses.replace(test, pool=test.rows) if has_pool else test
+    checkpoint = spec_of(PLANS["head"], train).initial
+    compiling = dataclasses.replace(machine(), compile=True)
+    predictions.predict_split(checkpoint, PLANS["head"], test, compiling, cache_in(tmp_path))
+    assert bool(asked) == compiles
 
 
 def test_the_table_names_everything():

@@ -1,12 +1,14 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from tiny import COMPUTE, machine, spec_of, split_of, stage, strategy
+from tiny import COMPUTE, FLIP_AND_CROP, machine, spec_of, split_of, stage, strategy
 from torch import nn
 
 from transferlab.core.loading import gpu_cache
-from transferlab.core.models import factory, freezing
+from transferlab.core.models import compiling, factory, freezing
+from transferlab.core.models.backbones.model import Pooled
 from transferlab.core.runtime.device import resolve
 from transferlab.core.training import compilation
 from transferlab.core.training.compilation import LONG_STAGE_PIXELS, SMALL_BATCH_PIXELS, is_compiled, mode
@@ -103,10 +105,34 @@ def test_a_state_is_of_stages_compiled_or_not(tmp_path, monkeypatch):
     assert {key for key in auto if auto[key] != compiled[key]} == {
         f"compiled stages.{n}" for n in ("head", "fresh", "tune")
     }
+    features = ("stage head", "stage fresh", "stage tune", "held-out images")
+    assert compiled.keys() - auto.keys() == {f"compiled features.{n}" for n in features}
     asked = []
     monkeypatch.setattr(compilation, "is_compiled", lambda _, stage, *args: bool(asked.append(args)))
     fingerprint(splits)
     assert asked == [(11, 32, True), (11, 32, True), (11, 24, False)]
+
+
+def test_what_trains_on_the_features_of_many_images_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiling, "can_compile", lambda: True)
+    train, held_out = split_of(tmp_path / "train", 11), split_of(tmp_path / "validation", 6, "validation", seed=1)
+    plan = strategy(
+        plain=stage(size=24),
+        kept=stage(augmentation=FLIP_AND_CROP, views=3),
+        fresh=stage(augmentation=FLIP_AND_CROP, views=None),
+    )
+    spec = spec_of(replace(plan, model=replace(plan.model, pooled=Pooled())), train, held_out)
+    pool = replace(train, pool=np.arange(40))
+
+    def compiled(most, train=train, **changes):
+        monkeypatch.setattr(compiling, "LONG_PREFIX_PIXELS", most - 1)
+        return set(compilation.compiled_features(replace(spec, train=train), replace(machine(), **changes)))
+
+    assert compiled(33 * 32**2) == {"stage kept"}
+    assert compiled(33 * 32**2 + 1) == compiled(1, compile=False) == compiled(1, device=torch.device("cuda")) == set()
+    assert compiled(11 * 32**2) == {"stage kept", "beginning"}
+    assert compiled(6 * 32**2) == {"stage kept", "beginning", "stage plain", "held-out images"}
+    assert compiled(120 * 32**2, pool) == {"stage kept"}
 
 
 def test_the_stage_trains_with_what_was_decided(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ Shapes: N images, K classes, F features of a layer.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +59,8 @@ def predict_split(
     Raises:
         NotFiniteError: a probability is NaN.
     """
+    if split.pool is None:  # `predict` runs these passes again, uncompiled, and gives the same bits
+        machine = replace(machine, compile=False)
     model = factory.load(checkpoint, machine)
     images = Images(split, checkpoint.header.view, machine)
     policies = [stage.trainable for stage in strategy.stages.values()]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from transferlab.core.data.decoding.levels import Levels
 from transferlab.core.errors import MendableError
-from transferlab.core.loading.features import FrozenPrefix
+from transferlab.core.loading.frozen_prefix import FrozenPrefix
 from transferlab.core.models import factory, forward, freezing, layers
 from transferlab.core.models.backbones.model import described
 from transferlab.core.models.checkpoint import Checkpoint

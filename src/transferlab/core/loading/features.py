@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import timm
 import torch
-import torchvision
 from torch import Tensor, nn
 
-import transferlab
-from transferlab.core.loading.feature_cache import FeatureCache, Stored
+from transferlab.core.loading.feature_cache import FeatureCache
+from transferlab.core.loading.frozen_prefix import FrozenPrefix
 from transferlab.core.loading.gpu_cache import GpuCache
 from transferlab.core.loading.images import Images, Split
 from transferlab.core.models.backbones.model import Model
-from transferlab.core.models.folding import folded
 from transferlab.core.models.forward import evaluation_batch
-from transferlab.core.models.prefix import Cut, Tail, cut
-from transferlab.core.runtime.device import Machine, upload
+from transferlab.core.models.prefix import Tail, cut
+from transferlab.core.runtime.device import upload
 from transferlab.core.runtime.memory import has_room
 
 logger = logging.getLogger(__name__)
@@ -149,50 +145,3 @@ def _whole(images: Images) -> Images:
         images.seed,
         images.views,
     )
-
-
-class FrozenPrefix:
-    """The frozen beginning of a network, which turns views of images into features.
-
-    BatchNorm is folded into convolutions, so features equal what the network computes up to rounding.
-    """
-
-    def __init__(self, at: Cut, name: str, tell: Callable[[int], None] = lambda done: None) -> None:
-        self._at, self._name, self._tell = at, name, tell
-        self._done = 0
-        self._folded: nn.Module | None = None
-
-    def features(self, images: Images, number: int, feature_cache: FeatureCache) -> Stored:
-        """Return the features of one view, from the cache or computed."""
-        return feature_cache.get(self._key(images, number), len(images.split), lambda: self._computed(images, number))
-
-    def _computed(self, images: Images, number: int) -> Iterator[Tensor]:
-        for x_BCHW in images.in_order(number):
-            for x_BF in self.run(x_BCHW, images.machine):
-                self._done += len(x_BF)
-                self._tell(self._done)
-                yield x_BF
-
-    def run(self, x_BCHW: Tensor, machine: Machine) -> Iterator[Tensor]:
-        """Yield the features (B, F...) of a batch, pass by pass, float32 on the CPU."""
-        if self._folded is None:
-            self._folded = folded(self._at.prefix, x_BCHW[:1])
-        used = machine.for_network(self._at.prefix)
-        for part in torch.split(x_BCHW, machine.micro_batch or len(x_BCHW)):
-            with torch.inference_mode(), used.autocast():
-                x_BF: Tensor = self._folded(part.to(memory_format=used.memory_format))
-            yield x_BF.float().cpu()
-
-    def _key(self, images: Images, number: int) -> dict[str, Any]:
-        """Name all that features depend on, to the bit, as plain values."""
-        operations = [asdict(operation) for operation in images.operations]
-        return {
-            "model": self._name,
-            "prefix": {"node": self._at.node, "shape": list(self._at.shape), "sha256": self._at.prefix_sha256},
-            "batch_norm": "folded",
-            "view": asdict(images.view),
-            "draws": {"operations": operations, "seed": list(images.seed), "view": number} if operations else None,
-            "split": images.split.fingerprint,
-            "machine": images.machine.for_network(self._at.prefix).numerics(),
-            "versions": {module.__name__: module.__version__ for module in (transferlab, torch, torchvision, timm)},
-        }

@@ -47,8 +47,8 @@ class Machine:
     def numerics(self) -> dict[str, str | int]:
         """Return what the last bits of a forward pass depend on, as plain values that keys and fingerprints hash.
 
-        The number of devices and of trials at a time, and the size and compilation of training passes, are left out:
-        they change no bit of what a frozen layer computes.
+        The number of devices and of trials at a time, and the size of training passes, are left out: they change no bit
+        of what a frozen layer computes. So is compilation, which those add that compile.
         """
         return {
             "device": self.device.type,

@@ -1,4 +1,4 @@
-"""Decides whether and how torch compiles the passes of a stage.
+"""Decides whether and how torch compiles the passes of a stage, and says what `models.compiling` decides of features.
 
 Compilation changes the last bits, so only the config and the device decide it, never a clock.
 """
@@ -13,7 +13,7 @@ from typing import Literal, cast
 import torch
 from torch import nn
 
-from transferlab.core.models import freezing
+from transferlab.core.models import compiling, freezing
 from transferlab.core.runtime.device import Machine
 from transferlab.core.strategies.strategy import Stage
 from transferlab.core.training.spec import TrialSpec
@@ -40,7 +40,7 @@ def compiled_stages(spec: TrialSpec, machine: Machine, network: nn.Module) -> di
 def is_compiled(machine: Machine, stage: Stage, images: int, size: int, head_alone: bool) -> bool:
     """Resolve `training.compute.compile` for a stage; `auto` compiles long stages on CUDA if torch can compile.
 
-    It compiles nothing on a CPU, where compiling takes as long and gained nothing that we could measure, nor on MPS.
+    It compiles no stage on a CPU, where compiling takes as long and gained nothing that we could measure, nor on MPS.
 
     Args:
         machine: the resolved compute settings.
@@ -54,6 +54,22 @@ def is_compiled(machine: Machine, stage: Stage, images: int, size: int, head_alo
         return machine.compile
     is_long = stage.epochs * images * size**2 > LONG_STAGE_PIXELS
     return machine.device.type == "cuda" and is_long and not head_alone and can_compile()
+
+
+def compiled_features(spec: TrialSpec, machine: Machine) -> dict[str, bool]:
+    """Return which features of a trial compiled layers compute, as far as layers are frozen; others are not in it."""
+    view, train, stages = spec.initial.header.view, spec.train, spec.strategy.stages
+    kept = {name: stage for name, stage in stages.items() if stage.distinct_views is not None}
+    asked = {f"stage {name}": (train, stage.distinct_views or 1, view.at(stage.size)) for name, stage in kept.items()}
+    if spec.held_out and kept:
+        asked["held-out images"] = (spec.held_out, 1, view)
+    if spec.strategy.model.pooled or spec.strategy.head == "classifier":
+        asked["beginning"] = (train, 1, view)  # see `head_start`
+    return {
+        what: True
+        for what, (split, views, seen) in asked.items()
+        if compiling.is_compiled(machine, views * len(split.rows if split.pool is None else split.pool), seen.size)
+    }
 
 
 def can_compile() -> bool:

@@ -20,6 +20,7 @@ from transferlab.core.models import freezing
 from transferlab.core.models.backbones import registry
 from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.core.runtime.device import Machine
+from transferlab.core.training import compilation
 from transferlab.core.training.spec import TrialSpec
 
 Value = str | int | float | bool | None
@@ -30,7 +31,7 @@ _MOST_TOLD = 3  # differences that a message names
 MAY_DIFFER = {
     "training.compute.micro_batch": "changes rounding alone; the stages where it does more are compared (`passes_of`)",
     "training.compute.parallel_trials": "other trials do not touch this one; its share of threads is compared",
-    "training.compute.compile": "what it means for each stage is compared instead",
+    "training.compute.compile": "what it means for each stage, and for features, is compared instead",
     "training.features.limit_gb": "features that are not cached are computed in every step, up to rounding the same",
 }
 
@@ -65,6 +66,7 @@ def fingerprint(
     }
     parts = dict(entries[field.name] for field in fields(spec))  # a new field without an entry is an error
     parts["compiled stages"] = dict(compiled)
+    parts["compiled features"] = compilation.compiled_features(spec, machine)
     parts["number of trials together"] = together
     parts["version of transferlab"], parts["version of torch"] = transferlab.__version__, torch.__version__
     flat = {key: value for name, part in parts.items() for key, value in _flat(name, part)}
