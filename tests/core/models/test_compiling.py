@@ -8,9 +8,10 @@ from tiny import machine
 from torch import nn
 
 from transferlab.core.models import compiling
-from transferlab.core.models.compiling import LONG_PREFIX_PIXELS, CompiledPass, CompileError, is_compiled
+from transferlab.core.models.compiling import LONG_IN_HALF, LONG_PREFIX_PIXELS, CompiledPass, CompileError, is_compiled
 
 IMAGES = int(LONG_PREFIX_PIXELS / 224**2)  # of 224 px: with one more they pay for compiling
+HALF = int(LONG_IN_HALF / 224**2)
 X = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -20,6 +21,8 @@ X = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
         ({}, IMAGES + 1, 224, True),
         ({}, IMAGES, 224, False),
         ({}, IMAGES + 1, 223, False),
+        ({"dtype": torch.bfloat16}, HALF + 1, 224, True),
+        ({"dtype": torch.bfloat16}, HALF, 224, False),
         ({"threads": 2}, 2 * IMAGES, 224, False),
         ({"threads": 2}, 2 * IMAGES + 2, 224, True),
         ({"device": torch.device("cuda")}, 100 * IMAGES, 224, False),

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from transferlab.core.runtime.device import Machine
 
-# All images, for each thread: 20,000 of 224 px. Compiling an EfficientNet-Lite0 takes 20 s on one thread of an AMD EPYC
-# with AVX-512, and saves 3.5 of 14 ms for each such image, 70 s in all; at 96 px it saves 25 s. With AMX it saves more.
-LONG_PREFIX_PIXELS = 1e9
+# All images that a thread computes: 40,000 of 224 px in float32, 10,000 in half precision, which CPUs with AMX choose.
+# Compiling an EfficientNet-Lite0 takes one thread 14 to 20 s. For each such image that saves 0.7 to 3.5 ms in float32
+# (AMD EPYC with AVX-512, unloaded and loaded) and 6 ms in bfloat16 (Intel with AMX); a ResNet-18 gains less.
+LONG_PREFIX_PIXELS, LONG_IN_HALF = 2e9, 5e8
 # Largest difference that rounding explains, in standard deviations of the output, in float32 and in half precision.
 _MOST_DIFFERENCE, _MOST_IN_HALF = 1e-2, 0.5
 
@@ -46,7 +47,8 @@ def is_compiled(machine: Machine, images: int, size: int) -> bool:
         return False
     if isinstance(machine.compile, bool):
         return machine.compile
-    return images * size**2 > LONG_PREFIX_PIXELS * machine.threads and can_compile()
+    least = LONG_PREFIX_PIXELS if machine.dtype == torch.float32 else LONG_IN_HALF
+    return images * size**2 > least * machine.threads and can_compile()
 
 
 def can_compile() -> bool:

@@ -37,7 +37,8 @@ class Compute:
             rounding, except for BatchNorm in training mode, which sees the images of one pass.
         compile: let torch compile the training's forward and backward passes. That takes up to a minute at the start
             and makes the steps faster. The numbers are the same up to rounding, except for dropout masks. On a CPU it
-            needs a C++ compiler. `auto` compiles long stages on CUDA.
+            compiles frozen layers too, whose features are kept, and needs a C++ compiler. `auto` compiles long stages
+            on CUDA, and on a CPU frozen layers that enough images go through.
         launcher: starts the trials: `processes` of this machine, or `ray` on the nodes of a Ray cluster (the extra
             `cluster`), where a trial has as many CPUs as `threads` and as many GPUs as `devices`.
         address: of the cluster: `local` starts one on this machine alone, `auto` is the one that this machine belongs
