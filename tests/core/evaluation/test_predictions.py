@@ -7,6 +7,7 @@ from tiny import machine, spec_of, split_of, stage, strategy
 
 from transferlab.core.data import subsets
 from transferlab.core.evaluation import predictions
+from transferlab.core.loading import frozen_prefix
 from transferlab.core.loading.feature_cache import FeatureCache, FeatureCacheConfig
 from transferlab.core.loading.frozen_prefix import FrozenPrefix
 from transferlab.core.loading.images import Images
@@ -67,6 +68,7 @@ def test_what_no_trial_trained_is_computed_once_for_all(splits, tmp_path, monkey
 def test_only_what_training_has_computed_may_be_compiled(splits, tmp_path, monkeypatch, has_pool, compiles):
     # `predict` runs the layers uncompiled, and promises the same bits for a test split alone.
     asked = []
+    monkeypatch.setattr(frozen_prefix, "_passes", {})
     monkeypatch.setattr(torch, "compile", lambda network, dynamic: (asked.append(1), network)[1])
     train, test = splits
     test = dataclasses.replace(test, pool=test.rows) if has_pool else test

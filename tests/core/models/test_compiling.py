@@ -103,3 +103,12 @@ def test_the_cause_is_the_line_that_names_it(monkeypatch, text, told):
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 310
+
+
+def test_a_python_that_torch_cannot_compile_for_is_told(monkeypatch):
+    def refuses(network, dynamic):
+        raise RuntimeError("torch.compile is not supported on this Python")
+
+    monkeypatch.setattr(torch, "compile", refuses)
+    with pytest.raises(CompileError, match="not supported on this Python"):
+        CompiledPass(nn.Flatten(), X, 5, machine())

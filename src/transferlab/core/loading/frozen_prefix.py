@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 import timm
@@ -22,7 +23,9 @@ from transferlab.core.models.prefix import Cut
 from transferlab.core.runtime.device import Machine
 
 logger = logging.getLogger(__name__)
-_uncompilable = set[str]()  # digests of prefixes that failed to compile in this process, which does not try again
+# What this process has compiled, or why it could not, which it does not try again. Strategies share networks, and torch
+# keeps the weights of all that it has compiled.
+_passes: dict[tuple[Any, ...], CompiledPass | CompileError] = {}
 
 
 class FrozenPrefix:
@@ -35,29 +38,20 @@ class FrozenPrefix:
         self._at, self._name, self._tell = at, name, tell
         self._done = 0
         self._folded: nn.Module | None = None
-        self._compiled: dict[torch.Size, CompiledPass] = {}  # by the shape of one image
 
     def features(self, images: Images, number: int, feature_cache: FeatureCache) -> Stored:
         """Return the features of one view, from the cache or computed, compiled if all views are much work."""
         key, count = self._key(images, number), len(images.split)
         if is_compiled(images.machine, count * (images.views or 1), images.view.size):
+            compiled_key, batch = {**key, "compiled": True}, images.evaluation_batch
             try:
-                batch = images.evaluation_batch
-                compiled_key = {**key, "compiled": True}
                 return feature_cache.get(compiled_key, count, lambda: self._computed(images, number, batch))
             except CompileError as error:
-                self._give_up_compiling(error)
+                _warn_once(
+                    f"{self._name}: its frozen layers run uncompiled, since compiling failed ({error}); "
+                    "with training.compute.compile: false it is not tried"
+                )
         return feature_cache.get(key, count, lambda: self._computed(images, number))
-
-    def _give_up_compiling(self, error: CompileError) -> None:
-        if self._at.prefix_sha256 not in _uncompilable:
-            _uncompilable.add(self._at.prefix_sha256)
-            logger.warning(
-                "%s: its frozen layers run uncompiled, since compiling failed (%s); "
-                "with training.compute.compile: false it is not tried",
-                self._name,
-                error,
-            )
 
     def _computed(self, images: Images, number: int, compiled_for: int | None = None) -> Iterator[Tensor]:
         for x_BCHW in images.in_order(number):
@@ -91,15 +85,23 @@ class FrozenPrefix:
             yield x_BF.float().cpu()
 
     def _pass(self, network: nn.Module, x_BCHW: Tensor, batch: int, machine: Machine) -> CompiledPass:
-        """Return the pass that is compiled for images of this shape, and a batch of so many."""
-        shape = x_BCHW.shape[1:]
-        if shape not in self._compiled:
-            if self._at.prefix_sha256 in _uncompilable:
-                raise CompileError("it failed before")
+        """Return the pass that is compiled for images of this shape, and a batch of so many.
+
+        Raises:
+            CompileError: it cannot be compiled.
+        """
+        key = (self._name, self._at.prefix_sha256, x_BCHW.shape[1:], batch, machine)
+        if key not in _passes:
             self._tell(self._done)
             logger.info("%s: compiling its frozen layers, which may take a minute", self._name)
-            self._compiled[shape] = CompiledPass(network, x_BCHW, batch, machine)
-        return self._compiled[shape]
+            try:
+                _passes[key] = CompiledPass(network, x_BCHW, batch, machine)
+            except CompileError as error:
+                _passes[key] = error
+        found = _passes[key]
+        if isinstance(found, CompileError):
+            raise found
+        return found
 
     def _key(self, images: Images, number: int) -> dict[str, Any]:
         """Name all that features depend on, to the bit, as plain values."""
@@ -114,3 +116,8 @@ class FrozenPrefix:
             "machine": images.machine.for_network(self._at.prefix).numerics(),
             "versions": {module.__name__: module.__version__ for module in (transferlab, torch, torchvision, timm)},
         }
+
+
+@cache
+def _warn_once(text: str) -> None:
+    logger.warning("%s", text)

@@ -13,6 +13,7 @@ import shlex
 import shutil
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -76,25 +77,33 @@ class CompiledPass:
         self._batch, self._machine = batch, machine
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns that there is no GPU
         try:
-            self._run = torch.compile(network, dynamic=False)
-            found = self(example_BCHW)
-        except Exception as error:  # a compiler fails in many ways; the network's own errors come up without it, too
+            self._run = cast("Callable[[Tensor], Tensor]", torch.compile(network, dynamic=False))
+        except RuntimeError as error:  # of a Python that it does not know yet
             raise CompileError(_cause(error)) from error
+        found = self(example_BCHW)
         with torch.inference_mode(), machine.autocast():
             expected = network(example_BCHW.to(memory_format=machine.memory_format)).float()
-        difference = ((found.float() - expected).abs().max() / expected.std()).item()
-        if not difference <= (_MOST_DIFFERENCE if machine.dtype == torch.float32 else _MOST_IN_HALF):
-            raise CompileError(f"compiled, they differ by {difference:.2g} standard deviations of their output")
+        difference, deviation = (found.float() - expected).abs().max(), expected.std()
+        if not difference <= (_MOST_DIFFERENCE if machine.dtype == torch.float32 else _MOST_IN_HALF) * deviation:
+            told = (difference / deviation).item()
+            raise CompileError(f"compiled, they differ by {told:.2g} standard deviations of their output")
 
     def __call__(self, x_BCHW: Tensor) -> Tensor:
-        """Return the outputs (B, F...) of at most a batch of inputs."""
+        """Return the outputs (B, F...) of at most a batch of inputs.
+
+        Raises:
+            CompileError: torch cannot compile: at first, or again after `torch.compiler.reset`.
+        """
         from torch._inductor import config  # slow to import, and needed here alone
 
         missing = self._batch - len(x_BCHW)
         padded = torch.cat([x_BCHW, x_BCHW[-1:].expand(missing, -1, -1, -1)]) if missing else x_BCHW
         options = config.patch(freezing=True, compile_threads=self._machine.threads)
-        with torch.no_grad(), self._machine.autocast(), options:
-            x_BF = cast("Tensor", self._run(padded.to(memory_format=self._machine.memory_format)))
+        try:
+            with torch.no_grad(), self._machine.autocast(), options:
+                x_BF = self._run(padded.to(memory_format=self._machine.memory_format))
+        except Exception as error:  # a compiler fails in many ways; the network's own errors come up without it, too
+            raise CompileError(_cause(error)) from error
         return x_BF[: len(x_BCHW)]
 
 
