@@ -75,7 +75,7 @@ def table(report: dict[str, Any]) -> result.Table:
     ]
     columns = ["frozen layers", "images/s", "compiled", "ratio", "compiling", "images that repay it", "difference"]
     made = report["machine"]
-    used = f"{made['threads']} threads, {made['precision']}."
+    used = f"Threads: {made['threads']}; {made['precision']}."
     return result.Table("Frozen layers compiled", columns, rows, f"{result.made_on(report)} {used}")
 
 
