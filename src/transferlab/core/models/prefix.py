@@ -93,7 +93,8 @@ def cut(network: nn.Module, example_BCHW: Tensor) -> Cut | None:
         kept = prefix.eval()(example_BCHW)
         is_same = torch.equal(network.eval()(example_BCHW), tail.eval()(kept.clone()))
     if len(kept) != len(example_BCHW):
-        return None  # a step of the network's own sees several views of an image as several images
+        _say_once(f"{type(network).__name__} sees flips of an image as several: frozen layers run in every step")
+        return None
     if not is_same:
         _say_once(f"{type(network).__name__} cut at {node} is not the same network: frozen layers run in every step")
         return None
