@@ -92,6 +92,9 @@ def cut(network: nn.Module, example_BCHW: Tensor) -> Cut | None:
     with torch.inference_mode():
         kept = prefix.eval()(example_BCHW)
         is_same = torch.equal(network.eval()(example_BCHW), tail.eval()(kept.clone()))
+    if len(kept) != len(example_BCHW):
+        _say_once(f"{type(network).__name__} sees flips of an image as several: frozen layers run in every step")
+        return None
     if not is_same:
         _say_once(f"{type(network).__name__} cut at {node} is not the same network: frozen layers run in every step")
         return None
@@ -137,9 +140,9 @@ class _Tracer(fx.Tracer):
         return self.trace(network, concrete_args=concrete)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Return whether to record one call instead of what happens inside."""
+        """Return whether to record one call instead of what happens inside; hooks gather what a recorded call hides."""
         mixed = any(part in self._moving for part in m.modules()) and not all(p.requires_grad for p in m.parameters())
-        return not mixed or not list(m.children())
+        return not (mixed or m._forward_hooks) or not list(m.children())
 
 
 def _place(graph: fx.Graph, network: nn.Module, moving: set[nn.Module]) -> str | None:

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from tiny import STATISTICS, machine, stage, strategy
 from torch import nn
 
-from transferlab.core.models import factory
+from transferlab.core.models import factory, freezing, prefix
 from transferlab.core.models.backbones import pooled, registry
 from transferlab.core.models.backbones.model import Model, Pooled, described
 from transferlab.core.models.backbones.pooled import OnStages, Standardize, Tap
@@ -147,3 +147,25 @@ def test_a_file_says_what_its_head_is_given():
     other = Checkpoint(begun.tensors, replace(begun.header, pooled=Pooled(stages=2)))
     with pytest.raises(CheckpointError, match="with the means and deviations of 2 stages"):
         factory.load(other, machine())
+
+
+@pytest.mark.parametrize("flips", [None, "half_turn"])
+@pytest.mark.parametrize(
+    ("rows", "node"),
+    [
+        ([[r".*layer[34]\..*|head\..*", 1.0], [".*", None]], "pooled_network_layer2"),
+        ([[r".*layer4\..*|head\..*", 1.0], [".*", None]], "pooled_network_layer3_0"),  # a stage that is pooled
+        ([[r".*bn\d\..*", None], [r".*layer[34]\..*|head\..*", 1.0], [".*", None]], "pooled_network_layer2"),
+    ],
+)
+def test_stages_that_are_trained_run_on_the_features_of_those_before(rows, node, flips):
+    network = registry.build("timm/test_resnet", 2, 32, pooled=Pooled(stages=2, flips=flips))
+    freezing.apply(network, rows, ("head",))
+    x_BCHW = torch.rand(4, 3, 32, 32)
+    at = prefix.cut(network, x_BCHW[:1])
+    if flips:  # a batch of the network is not one of images: it runs whole
+        assert at is None
+        return
+    assert at.node == node
+    with torch.inference_mode():
+        assert torch.allclose(at.tail.eval()(at.prefix.eval()(x_BCHW)), network.eval()(x_BCHW), atol=1e-5)

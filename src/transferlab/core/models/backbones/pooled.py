@@ -32,6 +32,7 @@ _FLIPPED: dict[str | None, tuple[tuple[int, ...], ...]] = {  # the axes that eac
     "half_turn": ((), (_HEIGHT, _WIDTH)),
     "all": ((), (_WIDTH,), (_HEIGHT,), (_HEIGHT, _WIDTH)),
 }
+_SPACE = {1: (2, 3), 2: (1,), 3: (1, 2)}  # by the axis of channels: of maps, tokens, and maps with channels last
 _LEAST_VARIANCE = 1e-6  # of a channel over space: a map of one pixel has a deviation, and a gradient
 _LEAST_DEVIATION = 1e-6  # of a feature over images: below it the feature is constant
 
@@ -90,7 +91,7 @@ class PooledStages(nn.Module):
         return x.reshape(len(self._flipped), -1, x.shape[1]).mean(dim=0)
 
     def _moments(self, x: Tensor, axis: int) -> Iterator[Tensor]:
-        x, space = x.float(), [dim for dim in range(1, x.ndim) if dim != axis]
+        x, space = x.float(), _SPACE[axis]
         yield x.mean(dim=space)
         if self._deviations:
             yield (x.var(dim=space, correction=0) + _LEAST_VARIANCE).sqrt()
