@@ -42,7 +42,7 @@ from transferlab.core.transforms.operations import RandomFlip, RandomResizedCrop
 # https://github.com/tensorflow/tpu/blob/master/models/official/efficientnet/lite/README.md
 LITE = {"lite0": ("57934424", 0.751), "lite1": ("77cc7160", 0.767), "lite2": ("9656183e", 0.776)}
 # Experiments of conf/, with the epochs of tuning: more where images are few.
-EPOCHS = {"hymenoptera": 12, "solar_cells": 4, "cifar10_224": 4}
+EPOCHS = {"hymenoptera": 12, "solar_cells": 4, "cifar10_224": 3}
 TEST_IMAGES = 1000  # of data sets with more
 CRITERIA = {"probe": "probe", "logme": "LogME", "parameters": "number of parameters", "imagenet": "ImageNet accuracy"}
 Cell = dict[str, Any]
