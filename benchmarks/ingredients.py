@@ -95,23 +95,40 @@ def experiment(name: str) -> Experiment:
     return ExperimentConfigLoader(conf_source=conf, **how).experiment
 
 
-def training_images(found: Experiment, plain: Strategy, folder: Path, wanted: argparse.Namespace) -> Images:
-    """Decode the training images of an experiment, as many and as rare as asked for."""
-    mirrors = (str(wanted.data.parent),) if wanted.data else ()
-    acquired = sources.acquire(found.dataset.source, Downloads(folder / "downloads", mirrors))
+@dataclass(frozen=True)
+class Decoded:
+    """All images of an experiment: the folder they are in, their store, and their index."""
+
+    root: Path
+    store: ImageStore
+    index: pd.DataFrame
+
+    def images(self, rows: pd.DataFrame, train: pd.DataFrame) -> Images:
+        """Return some rows of the index as images, with the statistics of those to train on."""
+        classes = list(self.index.drop_duplicates("label").sort_values("label")["class"])
+        stored, trained_on = (self.store.rows_of(each["pixel_sha256"]) for each in (rows, train))
+        return Images(self.store, stored, rows["label"].to_numpy(), classes, channel_statistics(self.store, trained_on))
+
+
+def decoded(found: Experiment, plain: Strategy, folder: Path, mirror: Path | None) -> Decoded:
+    """Decode the images of an experiment at the size of a strategy's network; `mirror` is where archives lie."""
+    acquired = sources.acquire(found.dataset.source, Downloads(folder / "downloads", (str(mirror),) if mirror else ()))
     root = extract(acquired.path, folder / "extracted", acquired.subfolder)
     listing, _ = list_images(root, found.dataset.layout, found.dataset.split.groups)
     resize = factory.view_of(plain.model, plain.input, None).stored_as
-    stores, accepted, _ = build(root, limited(listing, found.dataset.split), [resize], folder / "stores")
-    index = assign(accepted, found.dataset.split)
-    train = index[index["split"] != "test"]
+    with ours.main_module_left_out():
+        stores, accepted, _ = build(root, limited(listing, found.dataset.split), [resize], folder / "stores")
+    return Decoded(root, stores[resize.key], assign(accepted, found.dataset.split))
+
+
+def training_images(found: Experiment, plain: Strategy, folder: Path, wanted: argparse.Namespace) -> Images:
+    """Decode the training images of an experiment, as many and as rare as asked for."""
+    every = decoded(found, plain, folder, wanted.data.parent if wanted.data else None)
+    train = every.index[every.index["split"] != "test"]
     if wanted.rare is not None:
         train = thinned(train, *wanted.rare)
     train = train if wanted.images is None else sample(train, wanted.images)
-    store = stores[resize.key]
-    rows = store.rows_of(train["pixel_sha256"])
-    classes = list(index.drop_duplicates("label").sort_values("label")["class"])
-    return Images(store, rows, train["label"].to_numpy(), classes, channel_statistics(store, rows))
+    return every.images(train, train)
 
 
 def trial(
