@@ -8,6 +8,9 @@ from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from transferlab.core.models import freezing
+from transferlab.core.models.backbones.model import Pooled
+from transferlab.core.models.freezing import Policy
 from transferlab.core.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -26,20 +29,31 @@ class Work:
         size: of its input, px.
         passes: images that go through it once, without gradients.
         trained: images that it is trained on, over all epochs and trials.
+        tuned: images that are trained on from kept outputs of frozen layers on, each with what freezes these.
+        pooled: what the head is given of the last stages.
     """
 
     model: str
     size: int
     passes: int
     trained: int
+    tuned: tuple[tuple[Policy, int], ...] = ()
+    pooled: Pooled | None = None
 
 
 def work_of(strategy: Strategy, size: int, images: int, trials: int) -> Work:
     """Return the work of a strategy whose training split has so many images; frozen layers see each view once."""
-    frozen = [stage for stage in strategy.stages.values() if stage.trainable == "head"]
-    passes = sum(stage.distinct_views or stage.epochs * trials for stage in frozen)
-    epochs = strategy.epochs - sum(stage.epochs for stage in frozen)
-    return Work(strategy.model.name, size, passes * images, epochs * trials * images)
+    passes, trained, tuned = 0, 0, []
+    for stage in strategy.stages.values():
+        seen = stage.epochs * trials * images
+        if stage.trainable == "head":
+            passes += stage.distinct_views * images if stage.distinct_views else seen
+        elif stage.trainable != "all" and stage.distinct_views:
+            passes += stage.distinct_views * images
+            tuned.append((stage.trainable, seen))
+        else:
+            trained += seen
+    return Work(strategy.model.name, size, passes, trained, tuple(tuned), strategy.model.pooled)
 
 
 def seconds(work: Work, classes: int, device: torch.device | None = None) -> float:
@@ -50,29 +64,41 @@ def seconds(work: Work, classes: int, device: torch.device | None = None) -> flo
     """
     import torch  # takes seconds, for this estimate alone
 
-    parts = ((work.passes, False), (work.trained, True))
+    parts: list[tuple[Policy | None, int]] = [(None, work.passes), ("all", work.trained), *work.tuned]
     try:
-        return sum(count * _of_an_image(work.model, classes, work.size, own, device) for count, own in parts if count)
+        return sum(count * _of_an_image(work, classes, policy, device) for policy, count in parts if count)
     finally:
         torch.cuda.empty_cache()  # trials in other processes need the memory
 
 
+def _of_an_image(work: Work, classes: int, policy: Policy | None, device: torch.device | None) -> float:
+    """Return the seconds for an image, from what is kept of its frozen layers on; without a policy of one pass."""
+    return _measured(work.model, work.pooled, classes, work.size, policy, device)
+
+
 @cache
-def _of_an_image(model: str, classes: int, size: int, trains: bool, device: torch.device | None) -> float:
+def _measured(
+    model: str, pooled: Pooled | None, classes: int, size: int, policy: Policy | None, device: torch.device | None
+) -> float:
     import torch
     from torch.nn.functional import cross_entropy
 
-    from transferlab.core.models.backbones.registry import build
+    from transferlab.core.models.backbones.registry import build, heads
+    from transferlab.core.models.prefix import cut
 
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = build(model, classes, size).to(device).train()
-    x_B3HW = torch.rand(BATCH, 3, size, size, device=device)
+    network, x_BF = build(model, classes, size, pooled=pooled), torch.rand(BATCH, 3, size, size)
+    if policy not in (None, "all"):
+        freezing.apply(network, policy, heads(model, size, pooled))
+        if at := cut(network, x_BF[:1]):
+            network, x_BF = at.tail, torch.rand(BATCH, *at.shape)
+    network, x_BF = network.to(device).train(), x_BF.to(device)
     labels_B = torch.arange(BATCH, device=device) % classes
 
     def step() -> None:
-        with torch.set_grad_enabled(trains):
-            logits_BK = network(x_B3HW)
-        if trains:
+        with torch.set_grad_enabled(policy is not None):
+            logits_BK = network(x_BF)
+        if policy is not None:
             torch.autograd.backward(cross_entropy(logits_BK, labels_B))
         logits_BK[0, 0].item()  # waits for the device
 
