@@ -1,5 +1,6 @@
 """The project's pipelines. The strategies are read from the chosen experiment's parameters."""
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,11 +42,16 @@ def register_pipelines() -> dict[str, Pipeline]:
 
 @contextmanager
 def _importing() -> Iterator[None]:
-    """Look for no garbage meanwhile, which would take a quarter of the time: what is imported stays."""
+    """Look for no garbage meanwhile, which would take a quarter of the time, nor among it later: it stays to the end.
+
+    There it is looked at again: extension modules tell what of theirs is never freed.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
+        atexit.register(gc.unfreeze)
         if was_enabled:
             gc.enable()

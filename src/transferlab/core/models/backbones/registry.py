@@ -108,7 +108,6 @@ def build(
     return network
 
 
-@cache
 def skeleton(
     name: str, classes: int, size: int, drop_path: float | None = None, pooled: Pooled | None = None
 ) -> nn.Module:
@@ -119,6 +118,11 @@ def skeleton(
     Raises:
         BUILD_ERRORS: as `build`.
     """
+    return _skeleton(name, classes, size, drop_path, pooled)
+
+
+@cache  # by all arguments, given or not
+def _skeleton(name: str, classes: int, size: int, drop_path: float | None, pooled: Pooled | None) -> nn.Module:
     try:
         with torch.device("meta"):
             return build(name, classes, size, drop_path, pooled).eval()
