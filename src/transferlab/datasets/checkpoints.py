@@ -8,16 +8,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kedro.io import DatasetError, Version
 from kedro_datasets._typing import JSONPreview
-from safetensors.torch import save
 
 from transferlab.core.files.atomic import link_same
 from transferlab.core.files.folders import whole_folder
-from transferlab.core.models.checkpoint import REMEDY, SHARED, Checkpoint, shared_tensors
 from transferlab.datasets.atomic import I, O, WholeDataset, WholeFile
+
+# What loads torch is imported where it is needed: every catalog has these datasets, and most commands need no weights.
+if TYPE_CHECKING:
+    from transferlab.core.models.checkpoint import Checkpoint
 
 LIST = "trials.json"
 _NUMBER = re.compile(r"trial_(\d+)\.safetensors")
@@ -38,7 +40,7 @@ class _KeptOnce(WholeDataset[I, O]):
                     link_same(file, [other / file.relative_to(target) for other in every])
 
 
-class CheckpointDataset(_KeptOnce[Checkpoint, Checkpoint], WholeFile[Checkpoint, Checkpoint]):
+class CheckpointDataset(_KeptOnce["Checkpoint", "Checkpoint"], WholeFile["Checkpoint", "Checkpoint"]):
     """One checkpoint: a strategy's network before training."""
 
     def __init__(
@@ -58,6 +60,8 @@ class CheckpointDataset(_KeptOnce[Checkpoint, Checkpoint], WholeFile[Checkpoint,
 
     def read(self, path: Path) -> Checkpoint:
         """Read a checkpoint; no code runs."""
+        from transferlab.core.models.checkpoint import Checkpoint
+
         return Checkpoint.read(path, self._remedy)
 
     def preview(self) -> JSONPreview:
@@ -66,7 +70,7 @@ class CheckpointDataset(_KeptOnce[Checkpoint, Checkpoint], WholeFile[Checkpoint,
 
 
 @dataclass(frozen=True)
-class StoredTrials(Mapping[int, Checkpoint]):
+class StoredTrials(Mapping[int, "Checkpoint"]):
     """Checkpoints by trial, each read when asked for.
 
     Attributes:
@@ -85,6 +89,8 @@ class StoredTrials(Mapping[int, Checkpoint]):
         Raises:
             CheckpointError: it is lost or damaged, or is that of another trial or strategy.
         """
+        from transferlab.core.models.checkpoint import Checkpoint
+
         checkpoint = Checkpoint.read(self.file(trial), self._remedy)
         header = checkpoint.header
         if header.trial != trial:
@@ -100,6 +106,8 @@ class StoredTrials(Mapping[int, Checkpoint]):
 
     def files(self, trial: int) -> list[Path]:
         """Return the files that a trial needs: its own, and the one that trials share if there is one."""
+        from transferlab.core.models.checkpoint import SHARED
+
         return [file for file in (self.file(trial), self.folder / SHARED) if file.is_file()]
 
     def __iter__(self) -> Iterator[int]:
@@ -132,7 +140,7 @@ class StoredTrials(Mapping[int, Checkpoint]):
         return _remedy(self.strategy, "train")
 
 
-class TrialsDataset(_KeptOnce[Mapping[int, Checkpoint], StoredTrials]):
+class TrialsDataset(_KeptOnce[Mapping[int, "Checkpoint"], StoredTrials]):
     """A folder with one checkpoint per trial, and a list of them, so that a lost one is missed.
 
     Weights that are the same in all trials, such as those of frozen layers, lie there once if they are most of them.
@@ -155,6 +163,10 @@ class TrialsDataset(_KeptOnce[Mapping[int, Checkpoint], StoredTrials]):
         Raises:
             DatasetError: it is there already: a folder cannot be replaced in one step.
         """
+        from safetensors.torch import save
+
+        from transferlab.core.models.checkpoint import SHARED, shared_tensors
+
         with self.claimed() as target:
             if target.exists():
                 raise DatasetError(f"{target} is there already; remove it, or make the dataset versioned")
@@ -181,4 +193,5 @@ def _file(trial: int) -> str:
 
 def _remedy(strategy: str | None, node: str) -> str:
     """Say what makes a lost or damaged file of a strategy again."""
-    return f"restore a copy of it, or run `kedro run --nodes={strategy}.{node}`" if strategy else REMEDY
+    again = f"run `kedro run --nodes={strategy}.{node}`" if strategy else "run the node that makes it again"
+    return f"restore a copy of it, or {again}"

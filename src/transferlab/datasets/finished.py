@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError, Version
 
 from transferlab.core.errors import MendableError
-from transferlab.core.models.checkpoint import Checkpoint
 from transferlab.datasets.checkpoints import TrialsDataset
 from transferlab.datasets.document import JSONDataset
 from transferlab.datasets.table import TableDataset
+
+if TYPE_CHECKING:
+    from transferlab.core.models.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
 TABLES = ("history", "steps", "cost")

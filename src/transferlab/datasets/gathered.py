@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -27,18 +26,15 @@ class GatheredDataset(AbstractDataset[Mapping[str, Any], Mapping[str, Any]]):
 
     def __init__(self, catalog: CatalogProtocol[Any, Any], names: Mapping[str, str], layer: str) -> None:
         """Take the parts from a catalog, which has a name for each, and say where Kedro-Viz shows them."""
-        self._catalog, self._names = catalog, dict(names)
+        self._names = dict(names)
+        self.parts: dict[str, AbstractDataset[Any, Any]] = {
+            name: part for name in names.values() if (part := catalog.get(name)) is not None
+        }
         self.metadata = {"kedro-viz": {"layer": layer}}
 
-    @cached_property
-    def parts(self) -> dict[str, AbstractDataset[Any, Any]]:
-        """The parts by their names in the catalog; made when first asked for, since those of weights load torch."""
-        found = {name: self._catalog.get(name) for name in self._names.values()}
-        return {name: part for name, part in found.items() if part is not None}
-
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy, such as another process's, needs: the parts, and not the catalog that they come from."""
-        return {**self.__dict__, "parts": self.parts, "_catalog": None, "_init_args": None}
+        """Return what a copy, such as another process's, needs: the parts, and not the catalog that Kedro remembers."""
+        return {**self.__dict__, "_init_args": None}
 
     def load(self) -> Mapping[str, Any]:
         """Return the parts, not yet read."""

@@ -1,5 +1,6 @@
 import copy
 import logging
+import signal
 
 import pytest
 import timm
@@ -11,6 +12,7 @@ from torchvision import models
 
 from transferlab.core.models import freezing, prefix
 from transferlab.core.models.prefix import Cut
+from transferlab.core.runtime import interrupt
 from transferlab.core.runtime.seeding import global_seed
 
 HEAD = ("head",)
@@ -129,6 +131,20 @@ def test_a_trained_parameter_of_the_network_itself_is_not_frozen_work():
     assert cut_of(net, "head", ("heads.head",)).node not in ("conv_proj", "x")
     at = cut_of(net, (("class_token", 1.0), (r"heads\..*", 1.0), (".*", None)))
     assert not any("encoder" in name for name, _ in at.prefix.named_modules())
+
+
+def test_a_stop_takes_effect_when_a_network_is_traced_to_the_end(monkeypatch):
+    traced, trace = [], prefix._Tracer.graph_of
+
+    def stopped(tracer, network):
+        signal.raise_signal(signal.SIGTERM)
+        traced.append(trace(tracer, network))
+        return traced[-1]
+
+    monkeypatch.setattr(prefix._Tracer, "graph_of", stopped)
+    with pytest.raises(interrupt.Terminated), interrupt.stoppable():
+        cut_of(normed_net(), "head")
+    assert len(traced) == 2, "in training and in evaluation"
 
 
 def test_the_digest_is_of_all_that_is_not_the_tail():

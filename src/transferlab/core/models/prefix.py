@@ -22,6 +22,7 @@ from transferlab.core.files.hashing import digest
 from transferlab.core.models import freezing
 from transferlab.core.models.backbones.pooled import Standardize
 from transferlab.core.models.backbones.registry import DROP_PATHS
+from transferlab.core.runtime import interrupt
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +79,10 @@ def cut(network: nn.Module, example_BCHW: Tensor) -> Cut | None:
     freezing.train_mode(network)
     moving = {module for module in network.modules() if _moves(module)}
     try:
-        in_training = _Tracer(moving).graph_of(network)
-        network.eval()
-        in_evaluation = _Tracer(moving).graph_of(network)
+        with interrupt.held(needed=True):  # tracing changes torch's own modules, and a stop could leave them so
+            in_training = _Tracer(moving).graph_of(network)
+            network.eval()
+            in_evaluation = _Tracer(moving).graph_of(network)
     except Exception as error:  # a network's own Python, run on stand-ins for tensors, may raise anything
         _say_once(f"{type(network).__name__} cannot be cut ({type(error).__name__}): frozen layers run in every step")
         return None
