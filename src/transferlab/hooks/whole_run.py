@@ -145,13 +145,14 @@ def _images_now(context: ExperimentContext) -> str:
     from transferlab.pipelines.data import nodes
 
     dataset, catalog = context.config_loader.experiment.dataset, context.catalog
+    before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         acquired = nodes.acquire(dataset, catalog.load("downloads"))
         extracted = nodes.extract_archive(acquired, catalog.load("extracted_archives"))
         listing, ignored = nodes.list_images(extracted, dataset)
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(before)
     files = [Path(extracted["path"]) / path for path in listing["path"]]
     return _images(listing, ignored, file_hashes(files, cpus()))
 

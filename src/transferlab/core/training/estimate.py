@@ -66,20 +66,20 @@ def seconds(work: Work, classes: int, device: torch.device | None = None) -> flo
 
     parts: list[tuple[Policy | None, int]] = [(None, work.passes), ("all", work.trained), *work.tuned]
     try:
-        return sum(count * _of_an_image(work, classes, policy, device) for policy, count in parts if count)
+        return sum(
+            count * _of_an_image(work.model, work.pooled, classes, work.size, policy, device)
+            for policy, count in parts
+            if count
+        )
     finally:
         torch.cuda.empty_cache()  # trials in other processes need the memory
 
 
-def _of_an_image(work: Work, classes: int, policy: Policy | None, device: torch.device | None) -> float:
-    """Return the seconds for an image, from what is kept of its frozen layers on; without a policy of one pass."""
-    return _measured(work.model, work.pooled, classes, work.size, policy, device)
-
-
 @cache
-def _measured(
+def _of_an_image(
     model: str, pooled: Pooled | None, classes: int, size: int, policy: Policy | None, device: torch.device | None
 ) -> float:
+    """Return the seconds of a training step for an image, after the layers that the policy freezes; None: of a pass."""
     import torch
     from torch.nn.functional import cross_entropy
 
