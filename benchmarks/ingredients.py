@@ -1,8 +1,11 @@
 """Does an ingredient help? Each against the plain recipe, in paired trials on validation folds of training images.
 
 The test images of an experiment are never read. Trial t holds out fold t of `--trials` (folds of five parts, shuffled
-anew after five), for all recipes alike. With `--rare bees=0.05` that class is thinned to that share of the images.
+anew after five), for all recipes alike. Each ingredient is added to the last stage of the strategy `--recipe`. If there
+are stages before it, one row leaves them out. `--rare bees=0.05` thins that class to that share of the images.
 `python -m benchmarks.ingredients solar_cells hymenoptera --data hymenoptera_data.zip`
+
+Writes `ingredients.json`, anew after each row.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +40,7 @@ from transferlab.core.launch.trials import train_trials
 from transferlab.core.loading.feature_cache import FeatureCache, FeatureCacheConfig
 from transferlab.core.loading.images import Split
 from transferlab.core.metrics import scores
-from transferlab.core.models import factory
+from transferlab.core.models import factory, freezing
 from transferlab.core.models.freezing import LayerDecay
 from transferlab.core.ranking.backbones import sample
 from transferlab.core.runtime.compute import Compute
@@ -48,7 +51,7 @@ from transferlab.core.training.spec import TrialSpec
 from transferlab.core.transforms.operations import RandAugment, TrivialAugment
 
 FOLDS = 5
-PLAIN, RECIPE = "plain", "fine_tuning"  # the strategy that ingredients are added to
+PLAIN = "plain"
 BACKBONE = "efficientnet_lite0"  # of hymenoptera's: its weights are in a package
 
 
@@ -64,11 +67,11 @@ class Images:
 
 
 def recipes(plain: Strategy) -> dict[str, Strategy]:
-    """Return the plain recipe and, by name, what each ingredient makes of it."""
-    (name, stage), model = next(iter(plain.stages.items())), plain.model
+    """Return the plain recipe and, by name, what each ingredient makes of its last stage."""
+    (*before, (name, stage)), model = plain.stages.items(), plain.model
     changed: dict[str, dict[str, Any]] = {
         PLAIN: {},
-        "layer_decay 0.75": {"trainable": LayerDecay(layer_decay=0.75)},
+        "layer_decay 0.75": {"trainable": LayerDecay(layer_decay=0.75, rows=freezing.rows(stage.trainable, ()))},
         "ema 0.99": {"ema": 0.99},
         "mixup 0.2": {"mixup": 0.2},
         "cutmix 1.0": {"cutmix": 1.0},
@@ -78,12 +81,17 @@ def recipes(plain: Strategy) -> dict[str, Strategy]:
         "class_weights": {"class_weights": "balanced"},
         "sampler": {"sampler": "balanced"},
     }
-    found = {key: replace(plain, stages={name: replace(stage, **changes)}) for key, changes in changed.items()}
+    found = {
+        key: replace(plain, stages={**dict(before), name: replace(stage, **changes)})
+        for key, changes in changed.items()
+    }
     found["drop_path 0.1"] = replace(plain, model=replace(model, drop_path=0.1))
-    head = Stage(
-        epochs=10, trainable="head", optimizer=Adam(name="adamw", lr=1e-3), augmentation=stage.augmentation, views=4
-    )
-    found["head first"] = replace(plain, stages={"probe": head, name: stage})
+    if before:
+        found["no head first"] = replace(plain, stages={name: stage})
+    else:
+        adamw = Adam(name="adamw", lr=1e-3)
+        head = Stage(epochs=10, trainable="head", optimizer=adamw, augmentation=stage.augmentation, views=4)
+        found["head first"] = replace(plain, stages={"probe": head, name: stage})
     return found
 
 
@@ -175,20 +183,20 @@ def class_and_share(text: str) -> tuple[str, float]:
     return name, float(share)
 
 
-def measured(name: str, wanted: argparse.Namespace, folder: Path) -> dict[str, list[dict[str, float]]]:
-    """Return the figures of every trial of every recipe on an experiment's training images."""
+def measured(name: str, wanted: argparse.Namespace, folder: Path) -> Iterator[tuple[str, list[dict[str, float]]]]:
+    """Yield every recipe with the figures of its trials on an experiment's training images."""
     found = experiment(name)
-    plain = found.strategies[RECIPE]
+    plain = found.strategies[wanted.recipe]
     if wanted.epochs is not None:
-        plain = replace(plain, stages={key: replace(s, epochs=wanted.epochs) for key, s in plain.stages.items()})
+        last = list(plain.stages)[-1]
+        plain = replace(plain, stages={**plain.stages, last: replace(plain.stages[last], epochs=wanted.epochs)})
     images = training_images(found, plain, folder, wanted)
     repeats = -(-wanted.trials // FOLDS)
     cutter = RepeatedStratifiedKFold(n_splits=FOLDS, n_repeats=repeats, random_state=0)
     folds = list(cutter.split(images.rows, images.labels))[: wanted.trials]
-    return {
-        recipe: [trial(strategy, images, number, fold, folder) for number, fold in enumerate(folds)]
-        for recipe, strategy in recipes(plain).items()
-    }
+    for recipe, strategy in recipes(plain).items():
+        if recipe == PLAIN or wanted.ingredients is None or recipe in wanted.ingredients:
+            yield recipe, [trial(strategy, images, number, fold, folder) for number, fold in enumerate(folds)]
 
 
 def table(name: str, of_recipes: dict[str, list[dict[str, float]]], note: str) -> result.Table:
@@ -226,15 +234,19 @@ def main(names: Sequence[str] = ("solar_cells", "hymenoptera")) -> None:
     parser.add_argument("names", nargs="*", default=list(names), help="experiments of conf/")
     parser.add_argument("--data", type=Path, help="the archive hymenoptera_data.zip, if it cannot be downloaded")
     parser.add_argument("--trials", type=int, default=10)
-    parser.add_argument("--epochs", type=int, help="of the plain recipe; by default those of the experiment")
+    parser.add_argument("--recipe", default="fine_tuning", help="the strategy that ingredients are added to")
+    parser.add_argument("--ingredients", nargs="+", help="only these, as their rows are called")
+    parser.add_argument("--epochs", type=int, help="of its last stage; by default those of the experiment")
     parser.add_argument("--rare", type=class_and_share, help="a class and the share that it is thinned to: bees=0.05")
     parser.add_argument("--images", type=int, help="training images; by default all")
     wanted = result.parse(parser, trials=2, epochs=1, images=60)
-    found = {}
+    found: dict[str, dict[str, list[dict[str, float]]]] = {}
     for name in wanted.names:
+        found[name] = {}
         with tempfile.TemporaryDirectory() as folder:
-            found[name] = measured(name, wanted, Path(folder))
-        report = result.write("ingredients", wanted, {"experiments": found})  # after each, so that a stop loses little
+            for recipe, trials in measured(name, wanted, Path(folder)):
+                found[name][recipe] = trials
+                report = result.write("ingredients", wanted, {"experiments": found})
         table(name, found[name], result.made_on(report)).show()
 
 
