@@ -1,6 +1,7 @@
 import pytest
 import timm
 import torch
+from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 
 from transferlab.core.models.folding import folded
@@ -74,3 +75,41 @@ def test_what_cannot_be_folded_stays(kind):
 def test_a_batch_norm_without_statistics_of_its_own_stays():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)).eval()
     assert norms(folded(network, X)) == 1
+
+
+@pytest.mark.parametrize("size", [64, 63, 65, 94])
+def test_same_padding_is_folded_for_images_of_one_size(size):
+    network = randomised(timm.create_model("tf_efficientnet_lite0"))
+    x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected, result = network(x), folded(network, x[:1])
+        assert (result(x) - expected).abs().max() < 1e-4 * expected.std()
+    assert norms(result) == 0
+    assert not any(isinstance(module, Conv2dSame) for module in result.modules())
+    assert sum(isinstance(module, Conv2dSame) for module in network.modules()) == 5
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize(("height", "width"), [(9, 16), (16, 9), (1, 2)])
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 2), (1, 4)])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_any_same_padding_stays_what_it_was(kernel, stride, dilation, height, width):
+    torch.manual_seed(0)
+    network = nn.Sequential(Conv2dSame(4, 6, kernel, stride=stride, dilation=dilation, groups=2, bias=False))
+    x = torch.randn(3, 4, height, width)
+    with torch.inference_mode():
+        assert torch.allclose(folded(network, x[:1])(x), network(x), atol=1e-6)
+
+
+def test_a_convolution_that_sees_two_sizes_pads_each_as_it_needs():
+    class TwoSizes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution = Conv2dSame(3, 3, 3, stride=2)
+
+        def forward(self, x):
+            return self.convolution(self.convolution(x))
+
+    network, x = TwoSizes(), torch.randn(2, 3, 13, 13)
+    with torch.inference_mode():
+        assert torch.equal(folded(network, x)(x), network(x))

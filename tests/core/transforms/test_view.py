@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from transferlab.core.runtime.seeding import generator
 from transferlab.core.transforms import resample
+from transferlab.core.transforms.geometry import mirrored
 from transferlab.core.transforms.input import Input, Preset
 from transferlab.core.transforms.operations import (
     ColorJitter,
@@ -170,7 +171,7 @@ def test_augmentation_works_on_the_resized_image_however_it_is_stored():
 @given(st.floats(-40, 60), st.integers(2, 20))
 def test_mirroring_is_numpys_reflect(point, extent):
     pixels = np.pad(np.arange(extent), 80, mode="symmetric" if extent == 1 else "reflect")
-    ours = resample.mirrored(torch.tensor(np.floor(point) + 0.5, dtype=torch.float64), torch.tensor(extent))
+    ours = mirrored(torch.tensor(np.floor(point) + 0.5, dtype=torch.float64), torch.tensor(extent))
     assert float(ours) == pixels[int(np.floor(point)) + 80] + 0.5
 
 
@@ -205,7 +206,7 @@ def test_crops_stay_inside_and_padding_does_not():
 
 
 def test_a_pixel_wide_image_can_be_mirrored():
-    assert float(resample.mirrored(torch.tensor(3.5), torch.tensor(1))) in (0.5, 1.5)
+    assert float(mirrored(torch.tensor(3.5), torch.tensor(1))) in (0.5, 1.5)
 
 
 PRESET = Preset(size=224, resize=256, interpolation="bicubic", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))

@@ -31,7 +31,7 @@ _passes: dict[tuple[Any, ...], CompiledPass | CompileError] = {}
 class FrozenPrefix:
     """The frozen beginning of a network, which turns views of images into features.
 
-    BatchNorm is folded into convolutions, so features equal what the network computes up to rounding.
+    Layers are folded into convolutions (`folding`), so features equal what the network computes up to rounding.
     """
 
     def __init__(self, at: Cut, name: str, tell: Callable[[int], None] = lambda done: None) -> None:
@@ -109,7 +109,7 @@ class FrozenPrefix:
         return {
             "model": self._name,
             "prefix": {"node": self._at.node, "shape": list(self._at.shape), "sha256": self._at.prefix_sha256},
-            "batch_norm": "folded",
+            "folded": ["batch_norm", "same_padding"],
             "view": asdict(images.view),
             "draws": {"operations": operations, "seed": list(images.seed), "view": number} if operations else None,
             "split": images.split.fingerprint,

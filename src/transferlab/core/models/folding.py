@@ -1,7 +1,9 @@
-"""Folds BatchNorm into the convolutions before it, in networks that only evaluate.
+"""Folds layers into convolutions, in networks that only evaluate.
 
-In evaluation mode BatchNorm multiplies and shifts each channel by constants, which a convolution can do with its own
-weights. One pass over the images' activations is saved per layer; the results are the same up to rounding.
+In evaluation mode BatchNorm multiplies and shifts each channel by constants, which the convolution before it can do
+with its own weights. TensorFlow's "same" padding adds more zeros after an image than before it, which takes a copy of
+the image; a kernel with zeros before its weights needs as many on both sides, which a convolution adds by itself. One
+pass over the images' activations is saved per layer; the results are the same up to rounding.
 """
 
 from __future__ import annotations
@@ -9,11 +11,14 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from contextlib import ExitStack
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
+from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.norm_act import BatchNormAct2d
+from timm.layers.padding import get_same_padding
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -23,7 +28,7 @@ _MOST_DIFFERENCE = 1e-2
 
 
 def folded(network: Module, example_BCHW: Tensor) -> Module:
-    """Return a copy of a network with every BatchNorm folded that can be; the network itself if there is none.
+    """Return a copy of a network, for inputs of one size, with all folded that can be; without any, the network itself.
 
     One forward pass finds the pairs: the input of a foldable BatchNorm *is* the output of a convolution, and both run
     once. What that pass cannot show, such as another use of a convolution's output, a pass of the copy does: if its
@@ -31,36 +36,55 @@ def folded(network: Module, example_BCHW: Tensor) -> Module:
 
     Args:
         network: put into evaluation mode, and not changed otherwise.
-        example_BCHW: an input, float32 on the network's device.
+        example_BCHW: an input of that size, float32 on the network's device.
     """
-    pairs, before = _pairs(network.eval(), example_BCHW)
-    if not pairs:
+    found = _found(network.eval(), example_BCHW)
+    if not (found.pairs or found.padded):
         return network
     names = {module: name for name, module in network.named_modules()}
     result = copy.deepcopy(network)
-    for convolution, norm in pairs:
+    for convolution, norm in found.pairs:
         result.set_submodule(names[convolution], fuse_conv_bn_eval(convolution, norm))
         result.set_submodule(names[norm], _after(norm))
+    for padded, size in found.padded.items():
+        result.set_submodule(names[padded], _symmetric(result.get_submodule(names[padded]), size))
+    before = found.output
     with torch.inference_mode():
         difference = (result(example_BCHW) - before).abs().max()
     return result if difference <= _MOST_DIFFERENCE * before.std() else network
 
 
-def _pairs(network: nn.Module, example_BCHW: Tensor) -> tuple[list[tuple[nn.Conv2d, nn.BatchNorm2d]], Tensor]:
-    """Return the pairs that can be folded, in the order of a forward pass, and its result."""
+class _Found(NamedTuple):
+    """What a forward pass shows.
+
+    Attributes:
+        pairs: of convolution and BatchNorm that can be folded, in the order of the pass.
+        padded: convolutions with "same" padding, and the height and width of their input.
+        output: of the network.
+    """
+
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]]
+    padded: dict[Conv2dSame, tuple[int, int]]
+    output: Tensor
+
+
+def _found(network: nn.Module, example_BCHW: Tensor) -> _Found:
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # by id of the output, which is kept so that no other takes its id
     calls: Counter[nn.Module] = Counter()
-    found: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+    padded: dict[Conv2dSame, tuple[int, int]] = {}
 
-    def after_convolution(module: nn.Module, _: Any, output: Tensor) -> None:
+    def after_convolution(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         calls[module] += 1
         made[id(output)] = cast("nn.Conv2d", module), output
+        if isinstance(module, Conv2dSame) and module.dilation == (1, 1):
+            padded[module] = tuple(inputs[0].shape[2:])
 
     def before_norm(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         calls[module] += 1
         if id(inputs[0]) in made:
             convolution, _ = made.pop(id(inputs[0]))
-            found.append((convolution, cast("nn.BatchNorm2d", module)))
+            pairs.append((convolution, cast("nn.BatchNorm2d", module)))
 
     with ExitStack() as hooks, torch.inference_mode():
         for module in network.modules():
@@ -69,7 +93,30 @@ def _pairs(network: nn.Module, example_BCHW: Tensor) -> tuple[list[tuple[nn.Conv
             elif type(module) in (nn.BatchNorm2d, BatchNormAct2d) and module.track_running_stats:
                 hooks.enter_context(module.register_forward_pre_hook(before_norm))
         output: Tensor = network(example_BCHW)
-    return [(one, norm) for one, norm in found if calls[one] == calls[norm] == 1], output
+    once = [(one, norm) for one, norm in pairs if calls[one] == calls[norm] == 1]
+    return _Found(once, {module: size for module, size in padded.items() if calls[module] == 1}, output)
+
+
+def _symmetric(convolution: nn.Module, size: tuple[int, int]) -> nn.Conv2d:
+    """Return the same convolution of inputs of this height and width, padded by as many zeros on both sides."""
+    same = cast("nn.Conv2d", convolution)
+    needed = [
+        get_same_padding(length, kernel, stride, 1)
+        for length, kernel, stride in zip(size, same.kernel_size, same.stride, strict=True)
+    ]
+    more = [count % 2 for count in needed]  # zeros after the image than before it
+    result = nn.Conv2d(
+        same.in_channels,
+        same.out_channels,
+        kernel_size=(same.kernel_size[0] + more[0], same.kernel_size[1] + more[1]),
+        stride=cast("tuple[int, int]", same.stride),
+        padding=((needed[0] + 1) // 2, (needed[1] + 1) // 2),
+        groups=same.groups,
+        bias=same.bias is not None,
+    )
+    result.weight = nn.Parameter(functional.pad(same.weight.detach(), (more[1], 0, more[0], 0)))
+    result.bias = same.bias
+    return result.eval()
 
 
 def _after(norm: nn.BatchNorm2d) -> nn.Module:

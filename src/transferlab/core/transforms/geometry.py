@@ -133,5 +133,11 @@ def centre_crop(geometry: Geometry, size: int) -> None:
     geometry.compose(scale_shift(one, one, corner_N2[:, 1], corner_N2[:, 0]), torch.full_like(corner_N2, size))
 
 
+def mirrored(point: Tensor, extent: Tensor) -> Tensor:
+    """Reflect points at the centres of the border pixels (numpy's `reflect`, torchvision's): -0.5 becomes 1.5."""
+    span = (extent - 1).clamp(min=1)
+    return span - (torch.remainder(point - 0.5, 2 * span) - span).abs() + 0.5
+
+
 def _ends(pair: tuple[float, float]) -> tuple[Tensor, Tensor]:
     return torch.tensor(pair[0]), torch.tensor(pair[1])

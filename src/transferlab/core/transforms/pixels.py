@@ -34,7 +34,10 @@ class Pixels(Protocol):
         ...
 
     def canvas(self) -> Tensor:
-        """Put all on one canvas (N, H, W, 3), uint8 on the device: at the top left, black elsewhere."""
+        """Put all on one canvas (N, H, W, 3), uint8 on the device: at the top left, their last pixels repeated beside.
+
+        So what is sampled at an image's edge does not depend on the images beside it.
+        """
         ...
 
 
@@ -63,9 +66,11 @@ class HostImages:
         height, width = shape_N2.max(axis=0)
         if (shape_N2 == (height, width)).all():
             return np.stack(self.images)
-        canvas_NHW3 = np.zeros((len(self.images), height, width, 3), dtype=np.uint8)
+        canvas_NHW3 = np.empty((len(self.images), height, width, 3), dtype=np.uint8)
         for slot, image in zip(canvas_NHW3, self.images, strict=True):
             slot[: image.shape[0], : image.shape[1]] = image
+            slot[: image.shape[0], image.shape[1] :] = image[:, -1:]
+            slot[image.shape[0] :] = slot[image.shape[0] - 1]
         return canvas_NHW3
 
 
@@ -107,6 +112,5 @@ class ResidentImages:
         table_N3 = upload(torch.from_numpy(np.column_stack([self.start_N, self.shape_N2])), device)
         start_N11, height_N11, width_N11 = table_N3[:, :, None, None].unbind(dim=1)
         y_H1, x_W = torch.arange(height, device=device)[:, None], torch.arange(width, device=device)
-        inside_NHW = (y_H1 < height_N11) & (x_W < width_N11)
-        at_NHW = torch.where(inside_NHW, start_N11 + y_H1 * width_N11 + x_W, 0)
-        return self.flat_P3[at_NHW].mul_(inside_NHW[..., None])
+        y_NH1, x_N1W = torch.minimum(y_H1, height_N11 - 1), torch.minimum(x_W, width_N11 - 1)
+        return self.flat_P3[start_N11 + y_NH1 * width_N11 + x_N1W]

@@ -58,6 +58,10 @@ class View:
         """Render the normalised batch x_B3SS, float32 on the device, from B images and their draws."""
         x_B3SS = self.pixels(images, draws_B)
         mean, std = upload(torch.tensor([self.mean, self.std]), x_B3SS.device)[:, :, None, None]
+        if x_B3SS.is_contiguous(memory_format=torch.channels_last):  # whole lines are faster than pixel by pixel
+            line_BSX = x_B3SS.permute(0, 2, 3, 1).flatten(2)
+            line_BSX.sub_(mean.flatten().repeat(self.size)).div_(std.flatten().repeat(self.size))
+            return x_B3SS
         return x_B3SS.sub_(mean).div_(std)
 
     def pixels(self, images: Pixels, draws_B: augment.Draws) -> Tensor:
