@@ -17,7 +17,7 @@ from torch import Tensor
 from torch._inductor.utils import fresh_cache
 
 from benchmarks import ours, recipes, result
-from transferlab.core.models.compiling import CompiledPass
+from transferlab.core.models.compiled_pass import CompiledPass
 from transferlab.core.models.folding import folded
 
 CASES = (("efficientnet_lite0", 224), ("efficientnet_lite0", 96), ("resnet18", 224))

@@ -10,7 +10,7 @@ from transferlab.core.loading.feature_cache import FeatureCache, FeatureCacheCon
 from transferlab.core.loading.images import Images
 from transferlab.core.models import forward, freezing
 from transferlab.core.models.backbones.model import Model
-from transferlab.core.models.compiling import can_compile
+from transferlab.core.models.compiled_pass import can_compile
 
 IMAGES, BATCH, VIEWS = 11, 4, 2
 
@@ -91,9 +91,9 @@ def test_auto_compiles_what_is_much_work(views_of, compilations, tmp_path, monke
     views_of(compile=False)
     few = files(tmp_path)
     pixels = 2 * IMAGES * VIEW.size**2
-    monkeypatch.setattr("transferlab.core.models.compiling.can_compile", lambda: True)
+    monkeypatch.setattr("transferlab.core.models.compiled_pass.can_compile", lambda: True)
     for most, compiles in ((pixels, False), (pixels - 1, True)):
-        monkeypatch.setattr("transferlab.core.models.compiling.LONG_PREFIX_PIXELS", most)
+        monkeypatch.setattr("transferlab.core.models.compiled_pass.LONG_PREFIX_PIXELS", most)
         views_of()
         assert len(compilations) == compiles
     assert len(files(tmp_path) - few) == VIEWS

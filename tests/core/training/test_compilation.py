@@ -7,11 +7,11 @@ from tiny import COMPUTE, FLIP_AND_CROP, machine, spec_of, split_of, stage, stra
 from torch import nn
 
 from transferlab.core.loading import gpu_cache
-from transferlab.core.models import compiling, factory, freezing
+from transferlab.core.models import compiled_pass, factory, freezing
 from transferlab.core.models.backbones.model import Pooled
 from transferlab.core.runtime.device import resolve
 from transferlab.core.training import compilation
-from transferlab.core.training.compilation import LONG_STAGE_PIXELS, SMALL_BATCH_PIXELS, is_compiled, mode
+from transferlab.core.training.compilation import LONG_STAGE_PIXELS, SMALL_BATCH_PIXELS, compiles_stage, mode
 from transferlab.core.training.trial import state_file, train_trial
 
 
@@ -39,21 +39,21 @@ def on(device="cuda", **changes):
     ],
 )
 def test_auto_compiles_long_stages_on_cuda(device, images, head_alone, compiles):
-    assert is_compiled(on(device), LONG, images, 224, head_alone) == compiles
+    assert compiles_stage(on(device), LONG, images, 224, head_alone) == compiles
     for asked in (True, False):
-        assert is_compiled(on(device, compile=asked), LONG, images, 224, head_alone) == asked
+        assert compiles_stage(on(device, compile=asked), LONG, images, 224, head_alone) == asked
 
 
 def test_auto_does_not_compile_where_it_cannot(monkeypatch):
     monkeypatch.setattr(compilation, "can_compile", lambda: False)
-    assert not is_compiled(on(), LONG, 100 * IMAGES, 224, head_alone=False)
-    assert is_compiled(on(compile=True), LONG, 1, 224, head_alone=False)  # asked for: torch says what it lacks
+    assert not compiles_stage(on(), LONG, 100 * IMAGES, 224, head_alone=False)
+    assert compiles_stage(on(compile=True), LONG, 1, 224, head_alone=False)  # asked for: torch says what it lacks
 
 
 def test_fewer_epochs_and_smaller_images_are_shorter_stages():
-    assert is_compiled(on(), LONG, IMAGES + 1, 224, head_alone=False)
-    assert not is_compiled(on(), LONG, IMAGES + 1, 223, head_alone=False)
-    assert not is_compiled(on(), replace(LONG, epochs=19), IMAGES + 1, 224, head_alone=False)
+    assert compiles_stage(on(), LONG, IMAGES + 1, 224, head_alone=False)
+    assert not compiles_stage(on(), LONG, IMAGES + 1, 223, head_alone=False)
+    assert not compiles_stage(on(), replace(LONG, epochs=19), IMAGES + 1, 224, head_alone=False)
 
 
 @pytest.mark.parametrize(
@@ -108,13 +108,13 @@ def test_a_state_is_of_stages_compiled_or_not(tmp_path, monkeypatch):
     features = ("stage head", "stage fresh", "stage tune", "held-out images")
     assert compiled.keys() - auto.keys() == {f"compiled features.{n}" for n in features}
     asked = []
-    monkeypatch.setattr(compilation, "is_compiled", lambda _, stage, *args: bool(asked.append(args)))
+    monkeypatch.setattr(compilation, "compiles_stage", lambda _, stage, *args: bool(asked.append(args)))
     fingerprint(splits)
     assert asked == [(11, 32, True), (11, 32, True), (11, 24, False)]
 
 
 def test_what_trains_on_the_features_of_many_images_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(compiling, "can_compile", lambda: True)
+    monkeypatch.setattr(compiled_pass, "can_compile", lambda: True)
     train, held_out = split_of(tmp_path / "train", 11), split_of(tmp_path / "validation", 6, "validation", seed=1)
     plan = strategy(
         plain=stage(size=24),
@@ -125,7 +125,7 @@ def test_what_trains_on_the_features_of_many_images_says_so(tmp_path, monkeypatc
     pool = replace(train, pool=np.arange(40))
 
     def compiled(most, train=train, **changes):
-        monkeypatch.setattr(compiling, "LONG_PREFIX_PIXELS", most - 1)
+        monkeypatch.setattr(compiled_pass, "LONG_PREFIX_PIXELS", most - 1)
         return set(compilation.compiled_features(replace(spec, train=train), replace(machine(), **changes)))
 
     assert compiled(33 * 32**2) == {"stage kept"}

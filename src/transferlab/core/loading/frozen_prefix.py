@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import transferlab
 from transferlab.core.loading.feature_cache import FeatureCache, Stored
 from transferlab.core.loading.images import Images
-from transferlab.core.models.compiling import CompiledPass, CompileError, is_compiled
+from transferlab.core.models.compiled_pass import CompiledPass, CompileError, compiles_frozen_layers
 from transferlab.core.models.folding import folded
 from transferlab.core.models.prefix import Cut
 from transferlab.core.runtime.device import Machine
@@ -42,7 +42,7 @@ class FrozenPrefix:
     def features(self, images: Images, number: int, feature_cache: FeatureCache) -> Stored:
         """Return the features of one view, from the cache or computed, compiled if all views are much work."""
         key, count = self._key(images, number), len(images.split)
-        if is_compiled(images.machine, count * (images.views or 1), images.view.size):
+        if compiles_frozen_layers(images.machine, count * (images.views or 1), images.view.size):
             compiled_key, batch = {**key, "compiled": True}, images.evaluation_batch
             try:
                 return feature_cache.get(compiled_key, count, lambda: self._computed(images, number, batch))

@@ -1,4 +1,4 @@
-"""Decides whether and how torch compiles the passes of a stage, and says what `models.compiling` decides of features.
+"""Decides whether and how torch compiles a stage's passes, and says what `models.compiled_pass` decides of features.
 
 Compilation changes the last bits, so only the config and the device decide it, never a clock.
 """
@@ -13,7 +13,7 @@ from typing import Literal, cast
 import torch
 from torch import nn
 
-from transferlab.core.models import compiling, freezing
+from transferlab.core.models import compiled_pass, freezing
 from transferlab.core.runtime.device import Machine
 from transferlab.core.strategies.strategy import Stage
 from transferlab.core.training.spec import TrialSpec
@@ -33,11 +33,11 @@ def compiled_stages(spec: TrialSpec, machine: Machine, network: nn.Module) -> di
     names = [name for name, _ in network.named_parameters()]
     for name, stage in spec.strategy.stages.items():
         head_alone = stage.distinct_views is not None and freezing.trains_head_alone(stage.trainable, names, head)
-        found[name] = is_compiled(machine, stage, len(spec.train), view.at(stage.size).size, head_alone)
+        found[name] = compiles_stage(machine, stage, len(spec.train), view.at(stage.size).size, head_alone)
     return found
 
 
-def is_compiled(machine: Machine, stage: Stage, images: int, size: int, head_alone: bool) -> bool:
+def compiles_stage(machine: Machine, stage: Stage, images: int, size: int, head_alone: bool) -> bool:
     """Resolve `training.compute.compile` for a stage; `auto` compiles long stages on CUDA if torch can compile.
 
     It compiles no stage on a CPU, where compiling takes as long and gained nothing that we could measure, nor on MPS.
@@ -68,7 +68,9 @@ def compiled_features(spec: TrialSpec, machine: Machine) -> dict[str, bool]:
     return {
         what: True
         for what, (split, views, seen) in asked.items()
-        if compiling.is_compiled(machine, views * len(split.rows if split.pool is None else split.pool), seen.size)
+        if compiled_pass.compiles_frozen_layers(
+            machine, views * len(split.rows if split.pool is None else split.pool), seen.size
+        )
     }
 
 

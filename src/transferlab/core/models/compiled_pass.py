@@ -35,7 +35,7 @@ class CompileError(Exception):
     """Layers that cannot be compiled on this machine; says why."""
 
 
-def is_compiled(machine: Machine, images: int, size: int) -> bool:
+def compiles_frozen_layers(machine: Machine, images: int, size: int) -> bool:
     """Resolve `training.compute.compile` for frozen layers; `auto` compiles for many images if torch can compile.
 
     Nothing is compiled on other devices than a CPU.

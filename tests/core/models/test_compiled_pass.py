@@ -7,8 +7,14 @@ import torch
 from tiny import machine
 from torch import nn
 
-from transferlab.core.models import compiling
-from transferlab.core.models.compiling import LONG_IN_HALF, LONG_PREFIX_PIXELS, CompiledPass, CompileError, is_compiled
+from transferlab.core.models import compiled_pass
+from transferlab.core.models.compiled_pass import (
+    LONG_IN_HALF,
+    LONG_PREFIX_PIXELS,
+    CompiledPass,
+    CompileError,
+    compiles_frozen_layers,
+)
 
 IMAGES = int(LONG_PREFIX_PIXELS / 224**2)  # of 224 px: with one more they pay for compiling
 HALF = int(LONG_IN_HALF / 224**2)
@@ -33,32 +39,32 @@ X = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     ],
 )
 def test_many_pixels_for_each_thread_of_a_cpu_pay_for_compiling(monkeypatch, changes, images, size, compiles):
-    monkeypatch.setattr(compiling, "can_compile", lambda: True)
-    assert is_compiled(replace(machine(), **changes), images, size) == compiles
+    monkeypatch.setattr(compiled_pass, "can_compile", lambda: True)
+    assert compiles_frozen_layers(replace(machine(), **changes), images, size) == compiles
 
 
 def test_auto_compiles_nothing_without_tools(monkeypatch):
-    monkeypatch.setattr(compiling, "can_compile", lambda: False)
-    assert not is_compiled(machine(), 100 * IMAGES, 224)
-    assert is_compiled(replace(machine(), compile=True), 1, 8)  # asked for: a warning says what is missing
+    monkeypatch.setattr(compiled_pass, "can_compile", lambda: False)
+    assert not compiles_frozen_layers(machine(), 100 * IMAGES, 224)
+    assert compiles_frozen_layers(replace(machine(), compile=True), 1, 8)  # asked for: a warning says what is missing
 
 
 def test_the_tools_are_a_compiler_and_the_header_of_python_on_linux(monkeypatch, tmp_path):
     compiler = tmp_path / "my-g++"
     compiler.touch(mode=0o755)
     (tmp_path / "Python.h").touch()
-    monkeypatch.setattr(compiling.sysconfig, "get_path", lambda _: str(tmp_path))
-    monkeypatch.setattr(compiling.sys, "platform", "linux")
+    monkeypatch.setattr(compiled_pass.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(compiled_pass.sys, "platform", "linux")
     monkeypatch.setenv("CXX", f"{compiler} -pipe")
-    assert compiling.can_compile()
+    assert compiled_pass.can_compile()
     with monkeypatch.context() as without:
-        without.setattr(compiling.sys, "platform", "win32")
-        assert not compiling.can_compile()
+        without.setattr(compiled_pass.sys, "platform", "win32")
+        assert not compiled_pass.can_compile()
     with monkeypatch.context() as without:
         without.setenv("CXX", str(tmp_path / "none"))
-        assert not compiling.can_compile()
+        assert not compiled_pass.can_compile()
     (tmp_path / "Python.h").unlink()
-    assert not compiling.can_compile()
+    assert not compiled_pass.can_compile()
 
 
 def compiled_to(monkeypatch, run):
