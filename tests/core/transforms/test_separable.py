@@ -14,7 +14,8 @@ from transferlab.core.transforms.pixels import HostImages
 from transferlab.core.transforms.view import View
 
 CPU = torch.device("cpu")
-SIZE = resample.LEAST_SEPARABLE
+SIZE = resample.LEAST_SEPARABLE["bicubic"]
+INTERPOLATIONS = ["bilinear", "bicubic"]
 # `grid_sample` is told points from -1 to 1, so that those of large images are off by some 1e-5 px.
 ROUNDING = 2e-4
 
@@ -48,14 +49,19 @@ ends = st.tuples(st.floats(-40, 190), st.floats(-40, 190)).filter(lambda pair: a
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(shapes, ends, ends), min_size=1, max_size=4), st.integers(1, 130), st.booleans())
-def test_points_of_any_upright_view_are_sampled_alike(images, size, reflect):
+@given(
+    st.lists(st.tuples(shapes, ends, ends), min_size=1, max_size=4),
+    st.integers(1, 130),
+    st.sampled_from(INTERPOLATIONS),
+    st.booleans(),
+)
+def test_points_of_any_upright_view_are_sampled_alike(images, size, interpolation, reflect):
     x, y = (torch.tensor([image[axis] for image in images]) for axis in (1, 2))
     scale = [(axis[:, 1] - axis[:, 0]) / size for axis in (x, y)]
     map_B23 = scale_shift(*scale, x[:, 0], y[:, 0])[:, :2]
     batch = HostImages([noise(shape) for shape, _, _ in images], CPU)
-    ours = separable.sample(batch, map_B23, size, reflect)
-    points = resample._at_points(batch, augment.Draws(map_B23, reflect), size, "bicubic")
+    ours = separable.sample(batch, map_B23, size, interpolation, reflect)
+    points = resample.at_points(batch, augment.Draws(map_B23, reflect), size, interpolation)
     assert separable.is_upright(map_B23).all()
     difference = (ours - points).abs()
     if not reflect:  # a point on an edge, up to rounding, may be taken to lie on either side of it
@@ -80,8 +86,8 @@ def test_a_view_of_whole_pixels_has_the_very_bytes(operations):
     assert torch.equal(x_3SS, torch.from_numpy(image_HWC[np.ix_(y, x)]).permute(2, 0, 1).float() / 255)
 
 
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-@pytest.mark.parametrize("size", [32, SIZE])
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("size", [32, max(resample.LEAST_SEPARABLE.values())])
 def test_an_image_looks_the_same_beside_any_others(size, interpolation):
     shapes_N2 = [(size // 2, size // 3), (3 * size, size), (size, 2 * size), (5, 7)]
     images = [noise(shape, seed) for seed, shape in enumerate(shapes_N2)]
@@ -95,7 +101,7 @@ def test_what_is_turned_is_sampled_point_by_point():
     images = HostImages([noise((120, 140))], CPU)
     draws = view().draw(images.shape_N2, (RandomRotation(degrees=20),), generator(1))
     assert not separable.is_upright(draws.map_N23).any()
-    points = resample._at_points(images, draws, SIZE, "bicubic")
+    points = resample.at_points(images, draws, SIZE, "bicubic")
     assert torch.equal(resample.resample(images, draws, SIZE, "bicubic"), points)
 
 

@@ -16,7 +16,7 @@ from transferlab.core.transforms import augment, geometry, separable
 from transferlab.core.transforms.pixels import HostImages, Pixels
 
 MOST_WASTED_PIXELS = 1 << 25  # 400 MB as float32
-LEAST_SEPARABLE = 96  # px of the output: below it, `separable` is no faster
+LEAST_SEPARABLE = {"bicubic": 96, "bilinear": 160}  # px of the output: below it, `separable` is no faster
 MOST_SEPARABLE_THREADS = 4  # torch's `grid_sample` shares images out between threads, and is as fast with more of them
 
 
@@ -29,23 +29,18 @@ def resample(images: Pixels, draws_B: augment.Draws, size: int, interpolation: s
     view's resize is enlarged here, and its pixels then differ from PIL's: by up to 0.17 of their range on noise, by
     0.02 where neighbours are alike. Larger images do not differ, since PIL itself reduces them when they are stored.
     """
-    is_faster = size >= LEAST_SEPARABLE and torch.get_num_threads() <= MOST_SEPARABLE_THREADS
-    if (
-        isinstance(images, HostImages)
-        and images.device.type == "cpu"
-        and is_faster
-        and interpolation == "bicubic"
-        and separable.is_upright(draws_B.map_N23).all()
-    ):
-        return separable.sample(images, draws_B.map_N23, size, draws_B.reflect)
-    return _at_points(images, draws_B, size, interpolation)
+    is_faster = size >= LEAST_SEPARABLE[interpolation] and torch.get_num_threads() <= MOST_SEPARABLE_THREADS
+    is_upright = is_faster and bool(separable.is_upright(draws_B.map_N23).all())
+    if isinstance(images, HostImages) and images.device.type == "cpu" and is_upright:
+        return separable.sample(images, draws_B.map_N23, size, interpolation, draws_B.reflect)
+    return at_points(images, draws_B, size, interpolation)
 
 
-def _at_points(images: Pixels, draws_B: augment.Draws, size: int, interpolation: str) -> Tensor:
+def at_points(images: Pixels, draws_B: augment.Draws, size: int, interpolation: str) -> Tensor:
     """Sample every point of the output by itself."""
     if _wasted_pixels(images.shape_N2) > MOST_WASTED_PIXELS:
         each = ((images.take(row), draws_B.take(row)) for row in torch.split(torch.arange(len(images.shape_N2)), 1))
-        return torch.cat([_at_points(image, draws, size, interpolation) for image, draws in each])
+        return torch.cat([at_points(image, draws, size, interpolation) for image, draws in each])
     x_B3HW = images.canvas().permute(0, 3, 1, 2).float().div_(255)
     extent_B12 = upload(torch.from_numpy(images.shape_N2[:, None, ::-1].astype(np.float32)), x_B3HW.device)
     point_BP2 = _sampled(draws_B.map_N23, size, x_B3HW.device)

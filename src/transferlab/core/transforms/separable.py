@@ -4,7 +4,8 @@ The points of such a view form a grid, and the points of a line lie between the 
 interpolation then sums 4 rows for each line and 4 columns for each column of points, in place of 16 pixels for each
 point. Only the part of an image that is seen is read.
 
-Shapes: B images, S px of the output's side, K = 4 pixels that are summed for a point, N points of a line.
+Shapes: B images, S px of the output's side, K pixels that are summed along an axis: 4 (bicubic) or 2 (bilinear), N
+points of a line, or their channels.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from transferlab.core.runtime.device import one_thread
 from transferlab.core.transforms.geometry import mirrored
 from transferlab.core.transforms.pixels import HostImages
 
@@ -44,17 +46,20 @@ def is_upright(map_B23: Tensor) -> Tensor:
     return (map_B23[:, 0, 1] == 0) & (map_B23[:, 1, 0] == 0)
 
 
-def sample(images: HostImages, map_B23: Tensor, size: int, reflect: bool) -> Tensor:
+def sample(images: HostImages, map_B23: Tensor, size: int, interpolation: str, reflect: bool) -> Tensor:
     """Sample upright images at the mapped centres of the output's pixels: x_B3SS in [0, 1], float32, channels last.
 
     Up to rounding, this is what `resample` does: points beyond an image are black, or mirrored with `reflect`.
     """
     extent_B2 = torch.from_numpy(images.shape_N2.astype(np.float32))
-    rows = _lines(map_B23[:, 1, 1:], extent_B2[:, 0], size, reflect)
-    columns = _lines(map_B23[:, 0, ::2], extent_B2[:, 1], size, reflect, channels=3)
+    centre_S = torch.arange(size) + 0.5
+    y_BS, x_BS = (map_B23[:, axis, axis, None] * centre_S + map_B23[:, axis, 2, None] for axis in (1, 0))
+    rows = _lines(y_BS, extent_B2[:, 0], interpolation, reflect)
+    columns = _lines(x_BS, extent_B2[:, 1], interpolation, reflect, channels=3)
     out_BSS3 = torch.empty(len(extent_B2), size, size, 3)
-    for image, row, column, out_SX in zip(images.images, rows, columns, out_BSS3.flatten(2), strict=True):
-        _sample_one(image, row, column, out_SX)
+    with one_thread():  # an image is too little to share out: it took longer, and five times as long on a busy machine
+        for image, row, column, out_SX in zip(images.images, rows, columns, out_BSS3.flatten(2), strict=True):
+            _sample_one(image, row, column, out_SX)
     return out_BSS3.permute(0, 3, 1, 2).clamp_(0, 255).div_(255)
 
 
@@ -72,28 +77,26 @@ def _sums(table: Tensor, line: Line) -> Tensor:
     return functional.embedding_bag(line.place_NK, table, mode="sum", per_sample_weights=line.weight_NK)
 
 
-def _lines(map_B2: Tensor, extent_B: Tensor, size: int, reflect: bool, channels: int = 1) -> list[Line]:
-    """Find the points of every image along one axis: see `Line`.
+def _lines(point_BS: Tensor, extent_B: Tensor, interpolation: str, reflect: bool, channels: int = 1) -> list[Line]:
+    """Find what is summed for the points of every image along one axis; see `Line`.
 
     Args:
-        map_B2: scale and shift, from the output's points to the image's.
+        point_BS: the points, px.
         extent_B: px of the image.
-        size: S.
+        interpolation: `bicubic` or `bilinear`.
         reflect: points beyond the image are mirrored, not black.
-        channels: for each point so many places, of each of its channels.
+        channels: how many a pixel has side by side along this axis; each has a line's place of its own.
     """
     extent_B1 = extent_B[:, None]
-    point_BS = map_B2[:, :1] * (torch.arange(size) + 0.5) + map_B2[:, 1:]
     is_inside_BS = (point_BS >= 0) & (point_BS <= extent_B1)
     if reflect:
         point_BS = mirrored(point_BS, extent_B1)
     at_BS = torch.minimum(point_BS.clamp(min=0.5), extent_B1 - 0.5) - 0.5  # in pixels' centres
     pixel_BS = at_BS.floor()
-    after = at_BS - pixel_BS
-    weight_BSK = torch.stack([_far(1 + after), _near(after), _near(1 - after), _far(2 - after)], dim=-1)
+    offset_K, weight_BSK = _weights(at_BS - pixel_BS, interpolation)
     if not reflect:
         weight_BSK = weight_BSK * is_inside_BS[..., None]
-    place_BSK = torch.minimum((pixel_BS[..., None] + torch.arange(-1, 3)).clamp(min=0), extent_B1[..., None] - 1).int()
+    place_BSK = torch.minimum((pixel_BS[..., None] + offset_K).clamp(min=0), extent_B1[..., None] - 1).int()
     first_B, last_B = place_BSK.amin(dim=(1, 2)), place_BSK.amax(dim=(1, 2))
     place_BSCK = channels * (place_BSK - first_B[:, None, None])[:, :, None] + torch.arange(channels).int()[:, None]
     place_BNK, weight_BNK = place_BSCK.flatten(1, 2), weight_BSK.repeat_interleave(channels, dim=1)
@@ -101,6 +104,19 @@ def _lines(map_B2: Tensor, extent_B: Tensor, size: int, reflect: bool, channels:
         Line(first, last + 1, *of_image)
         for first, last, *of_image in zip(first_B.tolist(), last_B.tolist(), place_BNK, weight_BNK, strict=True)
     ]
+
+
+def _weights(after: Tensor, interpolation: str) -> tuple[Tensor, Tensor]:
+    """Return which pixels count (K,), from the one before a point on, and how much: (..., K).
+
+    Args:
+        after: how far the point lies behind that pixel's centre, from 0 to 1 px.
+        interpolation: `bicubic` or `bilinear`.
+    """
+    if interpolation == "bilinear":
+        return torch.arange(2), torch.stack([1 - after, after], dim=-1)
+    weights = [_far(1 + after), _near(after), _near(1 - after), _far(2 - after)]
+    return torch.arange(-1, 3), torch.stack(weights, dim=-1)
 
 
 def _near(distance: Tensor) -> Tensor:
