@@ -77,16 +77,21 @@ def test_a_batch_norm_without_statistics_of_its_own_stays():
     assert norms(folded(network, X)) == 1
 
 
+def padded(network):
+    """The convolutions that pad their input first."""
+    return [module for module in network.modules() if isinstance(module, Conv2dSame)]
+
+
 @pytest.mark.parametrize("size", [64, 63, 65, 94])
-def test_same_padding_is_folded_for_images_of_one_size(size):
+def test_same_padding_of_depthwise_convolutions_is_folded_for_images_of_one_size(size):
     network = randomised(timm.create_model("tf_efficientnet_lite0"))
     x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected, result = network(x), folded(network, x[:1])
         assert (result(x) - expected).abs().max() < 1e-4 * expected.std()
     assert norms(result) == 0
-    assert not any(isinstance(module, Conv2dSame) for module in result.modules())
-    assert sum(isinstance(module, Conv2dSame) for module in network.modules()) == 5
+    assert [one.groups for one in padded(result)] == [1]  # the stem, whose kernel is not depthwise
+    assert len(padded(network)) == 5
 
 
 @pytest.mark.parametrize("dilation", [1, 2])
@@ -95,21 +100,42 @@ def test_same_padding_is_folded_for_images_of_one_size(size):
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_any_same_padding_stays_what_it_was(kernel, stride, dilation, height, width):
     torch.manual_seed(0)
-    network = nn.Sequential(Conv2dSame(4, 6, kernel, stride=stride, dilation=dilation, groups=2, bias=False))
-    x = torch.randn(3, 4, height, width)
+    network = nn.Sequential(Conv2dSame(4, 4, kernel, stride=stride, dilation=dilation, groups=4, bias=False))
+    x, state = torch.randn(3, 4, height, width), torch.random.get_rng_state()
     with torch.inference_mode():
-        assert torch.allclose(folded(network, x[:1])(x), network(x), atol=1e-6)
+        result = folded(network, x[:1])
+        assert torch.allclose(result(x), network(x), atol=1e-6)
+    assert len(padded(result)) == (0 if dilation == 1 else 1)
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_a_convolution_that_sees_two_sizes_pads_each_as_it_needs():
-    class TwoSizes(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.convolution = Conv2dSame(3, 3, 3, stride=2)
+class TwoSizes(nn.Module):
+    """Has a convolution that sees inputs of two sizes, whose padding differs, and a BatchNorm elsewhere."""
 
-        def forward(self, x):
-            return self.convolution(self.convolution(x))
+    def __init__(self):
+        super().__init__()
+        self.convolution = Conv2dSame(3, 3, 3, stride=2, groups=3)
+        self.last, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
 
-    network, x = TwoSizes(), torch.randn(2, 3, 13, 13)
+    def forward(self, x):
+        return self.norm(self.last(self.convolution(self.convolution(x))))
+
+
+class PaddedTwice(Twice):
+    """Its BatchNorm cannot be folded, and its padding can."""
+
+    def __init__(self):
+        super().__init__()
+        self.before = Conv2dSame(3, 3, 3, stride=2, groups=3)
+
+    def forward(self, x):
+        return super().forward(self.before(x))
+
+
+@pytest.mark.parametrize(("kind", "left"), [(TwoSizes, (1, 0)), (PaddedTwice, (0, 1))])
+def test_what_can_be_folded_is_folded_beside_what_cannot(kind, left):
+    network, x = randomised(kind()), torch.randn(2, 3, 14, 14)
+    result = folded(network, x)
     with torch.inference_mode():
-        assert torch.equal(folded(network, x)(x), network(x))
+        assert torch.allclose(result(x), network(x), atol=1e-5)
+    assert (len(padded(result)), norms(result)) == left

@@ -1,3 +1,4 @@
+import contextlib
 import platform
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import pytest
 import torch
 
 from transferlab.core.runtime.compute import Compute
-from transferlab.core.runtime.device import DeviceError, Machine, apply, resolve
+from transferlab.core.runtime.device import DeviceError, Machine, apply, one_thread, resolve
 from transferlab.core.runtime.memory import PeakMemory
 from transferlab.core.runtime.precision import cpu_has_bfloat16_units
 from transferlab.core.validation import FieldProblems
@@ -34,6 +35,16 @@ def test_the_threads_asked_for_are_set_and_told(threads):
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="names of processors as Linux tells them")
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError, None])
+def test_one_thread_is_for_a_while_whatever_ends_it(stop):
+    torch.set_num_threads(2)
+    with contextlib.suppress(KeyboardInterrupt, ValueError), one_thread():
+        assert torch.get_num_threads() == 1
+        if stop:
+            raise stop
+    assert torch.get_num_threads() == 2
+
+
 def test_the_processor_has_its_name_and_not_that_of_its_architecture():
     name = resolve(Compute(device="cpu")).device_name
     assert name in Path("/proc/cpuinfo").read_text() or name == (platform.processor() or platform.machine())

@@ -17,6 +17,7 @@ from transferlab.core.training.history import SplitResult
 from transferlab.core.training.learners import OneNetwork
 from transferlab.core.training.trial import train_trial
 from transferlab.core.transforms.operations import RandAugment, TrivialAugment
+from transferlab.core.transforms.resample import LEAST_SEPARABLE
 from transferlab.core.validation import FieldProblems
 
 TUNE = {"epochs": 3, "optimizer": Adam(name="adamw", lr=1e-3), "augmentation": FLIP_AND_CROP}
@@ -30,6 +31,7 @@ INGREDIENTS = {
     "trivial_augment": {"augmentation": (*FLIP_AND_CROP, TrivialAugment())},
     "rand_augment": {"augmentation": (RandAugment(),)},
     "patience": {"patience": 1, "epochs": 4},
+    "size": {"size": LEAST_SEPARABLE["bilinear"], "epochs": 2},  # rendered along columns and rows
     "ema_and_mixup": {"ema": 0.9, "mixup": 0.2, "class_weights": {"red": 2.0}},
 }
 

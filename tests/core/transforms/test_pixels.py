@@ -1,4 +1,4 @@
-"""What is made of images on the device is, to the bit, what is made of them in host memory."""
+"""What is made of images in a GPU's memory is, to the bit, what is made of them point by point in host memory."""
 
 from pathlib import Path
 from tempfile import mkdtemp

@@ -105,6 +105,28 @@ def test_what_is_turned_is_sampled_point_by_point():
     assert torch.equal(resample.resample(images, draws, SIZE, "bicubic"), points)
 
 
+@pytest.mark.parametrize(("size", "threads", "by_lines"), [(0, 0, True), (-1, 0, False), (0, 1, False)])
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_large_views_are_sampled_along_lines_by_few_threads(size, threads, by_lines, interpolation):
+    size += resample.LEAST_SEPARABLE[interpolation]
+    torch.set_num_threads(resample.MOST_SEPARABLE_THREADS + threads)
+    images = HostImages([noise((120, 140))], CPU)
+    draws = view(size, interpolation).draw(images.shape_N2, (RandomResizedCrop(),), generator(1))
+    found = resample.resample(images, draws, size, interpolation)
+    points = resample.at_points(images, draws, size, interpolation)
+    lines = separable.sample(images, draws.map_N23, size, interpolation, draws.reflect)
+    assert not torch.equal(points, lines)
+    assert torch.equal(found, lines if by_lines else points)
+
+
+def test_an_image_may_lie_in_memory_in_any_way():
+    image_HWC = noise((120, 140))
+    turned = np.ascontiguousarray(image_HWC.transpose(1, 0, 2)).transpose(1, 0, 2)
+    draws = view().draw(np.array([(120, 140)]), (RandomResizedCrop(),), generator(1))
+    usual, other = (resample.resample(HostImages([one], CPU), draws, SIZE, "bicubic") for one in (image_HWC, turned))
+    assert torch.equal(usual, other)
+
+
 def test_normalising_by_lines_has_the_same_bits():
     how = View(
         size=SIZE, resize=SIZE, mode="short_side", interpolation="bicubic", mean=(0.1, 0.2, 0.3), std=(0.3, 0.2, 0.1)

@@ -109,7 +109,7 @@ class FrozenPrefix:
         return {
             "model": self._name,
             "prefix": {"node": self._at.node, "shape": list(self._at.shape), "sha256": self._at.prefix_sha256},
-            "folded": ["batch_norm", "same_padding"],
+            "folded": ["batch_norm", "depthwise_padding"],
             "view": asdict(images.view),
             "draws": {"operations": operations, "seed": list(images.seed), "view": number} if operations else None,
             "split": images.split.fingerprint,

@@ -153,10 +153,13 @@ def apply(machine: Machine) -> Machine:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute in the calling thread alone while open, for operations that are too small to share out."""
+    """Let torch compute in the calling thread alone while open, for operations that are too small to share out.
+
+    Torch counts threads for the whole process: only one thread may have this open at a time.
+    """
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
+        torch.set_num_threads(1)
         yield
     finally:
         torch.set_num_threads(threads)

@@ -22,7 +22,7 @@ UPLOAD_BYTES = 64 << 20  # of pixels in one copy to a device: the host may have 
 
 
 class Pixels(Protocol):
-    """uint8 RGB images of different sizes; results do not depend on where they are held, to the bit."""
+    """uint8 RGB images of different sizes; on a GPU, where they are held does not change a bit of what they become."""
 
     @property
     def shape_N2(self) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from transferlab.core.transforms.pixels import HostImages, Pixels
 
 MOST_WASTED_PIXELS = 1 << 25  # 400 MB as float32
 LEAST_SEPARABLE = {"bicubic": 96, "bilinear": 160}  # px of the output: below it, `separable` is no faster
-MOST_SEPARABLE_THREADS = 4  # torch's `grid_sample` shares images out between threads, and is as fast with more of them
+MOST_SEPARABLE_THREADS = 4  # more of them make `at_points` as fast, which shares images out between threads
 
 
 def resample(images: Pixels, draws_B: augment.Draws, size: int, interpolation: str) -> Tensor:
@@ -37,7 +37,7 @@ def resample(images: Pixels, draws_B: augment.Draws, size: int, interpolation: s
 
 
 def at_points(images: Pixels, draws_B: augment.Draws, size: int, interpolation: str) -> Tensor:
-    """Sample every point of the output by itself."""
+    """Sample every point of the output by itself, as `resample` says."""
     if _wasted_pixels(images.shape_N2) > MOST_WASTED_PIXELS:
         each = ((images.take(row), draws_B.take(row)) for row in torch.split(torch.arange(len(images.shape_N2)), 1))
         return torch.cat([at_points(image, draws, size, interpolation) for image, draws in each])
@@ -75,5 +75,5 @@ def _sampled(map_B23: Tensor, size: int, device: torch.device) -> Tensor:
 
 
 def _wasted_pixels(shape_B2: NDArray[np.int64]) -> int:
-    """Count the empty pixels of a canvas for all images: many if a very wide one meets a very tall one."""
+    """Count the repeated pixels of a canvas for all images: many if a very wide one meets a very tall one."""
     return int(len(shape_B2) * shape_B2.max(axis=0).prod() - shape_B2.prod(axis=1).sum())

@@ -49,7 +49,7 @@ def is_upright(map_B23: Tensor) -> Tensor:
 def sample(images: HostImages, map_B23: Tensor, size: int, interpolation: str, reflect: bool) -> Tensor:
     """Sample upright images at the mapped centres of the output's pixels: x_B3SS in [0, 1], float32, channels last.
 
-    Up to rounding, this is what `resample` does: points beyond an image are black, or mirrored with `reflect`.
+    Up to rounding, `resample.at_points` does the same: points beyond an image are black, or mirrored with `reflect`.
     """
     extent_B2 = torch.from_numpy(images.shape_N2.astype(np.float32))
     centre_S = torch.arange(size) + 0.5
@@ -65,8 +65,8 @@ def sample(images: HostImages, map_B23: Tensor, size: int, interpolation: str, r
 
 def _sample_one(image_HW3: NDArray[np.uint8], row: Line, column: Line, out_SX: Tensor) -> None:
     """Sample an image; X counts columns, of the image or of the output, and their channels."""
-    end = min(column.first + -(-(column.end - column.first) // _STEP) * _STEP, image_HW3.shape[1])
-    seen_HW3 = image_HW3[row.first : row.end, column.first : end].astype(np.float32)
+    end = column.first + -(-(column.end - column.first) // _STEP) * _STEP  # or that of the image
+    seen_HW3 = image_HW3[row.first : row.end, column.first : end].astype(np.float32, order="C")
     seen_HX = torch.from_numpy(seen_HW3).view(len(seen_HW3), -1)
     lines_SX = _sums(seen_HX, row)
     out_SX.copy_(_sums(lines_SX.t().contiguous(), column).t())
@@ -85,7 +85,7 @@ def _lines(point_BS: Tensor, extent_B: Tensor, interpolation: str, reflect: bool
         extent_B: px of the image.
         interpolation: `bicubic` or `bilinear`.
         reflect: points beyond the image are mirrored, not black.
-        channels: how many a pixel has side by side along this axis; each has a line's place of its own.
+        channels: of a pixel, which lie side by side along this axis; each of a point's is a sum of its own.
     """
     extent_B1 = extent_B[:, None]
     is_inside_BS = (point_BS >= 0) & (point_BS <= extent_B1)
