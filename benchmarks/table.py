@@ -6,7 +6,21 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import bound, experiment, growth, others, predict, result, script, startup, time_to, trial_axis, waiting
+from benchmarks import (
+    bound,
+    compiling,
+    experiment,
+    growth,
+    others,
+    predict,
+    rendering,
+    result,
+    script,
+    startup,
+    time_to,
+    trial_axis,
+    waiting,
+)
 
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
 BEGIN, END = "<!-- figures: python -m benchmarks.table -->", "<!-- end of figures -->"
@@ -17,6 +31,8 @@ TABLES = {
     "others": others.table,
     "bound": bound.table,
     "bound_resnet18": bound.table,
+    "rendering": rendering.table,
+    "compiling": compiling.table,
     "growth": growth.table,
     "trial_axis": trial_axis.table,
     "waiting": waiting.table,
