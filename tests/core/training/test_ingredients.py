@@ -31,7 +31,7 @@ INGREDIENTS = {
     "trivial_augment": {"augmentation": (*FLIP_AND_CROP, TrivialAugment())},
     "rand_augment": {"augmentation": (RandAugment(),)},
     "patience": {"patience": 1, "epochs": 4},
-    "size": {"size": LEAST_SEPARABLE["bilinear"], "epochs": 2},  # rendered along columns and rows
+    "size": {"size": LEAST_SEPARABLE, "epochs": 2},  # rendered along columns and rows
     "ema_and_mixup": {"ema": 0.9, "mixup": 0.2, "class_weights": {"red": 2.0}},
 }
 

@@ -14,7 +14,7 @@ from transferlab.core.transforms.pixels import HostImages
 from transferlab.core.transforms.view import View
 
 CPU = torch.device("cpu")
-SIZE = resample.LEAST_SEPARABLE["bicubic"]
+SIZE = resample.LEAST_SEPARABLE
 INTERPOLATIONS = ["bilinear", "bicubic"]
 # `grid_sample` is told points from -1 to 1, so that those of large images are off by some 1e-5 px.
 ROUNDING = 2e-4
@@ -23,7 +23,7 @@ ROUNDING = 2e-4
 @pytest.fixture(autouse=True)
 def few_threads():
     before = torch.get_num_threads()
-    torch.set_num_threads(min(before, resample.MOST_SEPARABLE_THREADS))
+    torch.set_num_threads(min(before, *resample.MOST_SEPARABLE_THREADS.values()))
     yield
     torch.set_num_threads(before)
 
@@ -87,7 +87,7 @@ def test_a_view_of_whole_pixels_has_the_very_bytes(operations):
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-@pytest.mark.parametrize("size", [32, max(resample.LEAST_SEPARABLE.values())])
+@pytest.mark.parametrize("size", [32, SIZE])
 def test_an_image_looks_the_same_beside_any_others(size, interpolation):
     shapes_N2 = [(size // 2, size // 3), (3 * size, size), (size, 2 * size), (5, 7)]
     images = [noise(shape, seed) for seed, shape in enumerate(shapes_N2)]
@@ -108,8 +108,8 @@ def test_what_is_turned_is_sampled_point_by_point():
 @pytest.mark.parametrize(("size", "threads", "by_lines"), [(0, 0, True), (-1, 0, False), (0, 1, False)])
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 def test_large_views_are_sampled_along_lines_by_few_threads(size, threads, by_lines, interpolation):
-    size += resample.LEAST_SEPARABLE[interpolation]
-    torch.set_num_threads(resample.MOST_SEPARABLE_THREADS + threads)
+    size += SIZE
+    torch.set_num_threads(resample.MOST_SEPARABLE_THREADS[interpolation] + threads)
     images = HostImages([noise((120, 140))], CPU)
     draws = view(size, interpolation).draw(images.shape_N2, (RandomResizedCrop(),), generator(1))
     found = resample.resample(images, draws, size, interpolation)

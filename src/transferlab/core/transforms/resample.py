@@ -16,8 +16,9 @@ from transferlab.core.transforms import augment, geometry, separable
 from transferlab.core.transforms.pixels import HostImages, Pixels
 
 MOST_WASTED_PIXELS = 1 << 25  # 400 MB as float32
-LEAST_SEPARABLE = {"bicubic": 96, "bilinear": 160}  # px of the output: below it, `separable` is no faster
-MOST_SEPARABLE_THREADS = 4  # more of them make `at_points` as fast, which shares images out between threads
+# Where `separable` is the faster way: px of the output, and threads, which `at_points` shares images out between.
+LEAST_SEPARABLE = 96
+MOST_SEPARABLE_THREADS = {"bicubic": 4, "bilinear": 1}
 
 
 def resample(images: Pixels, draws_B: augment.Draws, size: int, interpolation: str) -> Tensor:
@@ -29,7 +30,7 @@ def resample(images: Pixels, draws_B: augment.Draws, size: int, interpolation: s
     view's resize is enlarged here, and its pixels then differ from PIL's: by up to 0.17 of their range on noise, by
     0.02 where neighbours are alike. Larger images do not differ, since PIL itself reduces them when they are stored.
     """
-    is_faster = size >= LEAST_SEPARABLE[interpolation] and torch.get_num_threads() <= MOST_SEPARABLE_THREADS
+    is_faster = size >= LEAST_SEPARABLE and torch.get_num_threads() <= MOST_SEPARABLE_THREADS[interpolation]
     is_upright = is_faster and bool(separable.is_upright(draws_B.map_N23).all())
     if isinstance(images, HostImages) and images.device.type == "cpu" and is_upright:
         return separable.sample(images, draws_B.map_N23, size, interpolation, draws_B.reflect)
