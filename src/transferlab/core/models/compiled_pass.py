@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from transferlab.core.runtime.device import Machine
 
 # All images that a thread computes: 20,000 of 224 px in float32, 10,000 in half precision, which CPUs with AMX choose.
-# On two threads of an AMD EPYC with AVX-512 compiling is repaid by 15,500 images of 224 px (EfficientNet-Lite0), 35,700
-# of 96 px (the same), and 5,000 of 224 px (ResNet-18): by 1.3e8 to 3.9e8 pixels for each thread (benchmarks.compiling).
+# On two threads of an AMD EPYC with AVX-512 compiling is repaid by 18,600 images of 224 px (EfficientNet-Lite0), 41,900
+# of 96 px (the same), and 6,200 of 224 px (ResNet-18): by 1.6e8 to 4.7e8 pixels for each thread (benchmarks.compiling).
 # In bfloat16 with AMX it saves several times as much of each image.
 LONG_PREFIX_PIXELS, LONG_IN_HALF = 1e9, 5e8
 # Largest difference that rounding explains, in standard deviations of the output, in float32 and in half precision.
