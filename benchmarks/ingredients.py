@@ -95,6 +95,17 @@ def recipes(plain: Strategy) -> dict[str, Strategy]:
     return found
 
 
+def chosen(every: dict[str, Strategy], names: Sequence[str] | None) -> dict[str, Strategy]:
+    """Return the plain recipe and those named, or all.
+
+    Raises:
+        ValueError: there is no such recipe.
+    """
+    if unknown := sorted(set(names or ()) - every.keys()):
+        raise ValueError(f"--ingredients {', '.join(unknown)}: there are {', '.join(every)}")
+    return {name: strategy for name, strategy in every.items() if names is None or name in (PLAIN, *names)}
+
+
 def experiment(name: str) -> Experiment:
     """Read an experiment of conf/."""
     conf = str(Path(__file__).parents[1] / "conf")
@@ -194,9 +205,8 @@ def measured(name: str, wanted: argparse.Namespace, folder: Path) -> Iterator[tu
     repeats = -(-wanted.trials // FOLDS)
     cutter = RepeatedStratifiedKFold(n_splits=FOLDS, n_repeats=repeats, random_state=0)
     folds = list(cutter.split(images.rows, images.labels))[: wanted.trials]
-    for recipe, strategy in recipes(plain).items():
-        if recipe == PLAIN or wanted.ingredients is None or recipe in wanted.ingredients:
-            yield recipe, [trial(strategy, images, number, fold, folder) for number, fold in enumerate(folds)]
+    for recipe, strategy in chosen(recipes(plain), wanted.ingredients).items():
+        yield recipe, [trial(strategy, images, number, fold, folder) for number, fold in enumerate(folds)]
 
 
 def table(name: str, of_recipes: dict[str, list[dict[str, float]]], note: str) -> result.Table:
