@@ -49,6 +49,12 @@ def test_a_clear_best_is_said_to_be():
     assert "3.0 times as long as the cheapest strategy, b" in text
 
 
+def test_one_that_takes_hardly_longer_takes_about_as_long():
+    rows = {"b": (0.90, "behind", 0.08), "a": (0.95, "may be best", 0.0)}
+    answer = verdict(*tables(rows, {"a": 61, "b": 60}, [("b", "a", -0.05, -0.08, -0.02)]))
+    assert "about as long as the cheapest strategy, b" in " ".join(answer.sentences)
+
+
 def test_who_is_surely_not_the_best_need_not_be_surely_behind_the_leader():
     rows = {"a": (0.95, "may be best", 0.02), "b": (0.94, "may be best", 0.02), "c": (0.90, "behind", 0.1)}
     gaps = [("a", "b", 0.01, -0.03, 0.05), ("a", "c", 0.05, -0.01, 0.11), ("c", "b", -0.04, -0.06, -0.02)]

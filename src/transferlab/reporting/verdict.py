@@ -19,7 +19,7 @@ from transferlab.reporting.wording import (
     enumerate_words,
     interval,
     number,
-    times,
+    times_as_long,
     title,
     widest,
 )
@@ -181,7 +181,7 @@ def _costs(seconds: pd.Series, chosen: str) -> list[str]:
     cost = f"One trial of {title(chosen)}, alone, takes {duration(seconds[chosen])}"
     if overall in (None, chosen):
         return [f"{cost}, less than any other strategy's." if len(seconds) > 1 else f"{cost}."]
-    ratio = f"{times(seconds[chosen] / seconds[overall])} as long as" if seconds[overall] > 0 else "longer than"
+    ratio = times_as_long(seconds[chosen] / seconds[overall]) if seconds[overall] > 0 else "longer than"
     return [f"{cost}, {ratio} the cheapest strategy, {title(str(overall))}."]
 
 

@@ -125,6 +125,8 @@ def duration(seconds: float) -> str:
     return large if small.startswith("00") else f"{large} {small}"
 
 
-def times(ratio: float) -> str:
-    """Write a ratio of costs: `"2.4 times"`, `"31 times"`."""
-    return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:,.0f} times"
+def times_as_long(ratio: float) -> str:
+    """Write a ratio of durations, at least 1: `"about as long as"`, `"2.4 times as long as"`."""
+    if ratio < 1.05:
+        return "about as long as"
+    return f"{ratio:.1f} times as long as" if ratio < 10 else f"{ratio:,.0f} times as long as"

@@ -7,27 +7,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from page_tables import tables_of
 from PIL import Image
 
 from transferlab.reporting.figures.curves import all_errors
-from transferlab.reporting.page.page import Tables, picture, render
+from transferlab.reporting.page.page import picture, render
 from transferlab.reporting.verdict import verdict
-
-
-def tables_of(example) -> Tables:
-    return Tables(
-        example.comparison,
-        example.differences,
-        example.cost,
-        example.metrics,
-        example.per_class,
-        example.quarantine,
-        example.summaries,
-        example.duplicates,
-        example.mistakes,
-        example.together,
-        example.coverage,
-    )
 
 
 def png(figure) -> bytes:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from page_tables import tables_of
 
 from transferlab.core.evaluation.sequential import Race, SequentialTrials
 from transferlab.reporting.figures.uncertainty import sources_of_uncertainty
@@ -50,8 +51,6 @@ def race() -> pd.DataFrame:
 
 
 def test_the_page_lists_what_each_look_decided(example):
-    from test_page import tables_of
-
     table = rounds(race(), example.comparison)
     assert [[cells[0].main, cells[3].main, cells[4].main] for _, cells in table.rows] == [
         ["3", "0.017", "goes on"],
