@@ -102,6 +102,7 @@ def machine() -> dict[str, Any]:
     used = ours.machine()
     return {
         "processor": ours.processor(),
+        "vectors": torch.backends.cpu.get_cpu_capability(),  # the instructions that torch's own kernels use
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         **used.describe(),
@@ -117,7 +118,8 @@ def machine() -> dict[str, Any]:
 def made_on(report: dict[str, Any]) -> str:
     """One line below a table: the machine and the command."""
     made, busy = report["machine"], "" if report["machine"]["load_before"] <= QUIET else " The machine was busy."
-    where = f"{made['cores']} cores, {made['processor']}"
+    vectors = f" ({made['vectors']})" if "vectors" in made else ""
+    where = f"{made['cores']} cores, {made['processor']}{vectors}"
     device = "" if made["device"] == "cpu" else f", {made['device_name']} ({made['precision']})"
     return f"`{report['command']}`, torch {made['torch']}, {where}{device}.{busy}"
 
