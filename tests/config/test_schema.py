@@ -174,6 +174,10 @@ WRONG = {
         ("strategies.staged.select", "bset"),
         'strategies.staged.select: "bset" - must be last or best; did you mean "best"',
     ),
+    "mean_of_bytes": (
+        ("strategies.staged.input", {"mean": [123.7, 116.3, 103.5], "std": [0.2, 0.2, 0.2]}),
+        "strategies.staged.input.mean: [123.7, 116.3, 103.5] - must be from 0 to 1: of pixel values in [0, 1]; divide",
+    ),
     "no_shorthand": (
         (f"{HEAD}.trainable", "heads"),
         f'{HEAD}.trainable: "heads" - must be head, all, a list of [pattern, scale] rows, or {{layer_decay',
@@ -259,10 +263,12 @@ def test_a_weights_file_that_is_not_there_is_found_before_any_work():
     assert 'strategies.staged.model.weights: "nope/none.pth" - no file nope/none.pth' in text
 
 
-def test_the_reports_own_namespace_is_taken():
+def test_names_that_pipelines_and_commands_need_are_taken():
     parameters = changed()
     parameters["strategies"]["report"] = parameters["strategies"].pop("scratch")
+    parameters["strategies"]["recommended"] = parameters["strategies"]["report"]
     assert 'strategies.report: "report" - is taken' in message(parameters)
+    assert 'strategies.recommended: "recommended" - is taken' in message(parameters)
 
 
 def test_several_mistakes_are_told_at_once():

@@ -49,6 +49,27 @@ def test_a_clear_best_is_said_to_be():
     assert "3.0 times as long as the cheapest strategy, b" in text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        ({"a": 10, "b": 20}, "alone, takes 10 s, less than any other strategy does."),
+        ({"a": 10, "b": 10}, "alone, takes 10 s, no more than any other strategy does."),
+        ({"a": 10}, "alone, takes 10 s."),
+    ],
+)
+def test_the_cost_is_compared_with_what_is_known(seconds, said):
+    rows = {"b": (0.90, "behind", 0.08), "a": (0.95, "may be best", 0.0)}
+    sentences = verdict(*tables(rows, seconds, [("b", "a", -0.05, -0.08, -0.02)])).sentences
+    assert f"One trial of a, {said}" in sentences
+
+
+def test_the_best_of_those_ranked_is_not_called_the_best_of_all():
+    rows = {"lucky": (0.99, "not ranked", math.nan), "a": (0.95, "may be best", 0.0), "b": (0.90, "behind", 0.08)}
+    answer = verdict(*tables(rows, {"a": 60, "b": 20}, [("b", "a", -0.05, -0.08, -0.02)]))
+    assert answer.headline.startswith("Use a: clearly the best of those ranked, 5.0 points ahead of b")
+    assert "A has the best mean accuracy of those ranked, and none of the others may be the best." in answer.sentences
+
+
 def test_one_that_takes_hardly_longer_takes_about_as_long():
     rows = {"b": (0.90, "behind", 0.08), "a": (0.95, "may be best", 0.0)}
     answer = verdict(*tables(rows, {"a": 61, "b": 60}, [("b", "a", -0.05, -0.08, -0.02)]))

@@ -12,7 +12,7 @@ from transferlab.reporting.wording import (
     interval,
     number,
     signed_interval,
-    times,
+    times_as_long,
 )
 
 
@@ -62,7 +62,12 @@ def test_words():
     assert enumerate_words(["a", "b", "c"]) == "a, b and c"
     assert count(1, "class", "classes") == "1 class"
     assert count(3000, "image") == "3,000 images"
-    assert times(2.44) == "2.4 times"
+    assert [times_as_long(ratio) for ratio in (1.0, 1.04, 2.44, 31.2)] == [
+        "about as long as",
+        "about as long as",
+        "2.4 times as long as",
+        "31 times as long as",
+    ]
 
 
 def test_amounts_have_no_sign():

@@ -24,10 +24,12 @@ PIPELINE = pipeline(
 )
 
 
-def reference(images):
+def reference(images, count=40):
     rng = np.random.default_rng(0)
     training = Training((rng.normal(size=(20, 4)),), np.arange(20) % 2, tuple(map(str, range(20))))
-    return Reference.of(images, rng.dirichlet([1, 1], 40), np.arange(40) % 2, [rng.normal(size=(40, 4))], training)
+    return Reference.of(
+        images, rng.dirichlet([1, 1], count), np.arange(count) % 2, [rng.normal(size=(count, 4))], training
+    )
 
 
 def told(folder, references, trials=(0, 1), strategy="tuned"):
@@ -53,6 +55,11 @@ def test_trials_that_share_validation_images_are_calibrated_together(tmp_path):
     assert found.calibrated.images == 40
     assert len(found.references) == 2
     assert "calibrated on 40, which leaves ±" in found.told
+
+
+def test_sets_of_too_few_validation_images_promise_nothing(tmp_path):
+    found = told(tmp_path, {0: reference("a", 8)}, (0,))
+    assert "Prediction sets hold every class: sets of 90% take 9 validation images, and there are 8" in found.told
 
 
 @pytest.mark.parametrize(

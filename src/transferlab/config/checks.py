@@ -157,7 +157,7 @@ def _pointless_rounds(experiment: Experiment, trials: SequentialTrials) -> Itera
 def _bad_names(strategy: str, stages: Iterable[str]) -> Iterator[Problem]:
     """Yield names that cannot name a namespace, a folder or a column."""
     if strategy in RESERVED:
-        yield Problem(f"strategies.{strategy}", strategy, "is taken: a namespace of the pipelines; choose another name")
+        yield Problem(f"strategies.{strategy}", strategy, "is taken by a pipeline or a command; choose another name")
     if not strategy.isidentifier():
         rule = "must be a plain name (letters, digits, _): it names a namespace"
         yield Problem(f"strategies.{strategy}", strategy, rule)

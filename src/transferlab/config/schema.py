@@ -115,7 +115,7 @@ class Training(Strict):
         return self.trials.at_least if isinstance(self.trials, SequentialTrials) else self.trials
 
 
-RESERVED = ("data", "report", "learning_curve")
+RESERVED = ("data", "report", "learning_curve", "recommended")
 
 
 class Published(Strict):

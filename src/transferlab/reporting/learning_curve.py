@@ -30,7 +30,17 @@ def sentences(fits: pd.DataFrame, crossings: pd.DataFrame) -> list[str]:
         crossings: the table `learning_curve_crossings`.
     """
     said = [sentence(row) for _, row in fits.iterrows()]
+    said += [_left_out(row) for _, row in fits.iterrows() if row["diverged"]]
     return said + [_overtaking(row, fits["images"].max()) for _, row in crossings.iterrows()]
+
+
+def _left_out(fit: pd.Series) -> str:
+    """Say how much is missing because trainings diverged."""
+    diverged = f"{fit['diverged']} of {count(fit['trainings'], 'training')} diverged"
+    return (
+        f"{capital(title(fit['strategy']))}: {diverged}; a size at which all did is left out, and so is a draw that "
+        "lacks another size."
+    )
 
 
 def sentence(fit: pd.Series) -> str:

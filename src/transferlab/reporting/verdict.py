@@ -70,8 +70,9 @@ def verdict(comparison: pd.DataFrame, differences: pd.DataFrame, cost: pd.DataFr
     leader, choice = str(ranked.index[0]), recommend(comparison, cost)
     may_be_best = ranked.index[ranked["standing"] == "may be best"]
     rivals = tuple(str(name) for name in may_be_best if name != leader)
+    among = "" if len(ranked) == len(rows) else " of those ranked"
     sentences = [
-        _measured_best(ranked, leader, rivals),
+        _measured_best(ranked, leader, rivals, among),
         *_distances(ranked, differences, leader, rivals),
         *(_how_good(ranked, name) for name in dict.fromkeys((choice.strategy, leader))),
         *_luck(ranked, leader),
@@ -83,11 +84,13 @@ def verdict(comparison: pd.DataFrame, differences: pd.DataFrame, cost: pd.DataFr
         *_selections(ranked),
     ]
     cheapest = _cheapest(seconds, [leader, *rivals])
-    headline = _headline(ranked, seconds, differences, choice)
+    headline = _headline(ranked, seconds, differences, choice, among)
     return Verdict(headline, tuple(sentences), leader, not rivals, rivals, cheapest, choice.strategy)
 
 
-def _headline(ranked: pd.DataFrame, seconds: pd.Series, differences: pd.DataFrame, choice: Recommendation) -> str:
+def _headline(
+    ranked: pd.DataFrame, seconds: pd.Series, differences: pd.DataFrame, choice: Recommendation, among: str
+) -> str:
     leader, name = str(ranked.index[0]), choice.strategy
     row = ranked.loc[name]
     metric, behind = str(row["metric"]), float(row["behind_at_most"])
@@ -100,20 +103,20 @@ def _headline(ranked: pd.DataFrame, seconds: pd.Series, differences: pd.DataFram
         gaps = [gap_between(differences, leader, str(other), metric) for other in ranked.index[1:]]
         nearest = min(gaps, key=lambda gap: abs(gap.value))
         ahead = f"{amount(abs(nearest.value), metric)} ahead of {title(nearest.versus)}"
-        return f"{use} clearly the best, {ahead}{takes}."
+        return f"{use} clearly the best{among}, {ahead}{takes}."
     if name == leader:
-        return f"{use} the best mean {title(metric)}, and {choice.reason} ({at_most} behind it, 95%){takes}."
+        return f"{use} the best mean {title(metric)}{among}, and {choice.reason} ({at_most} behind it, 95%){takes}."
     if row["standing"] == "may be best":
         return f"{use} no measurable loss ({at_most}, 95%){takes}."
     return f"{use} {choice.reason} ({at_most} behind it, 95%){takes}."
 
 
-def _measured_best(ranked: pd.DataFrame, leader: str, rivals: Sequence[str]) -> str:
-    metric = title(str(ranked["metric"].iloc[0]))
+def _measured_best(ranked: pd.DataFrame, leader: str, rivals: Sequence[str], among: str) -> str:
+    best = f"{capital(title(leader))} has the best mean {title(str(ranked['metric'].iloc[0]))}{among}"
     if not rivals:
-        return f"{capital(title(leader))} has the best mean {metric}, and no other strategy may be the best."
-    names = enumerate_words([title(name) for name in rivals])
-    return f"{capital(title(leader))} has the best mean {metric}, but is not told apart from {names}."
+        other = "none of the others" if among else "no other strategy"
+        return f"{best}, and {other} may be the best."
+    return f"{best}, but is not told apart from {enumerate_words([title(name) for name in rivals])}."
 
 
 def _distances(ranked: pd.DataFrame, differences: pd.DataFrame, leader: str, rivals: Sequence[str]) -> list[str]:
@@ -177,10 +180,14 @@ def _cheapest(seconds: pd.Series, names: Sequence[str]) -> str | None:
 def _costs(seconds: pd.Series, chosen: str) -> list[str]:
     if pd.isna(seconds[chosen]):
         return []
-    overall = _cheapest(seconds, list(seconds.index))
+    others, overall = seconds.drop(chosen).dropna(), _cheapest(seconds, list(seconds.index))
     cost = f"One trial of {title(chosen)}, alone, takes {duration(seconds[chosen])}"
-    if overall in (None, chosen):
-        return [f"{cost}, less than any other strategy's." if len(seconds) > 1 else f"{cost}."]
+    if others.empty:
+        return [f"{cost}."]
+    if seconds[chosen] <= others.min():
+        known = "" if len(others) == len(seconds) - 1 else " whose cost is known"
+        than = "less than" if seconds[chosen] < others.min() else "no more than"
+        return [f"{cost}, {than} any other strategy{known} does."]
     ratio = times_as_long(seconds[chosen] / seconds[overall]) if seconds[overall] > 0 else "longer than"
     return [f"{cost}, {ratio} the cheapest strategy, {title(str(overall))}."]
 

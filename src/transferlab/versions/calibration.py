@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from transferlab.console.commands import command
-from transferlab.core.calibration.conformal import Method, realised_coverage_sd
+from transferlab.core.calibration.conformal import Method, fewest_images, realised_coverage_sd
 from transferlab.core.calibration.reference import Calibrated, Reference, can_be_together
 from transferlab.reporting.wording import count
 from transferlab.versions.catalogue import Versions
@@ -59,9 +59,15 @@ def calibration_of(model: Model, versions: Versions, level: float, method: Metho
 
 
 def _promise(calibrated: Calibrated) -> str:
-    sd = realised_coverage_sd(calibrated.images, calibrated.sets.level)
+    images, level = calibrated.images, calibrated.sets.level
+    unfamiliar = "images farther from the training images than 95% of them are called unfamiliar"
+    if images < fewest_images(level):
+        return (
+            f"Prediction sets hold every class: sets of {level:.0%} take {fewest_images(level)} validation images, and "
+            f"there are {images}; {unfamiliar}"
+        )
     return (
-        f"Prediction sets hold the true class of {calibrated.sets.level:.0%} of images like the validation images "
-        f"(calibrated on {count(calibrated.images)}, which leaves ±{100 * sd:.1f} points); images farther from the "
-        "training images than 95% of them are called unfamiliar"
+        f"Prediction sets hold the true class of {level:.0%} of images like the validation images "
+        f"(calibrated on {count(images)}, which leaves ±{100 * realised_coverage_sd(images, level):.1f} points); "
+        f"{unfamiliar}"
     )

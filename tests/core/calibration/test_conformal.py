@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from transferlab.core.calibration.conformal import calibrate, realised_coverage_sd
+from transferlab.core.calibration.conformal import calibrate, fewest_images, realised_coverage_sd
 
 
 def said(rng, images, classes=4):
@@ -47,6 +47,8 @@ def test_too_few_calibration_images_exclude_nothing():
     assert math.isinf(sets.threshold)
     assert sets.of(said(rng, 5)[0]).all()
     assert not calibrate(*said(rng, 9), 0.9).of(said(rng, 50)[0]).all()
+    assert [fewest_images(level) for level in (0.5, 0.9, 0.95, 0.99)] == [1, 9, 19, 99]
+    assert realised_coverage_sd(8, 0.9) == 0, "all sets hold everything, whatever the sample"
 
 
 def test_raps_is_never_empty_and_takes_the_most_probable_classes():

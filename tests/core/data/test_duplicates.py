@@ -75,6 +75,18 @@ def test_every_image_that_a_more_held_out_one_repeats_is_named(tmp_path):
     assert not across.duplicated(["path_a", "path_b"]).any()
 
 
+def test_images_whose_hash_tells_nothing_are_near_none(tmp_path):
+    ramp_HW = np.linspace(255, 0, 64, dtype=np.uint8)[None].repeat(64, 0)
+    shades = {"white": np.full((64, 64), 255, np.uint8), "black": np.zeros((64, 64), np.uint8), "darker": ramp_HW,
+              "brighter": ramp_HW[:, ::-1], "downward": ramp_HW.T}  # fmt: skip
+    for split in ("train", "test"):
+        for name, grey_HW in shades.items():
+            Image.fromarray(grey_HW // 2 if split == "train" else grey_HW).save(tmp_path / f"{split}_{name}.png")
+    index, store = index_of(tmp_path, {path.name: path.name.split("_")[0] for path in tmp_path.glob("*.png")})
+    found = duplicates(index, store)
+    assert found[["path_a", "path_b", "kind"]].to_numpy().tolist() == [["train_black.png", "test_black.png", "exact"]]
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_without_two_parts_there_are_only_exact_ones(tmp_path, split):
     photo().save(tmp_path / "a.png")

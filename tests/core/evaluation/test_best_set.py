@@ -49,6 +49,13 @@ def test_more_strategies_need_surer_comparisons():
     assert one_sided(4) == pytest.approx(1 - 0.05 / 3)
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.integers(1, 5), st.floats(0, 0.5))
+def test_having_been_chosen_never_makes_a_strategy_better(seed, strategies, trials, apart):
+    rng = np.random.default_rng(seed)
+    values_STU = rng.random((strategies, trials, 20)) < 0.5 + apart * rng.random((strategies, 1, 1))
+    assert optimism(values_STU.astype(float), seed=seed, samples=50) >= -1e-12
+
+
 def test_the_leader_of_equals_is_corrected_and_a_clear_one_hardly():
     rng = np.random.default_rng(0)
     lucky, fair = [], []

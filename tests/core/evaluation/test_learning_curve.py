@@ -101,7 +101,22 @@ def test_few_sizes_or_draws_are_refused_with_the_reason():
     broken = Outcomes("tuned", tuple(np.array(whole.trials)[kept]), whole.paths, whole.truth_N, whole.p_TNK[kept])
     left = Measured.of(broken, subsets_of(SIZES), Design())
     assert left.values_KDU.shape[1] == 2
-    assert "only 2 draws of training images are complete, as 1 had a training that diverged" in left.refusal
+    assert "only 2 draws of training images are complete" in left.refusal
+    assert (left.diverged, left.trainings) == (1, 15)
+
+
+def test_a_size_at_which_every_training_diverged_costs_no_draw():
+    sizes, whole = [50, *SIZES], outcomes_of("tuned", [50, *SIZES], tuned)
+    subsets = subsets_of(sizes)
+    smallest = subsets.loc[subsets["asked"] == 50, "trial"].unique()
+    kept = ~np.isin(whole.trials, smallest)
+    rest = Outcomes("tuned", tuple(np.array(whole.trials)[kept]), whole.paths, whole.truth_N, whole.p_TNK[kept])
+    left = Measured.of(rest, subsets, Design())
+    assert left.refusal == ""
+    assert list(left.images_K) == SIZES
+    assert (left.diverged, left.trainings) == (3, 18)
+    fit = curve_tables([left]).fits.iloc[0]
+    assert (fit["diverged"], fit["trainings"]) == (3, 18)
 
 
 def test_groups_are_the_units():

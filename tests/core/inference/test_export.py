@@ -108,6 +108,24 @@ def test_timm_opens_the_folder_as_the_network_that_was_trained(exported):
     assert opened.pretrained_cfg["label_names"] == ["red", "blue"]
 
 
+@pytest.mark.parametrize("held_out", ["centre_crop", "squash"])
+@pytest.mark.parametrize("mode", ["short_side", "squash"])
+def test_timm_shows_the_network_what_we_do(tmp_path, mode, held_out):
+    config = Input(size=24, resize=30, mode=mode, held_out=held_out, interpolation="bilinear")
+    trained = factory.initial(Model(name="timm/test_resnet"), config, ["red", "blue"], STATISTICS, 0)
+    ramp_HW = np.linspace(0, 255, 80, dtype=np.uint8)[None].repeat(40, 0)
+    Image.fromarray(np.stack([ramp_HW] * 3, axis=2)).save(tmp_path / "a.png")
+    photograph = Photograph(tmp_path / "a.png", 0)
+    export(trained, [photograph], tmp_path / "model", Export())
+    opened = timm.create_model(f"local-dir:{tmp_path / 'model'}", pretrained=True)
+    transform = timm.data.create_transform(**timm.data.resolve_data_config(model=opened))
+    theirs_3SS = transform(Image.open(tmp_path / "a.png"))
+    ((ours_13SS, _),) = deployed.batches([photograph], trained.header)
+    std_311 = torch.tensor(trained.header.view.std)[:, None, None]
+    mean_311 = torch.tensor(trained.header.view.mean)[:, None, None]
+    assert ((theirs_3SS * std_311 + mean_311) - ours_13SS[0]).abs().max() < 0.02
+
+
 def test_int8_is_measured_and_refused_where_it_costs_too_much(tmp_path, files):
     network = checkpoint("timm/test_resnet")
     about = export(network, files, tmp_path / "model", Export(int8=Int8(files, margin=1.0)))

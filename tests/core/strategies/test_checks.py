@@ -9,6 +9,7 @@ from transferlab.core.models.freezing import LayerDecay
 from transferlab.core.strategies import checks
 from transferlab.core.strategies.strategy import Strategy
 from transferlab.core.transforms.input import Input
+from transferlab.core.transforms.operations import RandomCrop, RandomFlip, RandomResizedCrop, Squash
 from transferlab.core.validation import FieldProblems
 
 
@@ -24,6 +25,15 @@ def problems(config):
 
 def test_a_network_that_fits_passes():
     checks.check(strategy(head=stage(trainable="head"), tune=stage()))
+
+
+def test_a_crop_must_fill_what_the_network_sees():
+    crop = RandomResizedCrop(size=20)
+    tune = {"flipped": (RandomFlip(), crop), "padded": (crop, RandomCrop(padding=6)), "squashed": (crop, Squash())}
+    found = problems(strategy(**{name: stage(augmentation=operations) for name, operations in tune.items()}))
+    field = "stages.flipped.augmentation.1.size"
+    assert found == {field: (20, "must be at least 32, the px that the network sees, or null for just that")}
+    checks.check(strategy(small=stage(augmentation=(RandomResizedCrop(size=40),), size=40)))
 
 
 def test_everything_that_does_not_fit_is_told_at_once():

@@ -36,6 +36,13 @@ def test_refusals_and_crossings_are_said():
     assert headline(curves_example.refused().fits) == "Nobody can say whether more labels would help."
 
 
+def test_trainings_that_diverged_are_counted():
+    tables = curves_example.tables()
+    fits = tables.fits.assign(trainings=15, diverged=[0, 3, 0])
+    (said,) = (one for one in sentences(fits, tables.crossings) if "diverged" in one)
+    assert said.startswith("Fine tuning: 3 of 15 trainings diverged; a size at which all did is left out")
+
+
 def test_a_crossing_that_hardly_any_sample_has_is_said_to_be_unsure():
     tables = curves_example.tables()
     assert "images (or never, 90%)" in sentences(tables.fits, tables.crossings.assign(low=math.inf, high=math.inf))[3]

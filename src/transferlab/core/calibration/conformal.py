@@ -10,6 +10,7 @@ Shapes: N images, K classes.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,12 +66,20 @@ def calibrate(p_NK: Floats, truth_N: Ints, level: float = LEVEL, method: Method 
     return PredictionSets(method, level, float(score_N[rank - 1]) if rank <= len(score_N) else math.inf)
 
 
+def fewest_images(level: float) -> int:
+    """Return how many calibration images it takes for sets that can leave out a class."""
+    return next(images for images in itertools.count(1) if math.ceil((images + 1) * level) <= images)
+
+
 def realised_coverage_sd(images: int, level: float) -> float:
     """Return the standard deviation, over calibration samples of so many images, of the share that the sets will hold.
 
-    That share has a beta distribution (Vovk 2012, "Conditional validity of inductive conformal predictors").
+    That share has a beta distribution (Vovk 2012, "Conditional validity of inductive conformal predictors"). It is 0
+    below `fewest_images`, where sets hold every class.
     """
-    rank = min(math.ceil((images + 1) * level), images)
+    rank = math.ceil((images + 1) * level)
+    if rank > images:
+        return 0.0
     a, b = rank, images + 1 - rank
     return math.sqrt(a * b / ((a + b) ** 2 * (a + b + 1)))
 

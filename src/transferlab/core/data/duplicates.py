@@ -27,7 +27,9 @@ def duplicates(index: pd.DataFrame, store: ImageStore, near_bits: int = NEAR_BIT
     Exact ones have equal pixels before any resize; of m equal images, m - 1 pairs name the one in the most held-out
     split. Of a training image and a held-out one (test or validation), and of a validation and a test image, each is
     compared with its nearest in the other split: a near duplicate when their 256-bit difference hashes differ in at
-    most `near_bits` bits. All pairs are compared, 256 images at a time, with XOR and popcount.
+    most `near_bits` bits. All pairs are compared, 256 images at a time, with XOR and popcount. Images whose hash tells
+    nothing are left out, such as an even one, or one that brightens from left to right: they would be near one another
+    whatever they show.
 
     Args:
         index: path, class, split, pixel_sha256.
@@ -84,6 +86,13 @@ def difference_hash(image_HWC: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return np.packbits(grey_HW[:, :-1] < grey_HW[:, 1:]).view(np.uint64)
 
 
+def _says_little(hash_N4: NDArray[np.uint64], near_bits: int) -> NDArray[np.bool_]:
+    """Tell which hashes (N,) have at most `near_bits` bits unlike the others, as that of an even image has."""
+    ones_N = np.bitwise_count(hash_N4).sum(axis=1, dtype=np.int64)
+    few: NDArray[np.bool_] = np.minimum(ones_N, HASH_SIDE * HASH_SIDE - ones_N) <= near_bits
+    return few
+
+
 def _exact(index: pd.DataFrame) -> pd.DataFrame:
     by_split = index.assign(order=index["split"].map(SPLITS.index)).sort_values(["order", "path"])
     first = by_split.groupby("pixel_sha256")[["path", "class", "split"]].transform("first")
@@ -94,7 +103,8 @@ def _exact(index: pd.DataFrame) -> pd.DataFrame:
 
 def _near(index: pd.DataFrame, hashes: NDArray[np.uint64], held_out: str, other: str, near_bits: int) -> pd.DataFrame:
     """Find pairs of an image and its nearest in the other split, from both sides; equal pixels are not counted here."""
-    a, b = ((index["split"] == split).to_numpy().nonzero()[0] for split in (other, held_out))
+    telling = ~_says_little(hashes, near_bits)
+    a, b = (((index["split"] == split).to_numpy() & telling).nonzero()[0] for split in (other, held_out))
     if not len(a) or not len(b):
         return pd.DataFrame(columns=COLUMNS)
     nearest_b, distance_a = _nearest(hashes[a], hashes[b])

@@ -31,7 +31,8 @@ _STEPS = 200
 POINTS = ("strategy", "metric", "images", "draws", "test_images", "mean", "low", "high", "low_images", "high_images",
           "lowest", "highest")  # fmt: skip
 FITS = ("strategy", "metric", "images", "sizes", "draws", "a", "b", "c", "level", "now", "now_low", "now_high",
-        "doubled", "doubled_low", "doubled_high", "gain", "gain_low", "gain_high", "refused")  # fmt: skip
+        "doubled", "doubled_low", "doubled_high", "gain", "gain_low", "gain_high", "trainings",
+        "diverged", "refused")  # fmt: skip
 BAND = ("strategy", "metric", "images", "value", "low", "high")
 CROSSINGS = ("few", "many", "metric", "images", "low", "high", "level")
 
@@ -54,7 +55,10 @@ class CurveTables(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """What one strategy reached on parts of the training images, of the draws whose trainings all finished.
+    """What one strategy reached on parts of the training images.
+
+    A training that diverged has no figures. Sizes at which every training did are left out, and then the draws that
+    lack one of the other sizes.
 
     Attributes:
         strategy: its name.
@@ -62,7 +66,8 @@ class Measured:
         images_K: training images, ascending; means over draws where groups make them differ.
         values_KDU: contributions to the metric.
         test_images: N.
-        lost: draws that are left out because a training diverged.
+        trainings: how many there were.
+        diverged: how many of them did.
     """
 
     strategy: str
@@ -70,7 +75,8 @@ class Measured:
     images_K: Floats
     values_KDU: Floats
     test_images: int
-    lost: int = 0
+    trainings: int = 0
+    diverged: int = 0
 
     @classmethod
     def of(cls, outcomes: Outcomes, subsets: pd.DataFrame, design: Design) -> Measured:
@@ -84,15 +90,14 @@ class Measured:
         values_TU = design.units(outcomes.trials, outcomes.paths, outcomes.contributions(design.metric))
         row_of = {trial: row for row, trial in enumerate(outcomes.trials)}
         parts = subsets.groupby("trial").agg(draw=("draw", "first"), asked=("asked", "first"), images=("path", "size"))
-        finished = (
-            parts.assign(row=parts.index.map(row_of)).groupby("draw")["row"].apply(lambda rows: rows.notna().all())
-        )
-        kept = parts[parts["draw"].isin(finished.index[finished])]
+        parts["finished"] = parts.index.isin(outcomes.trials)
+        reached = parts[parts.groupby("asked")["finished"].transform("any")]
+        kept = reached[reached.groupby("draw")["finished"].transform("all")]
         rows_KD = [[row_of[int(trial)] for trial in own.index] for _, own in kept.groupby("asked")]
         images_K = kept.groupby("asked")["images"].mean().to_numpy(dtype=float)
         values_KDU = values_TU[np.array(rows_KD, dtype=int)] if rows_KD else np.empty((0, 0, values_TU.shape[1]))
-        lost = int((~finished).sum())
-        return cls(outcomes.strategy, design.metric, images_K, values_KDU, len(outcomes.paths), lost)
+        diverged = int((~parts["finished"]).sum())
+        return cls(outcomes.strategy, design.metric, images_K, values_KDU, len(outcomes.paths), len(parts), diverged)
 
     @property
     def extrapolable(self) -> NDArray[np.bool_]:
@@ -105,8 +110,7 @@ class Measured:
         """Why no curve can be fitted; empty where one can."""
         sizes, draws = int(self.extrapolable.sum()), self.values_KDU.shape[1]
         if draws < FEWEST_DRAWS:
-            diverged = f", as {self.lost} had a training that diverged" if self.lost else ""
-            return f"only {draws} draws of training images are complete{diverged}; it takes {FEWEST_DRAWS}"
+            return f"only {draws} draws of training images are complete; it takes {FEWEST_DRAWS}"
         if sizes < FEWEST_SIZES:
             return (
                 f"there are only {sizes} sizes of at least a sixteenth of the images with some of every class; "
@@ -152,7 +156,8 @@ def curve_tables(measured: Sequence[Measured]) -> CurveTables:
 
 def _refused(measured: Measured) -> dict[str, Any]:
     row = {"strategy": measured.strategy, "metric": measured.metric, "images": measured.images_K.max(initial=0)}
-    return row | {"sizes": len(measured.images_K), "draws": measured.values_KDU.shape[1], "refused": measured.refusal}
+    row |= {"sizes": len(measured.images_K), "draws": measured.values_KDU.shape[1], "refused": measured.refusal}
+    return row | {"trainings": measured.trainings, "diverged": measured.diverged}
 
 
 def _fit(measured: Measured, curve: Extrapolation) -> dict[str, Any]:
@@ -163,6 +168,7 @@ def _fit(measured: Measured, curve: Extrapolation) -> dict[str, Any]:
     row = {"a": law.a_B[0], "b": law.b_B[0], "c": law.c_B[0], "level": LEVEL, "refused": ""}
     row |= {"strategy": measured.strategy, "metric": measured.metric, "images": images}
     row |= {"sizes": int(measured.extrapolable.sum()), "draws": measured.values_KDU.shape[1]}
+    row |= {"trainings": measured.trainings, "diverged": measured.diverged}
     for name, value, sample_B in (
         ("now", now, sample_BM[:, 0]),
         ("doubled", doubled, sample_BM[:, 1]),

@@ -29,7 +29,8 @@ def optimism(values_STU: Floats, seed: int = 0, samples: int = SAMPLES) -> float
     if strategies < 2:
         return 0.0
     mean_S = values_STU.mean(axis=(1, 2))
-    noise_BS = _resampled(values_STU, np.random.default_rng(seed), samples) - mean_S
+    sample_BS = _resampled(values_STU, np.random.default_rng(seed), samples)
+    noise_BS = sample_BS - sample_BS.mean(axis=0)  # of mean 0 among these samples, so that luck is never below 0
     own_BS = noise_BS - noise_BS.mean(axis=1, keepdims=True)
     noise, apart = float((own_BS**2).sum(axis=1).mean()), float(((mean_S - mean_S.mean()) ** 2).sum())
     kept = max(0.0, 1 - noise / apart) if apart > 0 else 0.0

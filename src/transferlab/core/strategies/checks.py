@@ -15,6 +15,7 @@ from transferlab.core.models.backbones.weights import plain
 from transferlab.core.models.backbones.weights_file import WeightsError, is_file, locate
 from transferlab.core.models.factory import view_of
 from transferlab.core.strategies.strategy import Strategy
+from transferlab.core.transforms.operations import RandomCrop, RandomResizedCrop, Squash
 from transferlab.core.validation import FieldProblems, Problem
 
 IMAGES, CLASSES = 2, 3
@@ -39,6 +40,7 @@ def _problems(strategy: Strategy) -> Iterator[Problem]:
     model, view = strategy.model, view_of(strategy.model, strategy.input, None)
     if view.resize < view.size:
         yield Problem("input.resize", view.resize, f"must be at least the network's input size, {view.size} px")
+    yield from _small_crops(strategy, view.size)
     try:
         if problem := _unpooled(model, view.size):
             yield problem
@@ -59,6 +61,21 @@ def _problems(strategy: Strategy) -> Iterator[Problem]:
     sizes = {"input.size": view.size, **{f"stages.{n}.size": s.size for n, s in strategy.stages.items() if s.size}}
     for field, size in sizes.items():
         yield from _failed_pass(model.name, skeleton, field, size)
+
+
+def _small_crops(strategy: Strategy, size: int) -> Iterator[Problem]:
+    """Yield crops that are smaller than what the network sees, around which there would be black."""
+    for stage, config in strategy.stages.items():
+        seen, crop, padding = config.size or size, None, 0
+        for number, operation in enumerate(config.augmentation):
+            if isinstance(operation, (RandomResizedCrop, Squash)):
+                crop, padding = (number, getattr(operation, "size", None)), 0
+            elif isinstance(operation, RandomCrop):
+                padding += operation.padding
+        if crop and crop[1] and crop[1] + 2 * padding < seen:
+            field = f"stages.{stage}.augmentation.{crop[0]}.size"
+            advice = f"must be at least {seen}, the px that the network sees, or null for just that"
+            yield Problem(field, crop[1], advice)
 
 
 def _unpooled(model: Model, size: int) -> Problem | None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from transferlab.core.validation import check
 
+OF_UNIT = "of pixel values in [0, 1]; divide what is of 0 to 255 by 255"
 LARGEST_SIZE = 1 << 14  # px: no network sees larger images, and a header must not make us allocate for one
 
 
@@ -36,9 +37,19 @@ class Input:
         check(
             (self.size is None or self.size >= 8, "size", self.size, "must be at least 8 px, or null"),
             (self.resize is None or self.resize >= (self.size or 8), "resize", self.resize, "must be at least size"),
-            (self.std is None or min(self.std) > 0, "std", self.std, "must be positive"),
+            (self.mean is None or _in_unit(self.mean), "mean", self.mean, f"must be from 0 to 1: {OF_UNIT}"),
+            (
+                self.std is None or (_in_unit(self.std) and min(self.std) > 0),
+                "std",
+                self.std,
+                f"must be above 0 and at most 1: {OF_UNIT}",
+            ),
             ((self.mean is None) == (self.std is None), "mean", self.mean, "and std must be given together"),
         )
+
+
+def _in_unit(values: tuple[float, ...]) -> bool:
+    return min(values) >= 0 and max(values) <= 1
 
 
 @dataclass(frozen=True, kw_only=True)

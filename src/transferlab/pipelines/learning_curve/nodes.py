@@ -12,6 +12,7 @@ import pandas as pd
 
 from transferlab.config.schema import Dataset, LearningCurve, Report, Training
 from transferlab.console import progress
+from transferlab.console.errors import UserError
 from transferlab.core.data.split.index import as_first_trial, split_columns
 from transferlab.core.data.split.training_subsets import training_subsets
 from transferlab.core.data.store import ImageStore
@@ -103,7 +104,14 @@ def tabulate(
     one_split = index.drop(columns=split_columns(index)[1:])
     design = Design.of_index(one_split, report.metric, None)
     measured = [learning_curve.Measured.of(Outcomes.of(table), subsets, design) for table in predictions]
-    return learning_curve.curve_tables(measured)
+    tables = learning_curve.curve_tables(measured)
+    if tables.points.empty:
+        lost = ", ".join(f"{each.strategy}: {each.diverged} of {each.trainings}" for each in measured)
+        raise UserError(
+            f"the learning curve has no draw of training images whose trainings all finished (diverged: {lost}): train "
+            "again with a lower optimizer.lr, a warm-up or clip: {by: norm, at: 1}"
+        )
+    return tables
 
 
 def write_page(

@@ -105,6 +105,8 @@ def test_wrong_fields_are_named():
         LabelTable(file="../x", label="a", columns=("a", "a"))
     with pytest.raises(FieldProblems, match="above"):
         Threshold(column="a", threshold=1, below="x", above="x")
+    with pytest.raises(FieldProblems, match=r"below: .* must name a class"):
+        Threshold(column="a", threshold=1, below=" ", above="x")
 
 
 def test_names_in_another_case_form_or_suffix_are_matched_and_told_once(tmp_path, caplog):

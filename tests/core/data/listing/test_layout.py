@@ -14,6 +14,7 @@ from transferlab.core.data.listing.config import ClassFolders
 from transferlab.core.data.listing.layout import list_images
 from transferlab.core.data.listing.table import LayoutError
 from transferlab.core.data.split.config import PathGroups
+from transferlab.core.validation import FieldProblems
 
 
 def touch(root: Path, *paths: str) -> Path:
@@ -236,6 +237,8 @@ def test_what_cannot_become_an_experiment_names_the_folder(tmp_path, paths, mess
 
 def test_folders_may_get_readable_names(tmp_path):
     touch(tmp_path, "n1/1.jpg", "n2/2.jpg")
+    with pytest.raises(FieldProblems, match=r"names: .* must not give a folder an empty name"):
+        ClassFolders(names={"n1": "Shih-Tzu", "n2": ""})
     listing, _ = list_images(tmp_path, ClassFolders(names={"n1": "Shih-Tzu", "n2": "Beagle", "n3": "Dingo"}))
     assert list(listing["class"]) == ["Shih-Tzu", "Beagle"]
     with pytest.raises(LayoutError, match="folder 'n2' has no name"):

@@ -36,6 +36,7 @@ class ClassFolders:
         given = list((self.names or {}).values())
         check(
             (len(set(given)) == len(given), "names", self.names, "must give every folder a name of its own"),
+            (all(map(str.strip, given)), "names", self.names, "must not give a folder an empty name"),
             (not self.splits or TRAIN in self.splits.values(), "splits", self.splits, "must say which folder is train"),
         )
 
@@ -58,8 +59,10 @@ class Threshold:
 
     def __post_init__(self) -> None:
         """Check the fields."""
+        named = {"below": self.below, "above": self.above}
         check(
             (self.below != self.above, "above", self.above, "must differ from below"),
+            *((bool(name.strip()), key, name, "must name a class") for key, name in named.items()),
             (self.threshold == self.threshold, "threshold", self.threshold, "must be a number"),
         )
 

@@ -87,7 +87,7 @@ class SplitPlan:
         return [self._draw(number) for number in range(len(self))]
 
     def _draw(self, number: int) -> Splits:
-        """Draw the split of one number; number 0 of re-splits is what one split alone would be."""
+        """Draw the split of one number; of images without given parts, number 0 of re-splits is their one split."""
         split = self.images["split"].to_numpy(dtype=object, copy=True)
         self._check_given(split)
         if self.config.folds:

@@ -38,7 +38,7 @@ def write_timm(checkpoint: Checkpoint, model: Deployed, folder: Path) -> None:
         "pretrained_cfg": {
             "input_size": [3, view.size, view.size],
             "crop_pct": view.size / view.resize if view.held_out == "centre_crop" else 1.0,
-            "crop_mode": "center" if view.mode == "short_side" else "squash",
+            "crop_mode": "squash" if "squash" in (view.mode, view.held_out) else "center",
             "interpolation": view.interpolation,
             "mean": list(view.mean),
             "std": list(view.std),
