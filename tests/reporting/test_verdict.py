@@ -63,6 +63,13 @@ def test_the_cost_is_compared_with_what_is_known(seconds, said):
     assert f"One trial of a, {said}" in sentences
 
 
+def test_a_loss_that_may_be_large_is_not_called_none():
+    few = {"a": (0.95, "may be best", 0.2), "b": (0.90, "may be best", 0.3)}
+    answer = verdict(*tables(few, {"a": 43, "b": 9}, [("a", "b", 0.05, -0.2, 0.3)]))
+    told = "not told apart from the best, which says little here (at most 30.0 points, 95%)"
+    assert answer.headline == f"Use b: {told}, 9 s in place of 43 s a trial."
+
+
 def test_the_best_of_those_ranked_is_not_called_the_best_of_all():
     rows = {"lucky": (0.99, "not ranked", math.nan), "a": (0.95, "may be best", 0.0), "b": (0.90, "behind", 0.08)}
     answer = verdict(*tables(rows, {"a": 60, "b": 20}, [("b", "a", -0.05, -0.08, -0.02)]))
@@ -93,8 +100,8 @@ def test_where_lower_is_better_behind_is_above():
 def test_a_leader_that_is_the_cheapest_is_recommended_with_what_it_may_lose():
     answer = verdict(*tables(TIED, {"a": 5, "b": 9, "c": 1}))
     assert answer.headline == (
-        "Use a: the best mean accuracy, and the cheapest of the 2 that may be the best (at most 0.8 points behind it, "
-        "95%), 5 s a trial."
+        "Use a: the best mean accuracy, and the cheapest of the 2 that may be the best (at most 0.8 points behind the "
+        "best, 95%), 5 s a trial."
     )
 
 

@@ -24,6 +24,8 @@ from transferlab.reporting.wording import (
     widest,
 )
 
+SMALL = 0.05  # of a metric; "no measurable loss" is no finding where more than this may be lost
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -105,9 +107,12 @@ def _headline(
         ahead = f"{amount(abs(nearest.value), metric)} ahead of {title(nearest.versus)}"
         return f"{use} clearly the best{among}, {ahead}{takes}."
     if name == leader:
-        return f"{use} the best mean {title(metric)}{among}, and {choice.reason} ({at_most} behind it, 95%){takes}."
+        return (
+            f"{use} the best mean {title(metric)}{among}, and {choice.reason} ({at_most} behind the best, 95%){takes}."
+        )
     if row["standing"] == "may be best":
-        return f"{use} no measurable loss ({at_most}, 95%){takes}."
+        lost = "no measurable loss" if behind <= SMALL else "not told apart from the best, which says little here"
+        return f"{use} {lost} ({at_most}, 95%){takes}."
     return f"{use} {choice.reason} ({at_most} behind it, 95%){takes}."
 
 
@@ -133,7 +138,8 @@ def _distances(ranked: pd.DataFrame, differences: pd.DataFrame, leader: str, riv
     said += [_behind_another(differences, name, gaps[name]) for name in elsewhere]
     if said:
         said.append(
-            f"Intervals (95%) are paired, over {over(ranked.loc[leader])}; the order is sure for all pairs together."
+            f"Intervals (95%) are paired, over {over(ranked.loc[leader])}; which strategies may be the best is said of "
+            "all pairs together."
         )
     return said
 

@@ -7,7 +7,7 @@ import pytest
 from tiny import machine, spec_of, split_of, stage, strategy
 
 from transferlab.core.evaluation.tables import evaluate_trials
-from transferlab.core.evaluation.tested import Evaluation
+from transferlab.core.evaluation.tested import Evaluation, OtherDataError
 from transferlab.core.loading.feature_cache import FeatureCache, FeatureCacheConfig
 from transferlab.core.loading.splits import NoStoreError
 from transferlab.core.loading.splits import split_of as rows_of
@@ -25,6 +25,7 @@ def evaluated(tmp_path_factory):
     index = pd.DataFrame({
         "path": [f"{'even' if row % 2 else 'odd'}/{row}.png" for row in range(IMAGES)],
         "label": photographs.labels,
+        "class": [("red", "blue")[label] for label in photographs.labels],
         "pixel_sha256": [file["pixel_sha256"] for file in photographs.store.header["files"]],
         "split": ["train"] * 6 + ["test"] * 6,
         "group": "",
@@ -75,6 +76,19 @@ def test_images_that_were_decoded_for_another_size_are_told(evaluated):
         evaluate_trials(checkpoints, replace(evaluation, stores={}))
 
 
+def test_trials_that_may_have_seen_the_test_images_are_not_tested_on_them(evaluated):
+    evaluation, checkpoints = evaluated
+    index = evaluation.index
+    other = replace(evaluation, index=index.assign(split=[*index["split"][6:], *index["split"][:6]]))
+    with pytest.raises(OtherDataError, match=r"tiny: trial 1 was trained on another training split.*--namespaces=tiny"):
+        evaluate_trials(checkpoints, other)
+    renamed = replace(evaluation, index=index.assign(**{"class": index["class"].replace("red", "pink")}))
+    with pytest.raises(OtherDataError, match="for the classes red, blue, and the images are now of pink, blue"):
+        evaluate_trials(checkpoints, renamed)
+    more = pd.concat([index, index.tail(1).assign(path="more.png")], ignore_index=True)
+    assert len(evaluate_trials(checkpoints, replace(evaluation, index=more)).predictions) == 14, "more test images"
+
+
 def test_without_validation_images_nothing_is_calibrated(evaluated):
     evaluation, checkpoints = evaluated
     tables = evaluate_trials(checkpoints, evaluation)
@@ -82,10 +96,18 @@ def test_without_validation_images_nothing_is_calibrated(evaluated):
     assert tables.references == {}
 
 
-def test_a_soup_is_tried_where_trials_begin_alike(evaluated):
+@pytest.fixture
+def with_validation(evaluated):
+    """Two of the training images are for validation, and the checkpoints, of before they did, do not say otherwise."""
     evaluation, checkpoints = evaluated
     index = evaluation.index.assign(split=["train"] * 4 + ["validation"] * 2 + ["test"] * 6)
-    shared = replace(evaluation, index=index, strategy=replace(PLAN, head="shared"))
+    silent = {trial: replace(one, header=replace(one.header, trained_on=None)) for trial, one in checkpoints.items()}
+    return replace(evaluation, index=index), silent
+
+
+def test_a_soup_is_tried_where_trials_begin_alike(with_validation):
+    evaluation, checkpoints = with_validation
+    shared = replace(evaluation, strategy=replace(PLAN, head="shared"))
     row = evaluate_trials(checkpoints, shared).together.set_index(["kind", "metric"]).loc[("soup", "accuracy")]
     assert row["members"] in (1, 2)
     assert row["low"] <= row["value"] <= row["high"]
@@ -93,10 +115,9 @@ def test_a_soup_is_tried_where_trials_begin_alike(evaluated):
     assert set(kinds) == {"ensemble"}
 
 
-def test_the_ensemble_and_its_sets_are_measured_beside_the_single_trials(evaluated):
-    evaluation, checkpoints = evaluated
-    index = evaluation.index.assign(split=["train"] * 4 + ["validation"] * 2 + ["test"] * 6)
-    tables = evaluate_trials(checkpoints, replace(evaluation, index=index))
+def test_the_ensemble_and_its_sets_are_measured_beside_the_single_trials(with_validation):
+    evaluation, checkpoints = with_validation
+    tables = evaluate_trials(checkpoints, evaluation)
     mean = tables.predictions.groupby("path", sort=False)[["p_red", "p_blue"]].mean()
     truth = tables.predictions.groupby("path", sort=False)["truth"].first()
     row = tables.together.set_index("metric").loc["accuracy"]

@@ -114,6 +114,15 @@ def test_random_splits_are_corrected_as_nadeau_and_bengio_do():
     assert half == pytest.approx(stats.t.ppf(0.975, 4) * math.sqrt(variance))
 
 
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=6), st.integers(1, 4), st.sampled_from([0.0, 1.0]))
+def test_all_right_or_all_wrong_in_groups_has_an_interval(sizes, trials, value):
+    values_TN = np.full((trials, sum(sizes)), value)
+    low, high = intervals.of_metric(per_unit(values_TN, np.repeat(np.arange(len(sizes)), sizes)), sum(sizes))
+    assert low <= value + 1e-9
+    assert high >= value - 1e-9
+    assert high - low > 0.1, "of few groups"
+
+
 def test_copies_of_images_add_nothing():
     values_TN = np.tile(hits(3, 1, 50), (4, 1))
     copied_TN, group_N = np.repeat(values_TN, 3, axis=1), np.repeat(np.arange(50), 3)

@@ -186,18 +186,18 @@ def test_warnings_come_before_the_answer(example):
 
 
 def test_duplicates_across_splits_are_candidates_and_those_within_a_split_are_not_shown(page):
-    assert "Candidates for duplicates across splits: 2 pairs" in page.text
+    assert "Candidates for duplicates: 2 pairs" in page.text
     assert "are, or may be, the same photograph" in page.text
     assert "test/<b>.jpg" in page.text
     assert "a copy.jpg" not in page.text
 
 
 def test_what_was_done_about_duplicates_is_said(page, example):
-    assert "dataset.duplicates: exclude trains without the first of each pair" in page.text
+    assert "dataset.duplicates: exclude trains without the first of each such pair" in page.text
     name = example.facts["classes"][0]
     facts = {**example.facts, "images": {**example.facts["images"], "excluded": {name: 2}}}
     text = Page(render(facts, tables_of(example), {})).text
-    assert "The first of each pair was excluded from its split, 2 images in all" in text
+    assert "The first of each such pair was excluded from its split, 2 images in all" in text
     assert "Excluded" in text[text.index("Number of images") :]
 
 
@@ -206,11 +206,18 @@ def test_without_duplicates_across_splits_the_page_says_so(example):
     assert "No photograph was found in more than one split" in Page(render(example.facts, within, {})).text
 
 
+def test_two_labels_of_a_photograph_within_a_split_are_no_duplicates_to_exclude(example):
+    within = example.duplicates.head(1).assign(split_a="train", split_b="train", class_a="x", class_b="y")
+    page = render(example.facts, replace(tables_of(example), duplicates=within), {})
+    assert "None is across splits" in Page(page).text
+    assert "duplicates=exclude" not in page
+
+
 def test_of_many_duplicates_the_nearest_are_shown_and_the_rest_is_counted(example):
     many = pd.DataFrame({"path_a": [f"{i}.png" for i in range(203)], "class_a": "x", "split_a": "train"})
     many = many.assign(path_b="b.png", class_b="x", split_b="test", kind="near", distance=range(203, 0, -1))
     text = Page(render(example.facts, replace(tables_of(example), duplicates=many), {})).text
-    assert "Candidates for duplicates across splits: 203 pairs" in text
+    assert "Candidates for duplicates: 203 pairs" in text
     assert "202.png" in text
     assert "And 3 more pairs" in text
 

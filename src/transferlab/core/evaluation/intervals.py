@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 TWO_SIDED = (1 + LEVEL) / 2
 
+ROUNDING = 1e-24  # a variance of the mean of a million images that differ in one is larger
+
 # Squares that a difference over images is widened by, so that strategies which agree on every test image are not taken
 # for equal on all others. Bonett and Price (2012, J. Educational and Behavioral Statistics 37) add one image to each
 # way of disagreeing. An image that is ranked at random has a third of that in AUROC; log loss is never equal by chance.
@@ -85,7 +87,7 @@ def of_metric(values_TU: Floats, images: int, metric: str = "accuracy", test_to_
     if metric == "log_loss":
         low = high = t_units * math.sqrt(over_units)
     else:
-        size = mean * (1 - mean) / over_units if over_units > 0 else spread.units
+        size = mean * (1 - mean) / over_units if over_units > ROUNDING else spread.units
         low, high = _wilson(mean, min(size, images) if metric == "accuracy" else size, t_units)
     if spread.trials == 1:
         return mean - low, mean + high

@@ -17,11 +17,13 @@ from transferlab.core.calibration.conformal import LEVEL
 from transferlab.core.calibration.reference import Reference
 from transferlab.core.data.split.index import splits_of_trial
 from transferlab.core.data.store import ImageStore
+from transferlab.core.errors import MendableError
 from transferlab.core.evaluation import held_out, predictions
 from transferlab.core.loading.feature_cache import FeatureCache
 from transferlab.core.loading.images import Split
 from transferlab.core.loading.splits import split_of, store_for
 from transferlab.core.models.checkpoint import Checkpoint
+from transferlab.core.models.checkpoint_header import CheckpointHeader
 from transferlab.core.models.forward import EVALUATION_BATCH
 from transferlab.core.runtime.device import Machine
 from transferlab.core.runtime.memory import memory_explained
@@ -71,6 +73,10 @@ class Evaluation:
         return list(self.index.loc[splits_of_trial(self.index, trial) == name, "path"])
 
 
+class OtherDataError(MendableError):
+    """A trial was trained on other images than those of the index, of which some that are for testing now."""
+
+
 @dataclass(frozen=True)
 class Tested:
     """What one trial made of the test images.
@@ -102,18 +108,37 @@ def run_tests(trial: int, checkpoint: Checkpoint, how: Evaluation) -> Tested:
     Raises:
         DeviceMemoryError: the device has too little memory.
         NoStoreError: the images were decoded for other parameters.
+        OtherDataError: the trial was trained on other images or classes.
     """
-    split = how.split(checkpoint, "test", trial)
+    header, split = checkpoint.header, how.split(checkpoint, "test", trial)
+    train, validation = (how.split(checkpoint, name, trial) for name in ("train", "validation"))
+    _check_same_data(header, how, train)
     predict = partial(_predict, checkpoint, how)
     smaller = how.machine.smaller_micro_batch(EVALUATION_BATCH)
     with memory_explained(f"strategies.{how.name}: evaluation of trial {trial + 1}", smaller):
         p_NK, features = predict(split)
-        train, validation = (how.split(checkpoint, name, trial) for name in ("train", "validation"))
         reference = held_out.reference(train, how.paths("train", trial), validation, predict)
-    header = checkpoint.header
     distance_N = reference.nearness.distance(features) if reference else None
     return Tested(
         trial, header.selection, header.classes, how.paths("test", trial), split.labels, p_NK, reference, distance_N
+    )
+
+
+def _check_same_data(header: CheckpointHeader, how: Evaluation, train: Split) -> None:
+    """Check that the index is that of the training: else a test image may be one that was trained on.
+
+    Checkpoints of before headers said so (`trained_on`) are taken on trust.
+    """
+    classes = tuple(how.index.drop_duplicates("label").sort_values("label")["class"])
+    if header.classes != classes:
+        differs = f"for the classes {', '.join(header.classes)}, and the images are now of {', '.join(classes)}"
+    elif header.trained_on not in (None, train.contents):
+        differs = "on another training split than the images have now"
+    else:
+        return
+    raise OtherDataError(
+        f"strategies.{how.name}: trial {(header.trial or 0) + 1} was trained {differs}, so that it may have seen test "
+        f"images. Train it again: `kedro run --namespaces={how.name}` with the same --env and --params"
     )
 
 

@@ -65,6 +65,13 @@ class Split:
         parts = [header["decoder"], str(header["resize"]), *(header["pixel_sha256"][row] for row in self.rows)]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
+    @property
+    def contents(self) -> str:
+        """SHA-256 of which images there are, with which labels: in any order, however decoded and resized."""
+        hashes = self.store.header["pixel_sha256"]
+        lines = sorted(f"{hashes[row]} {label}" for row, label in zip(self.rows, self.labels, strict=True))
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
 
 @dataclass
 class Images:

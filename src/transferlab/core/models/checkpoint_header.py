@@ -39,6 +39,7 @@ class CheckpointHeader:
         recipe: the strategy as JSON: model, input and stages. None also in files of format 0.
         levels: what is black and white in grey images of more than 8 bits; None where the data set has none.
         pooled: what the head is given of the last stages; None where it is given the network's own last features.
+        trained_on: the images of the training split and their labels (`Split.contents`).
         format: of the header, as written to the file.
     """
 
@@ -58,6 +59,7 @@ class CheckpointHeader:
     recipe: dict[str, Any] | None = None
     levels: Levels | None = None
     pooled: Pooled | None = None
+    trained_on: str | None = None
     format: int = FORMAT
 
     def to_json(self) -> dict[str, Any]:

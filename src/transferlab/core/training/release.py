@@ -26,6 +26,7 @@ def released(spec: TrialSpec, record: Record, tensors: dict[str, Tensor], select
         metrics=record.metrics(spec.decides_by),
         versions={"transferlab": transferlab.__version__, "torch": torch.__version__},
         recipe=spec.strategy.to_json(),
+        trained_on=spec.train.contents,
     )
     return Checkpoint(tensors, header)
 

@@ -41,7 +41,7 @@ def next_steps(
         verdict: the answer.
         comparison: the comparison table.
         metrics: the metrics table, which names the checkpoints that were evaluated.
-        duplicates: pairs across splits only.
+        duplicates: pairs of the same photograph; only those across splits can be excluded.
     """
     environment = f"--env={shlex.quote(facts['experiment'])}"
     steps = [
@@ -49,7 +49,7 @@ def next_steps(
         _LOOK,
     ]
     steps += _surer(verdict, comparison, environment)
-    if len(duplicates) and "excluded" not in facts["images"]:
+    if (duplicates["split_a"] != duplicates["split_b"]).any() and "excluded" not in facts["images"]:
         run = f"{KEDRO} run --pipeline=transfer {environment} --params=dataset.duplicates=exclude"
         steps.append(Step("Look at the duplicates across splits, and train without those that are real.", run))
     curve = f"{KEDRO} run --pipeline=learning_curve {environment}"
