@@ -114,10 +114,10 @@ def test_random_splits_are_corrected_as_nadeau_and_bengio_do():
     assert half == pytest.approx(stats.t.ppf(0.975, 4) * math.sqrt(variance))
 
 
-@given(st.lists(st.integers(1, 9), min_size=2, max_size=6), st.integers(1, 4), st.sampled_from([0.0, 1.0]))
-def test_all_right_or_all_wrong_in_groups_has_an_interval(sizes, trials, value):
-    values_TN = np.full((trials, sum(sizes)), value)
-    low, high = intervals.of_metric(per_unit(values_TN, np.repeat(np.arange(len(sizes)), sizes)), sum(sizes))
+@given(st.integers(2, 9), st.integers(1, 4), st.sampled_from([0.0, 1.0]), st.randoms(use_true_random=False))
+def test_all_right_or_all_wrong_up_to_rounding_has_an_interval(units, trials, value, draws):
+    rounding = [[draws.randint(-2, 2) * np.finfo(float).eps for _ in range(units)] for _ in range(trials)]
+    low, high = intervals.of_metric(value + np.array(rounding), 5 * units)
     assert low <= value + 1e-9
     assert high >= value - 1e-9
     assert high - low > 0.1, "of few groups"
