@@ -110,7 +110,7 @@ def find_duplicates(
     found = duplicates(splits, largest(image_store.values()))
     _warn_of_contradictions(splits, found)
     across = across_splits(found)
-    told = f"{len(across)} pairs of photographs across splits are, or may be, the same: see `duplicates`"
+    told = f"{count(len(across), 'pair')} of photographs across splits, the same or maybe the same: see `duplicates`"
     if dataset.duplicates == "report":
         if len(across):
             logger.warning("%s; `dataset.duplicates: exclude` trains without them", told)
@@ -135,7 +135,7 @@ def _warn_of_contradictions(index: pd.DataFrame, pairs: pd.DataFrame) -> None:
     for name, others in repeating_classes(index).items():
         logger.warning("every image of class %r is in another class too (%s): leave one out", name, ", ".join(others))
     if len(found := contradictory(pairs)):
-        one, more = found.iloc[0], f", and {len(found) - 1} more pairs" if len(found) > 1 else ""
+        one, more = found.iloc[0], f", and {count(len(found) - 1, 'more pair')}" if len(found) > 1 else ""
         logger.warning(
             "%s and %s are, or may be, the same photograph with two labels, %s and %s%s: see the first rows of "
             "`duplicates`, and mend the labels",
