@@ -1,7 +1,11 @@
-"""What `--params` and `--config` cannot take is told in one line."""
+"""What `--params`, `--config` and options that choose nodes cannot take is told in one line."""
+
+import sys
+from unittest.mock import Mock
 
 import click
 import pytest
+from kedro.pipeline import node, pipeline
 
 from transferlab.cli.run import run
 from transferlab.console.errors import UserError
@@ -40,3 +44,22 @@ def test_a_file_of_options_that_cannot_be_taken_is_told(tmp_path, content, told)
         run.make_context("run", [f"--config={file}"])
     assert str(caught.value).startswith(f"--config: {file}")
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "meant"),
+    [
+        ({"node_names": ["tuning.eval"]}, r"\['tuning\.eval'\]; did you mean 'tuning\.evaluate'\?$"),
+        ({"node_namespaces": ["tunin"]}, r"\['tunin'\]; did you mean 'tuning'\?$"),
+        ({"to_outputs": ["tuning.metric"]}, r"\['tuning\.metric'\]; did you mean 'tuning\.metrics'\?$"),
+        ({"node_names": ["evaluate"]}, r"\['evaluate'\]\. Did you mean: \['tuning\.evaluate'\]\?$"),
+    ],
+)
+def test_a_name_that_nothing_has_is_told_with_what_it_may_have_meant(monkeypatch, chosen, meant):
+    module = sys.modules["transferlab.cli.run"]  # the package has the command under this name
+    whole = pipeline([node(lambda x: x, "photos", "tuning.metrics", name="evaluate", namespace="tuning")])
+    monkeypatch.setattr(module, "registered", {"__default__": whole})
+    monkeypatch.setattr(module, "_kedro_run", lambda **_: whole.filter(**chosen))
+    monkeypatch.setattr(module, "_run_hooks", Mock())
+    with pytest.raises(UserError, match=meant):
+        module._run(None, [], **dict.fromkeys(module._CHOICES))

@@ -236,3 +236,18 @@ def test_what_an_encoding_lacks_is_written_plainly(encoding):
     file.write("\N{MINUS SIGN}1.2, 0.5 \N{MULTIPLICATION SIGN} \u30cd ")
     file.flush()
     assert file.buffer.getvalue().decode(encoding).replace("\xd7", "x") == "-1.2, 0.5 x \\u30cd "
+
+
+@pytest.mark.parametrize("what", ["as it is", "within Kedro's"])
+def test_a_message_for_the_user_is_told_rather_than_what_the_system_said(tmp_path, what):
+    first, second = (UnfinishedTrials(filepath=str(tmp_path / "unfinished")) for _ in range(2))
+    first.load()
+    with pytest.raises(DatasetError) as raised:
+        second.load()
+    error = raised.value
+    if what != "as it is":
+        error = DatasetError(f"Failed while loading data from dataset X.\n{error}")
+        error.__cause__ = raised.value
+    with pytest.raises(UserError, match="another run is training this strategy; wait for it, or stop it"):
+        begin(STEPS, DataCatalog()).on_pipeline_error(error)
+    first.confirm()

@@ -5,6 +5,7 @@ from transferlab.reporting.wording import (
     NOTHING,
     about,
     amount,
+    compact,
     count,
     difference,
     duration,
@@ -68,6 +69,15 @@ def test_words():
         "2.4 times as long as",
         "31 times as long as",
     ]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(5130, "5,130"), (999_999, "999,999"), (1e6, "1 M"), (11_177_538, "11.2 M"), (999_400_000, "999 M"),
+     (999_700_000, "1,000 M"), (1_136_000_000, "1,140 M")],
+)  # fmt: skip
+def test_large_counts_have_three_digits(number, text):
+    assert compact(number) == text
 
 
 def test_amounts_have_no_sign():

@@ -22,6 +22,7 @@ from transferlab.core.models.backbones.model import Model
 from transferlab.core.transforms.input import Input
 
 app = pytest.importorskip("transferlab.serving.app", reason="the extra `try` is not installed")
+PORT_TAKEN = r"^--port=\d+ cannot be had \(.*in use\): name another, or leave it out for a free one$"
 CLASSES = ["<b>red</b>", "blue"]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
 SECONDS = 120  # that a browser may take on a busy machine
@@ -170,3 +171,8 @@ def test_photographs_chosen_in_a_browser_are_answered(browser, images, tmp_path)
     assert "<b>red</b>" in text
     for shown in ("3.png", "May be: ", "Nearest training photographs:"):
         assert shown in text
+
+
+def test_a_port_that_is_taken_is_told_with_its_option_and_the_cure():
+    with app.listening(0) as taken, pytest.raises(app.PortError, match=PORT_TAKEN):
+        app.listening(taken.getsockname()[1])

@@ -21,7 +21,7 @@ from transferlab.versions.publish import publish
 from transferlab.versions.published import PublishError
 
 OLD, NEW = (f"2026-01-0{day}T00.00.00.000Z" for day in (1, 2))
-KINDS = {"index": (TableDataset, "csv"), "metrics": (TableDataset, "csv"), "about": (JSONDataset, "json"),
+KINDS = {"a.checkpoints": (TableDataset, "csv"), "a.metrics": (TableDataset, "csv"), "about": (JSONDataset, "json"),
          "report": (PageDataset, "html")}  # fmt: skip
 PIPELINE = pipeline([node(lambda x: x, "photos", name, name=name) for name in KINDS])
 
@@ -44,8 +44,9 @@ class Project:
 
     def run(self, version, measured=None):
         row = {"split": "test", "run_id": version, "checkpoint_version": measured or version, "metric": "accuracy"}
-        self.dataset("index", version).save(pd.DataFrame({"path": ["a.png", "b.png"]}))
-        self.dataset("metrics", version).save(pd.DataFrame([{**row, "value": 0.5}]))
+        if measured is None:
+            self.dataset("a.checkpoints", version).save(pd.DataFrame({"weight": [0.5, 0.25]}))
+        self.dataset("a.metrics", version).save(pd.DataFrame([{**row, "value": 0.5}]))
         self.dataset("about", version).save({"version": version})
         self.dataset("report", version).save(f"<p>{version}</p>" * 100)
 
@@ -84,6 +85,25 @@ def test_what_is_published_comes_back_to_the_byte(here, elsewhere, url):
     assert fetch(elsewhere.versions, url) == [OLD, NEW]
     assert elsewhere.files() == here.files()
     assert [elsewhere.versions.state(version) for version in (OLD, NEW)] == ["complete", "complete"]
+
+
+def test_a_version_without_models_is_published_and_fetched_by_its_name_alone(here, elsewhere, tmp_path):
+    url, data_alone = (tmp_path / "published").as_uri(), "2026-01-03T00.00.00.000Z"
+    here.dataset("about", data_alone).save({"version": data_alone})
+    assert publish(here.versions, url) == [f"{url}/flowers/{version}" for version in (OLD, NEW)]
+    assert publish(here.versions, url, data_alone) == [f"{url}/flowers/{data_alone}"]
+    assert fetch(elsewhere.versions, url) == [OLD, NEW]
+    assert fetch(elsewhere.versions, url, data_alone) == [data_alone]
+
+
+def test_where_no_version_has_a_model_none_is_chosen(elsewhere, tmp_path):
+    url = (tmp_path / "published").as_uri()
+    elsewhere.dataset("about", OLD).save({"version": OLD})
+    with pytest.raises(PublishError, match=rf"kedro run --env=flowers --pipeline=transfer`.*; finished are {OLD}"):
+        publish(elsewhere.versions, url)
+    publish(elsewhere.versions, url, OLD)
+    with pytest.raises(PublishError, match=rf"no finished version with a model: .*; published are {OLD}"):
+        fetch(elsewhere.versions, url)
 
 
 def test_doing_it_again_changes_nothing(here, elsewhere, url):

@@ -12,7 +12,9 @@ from kedro.framework.startup import ProjectMetadata
 from transferlab.console.errors import explained
 from transferlab.console.terminal import say
 
-_version = click.option("--version", metavar="VERSION", help="Which one; by default the newest that is finished.")
+_version = click.option(
+    "--version", metavar="VERSION", help="Which one; by default the newest finished one with a model."
+)
 
 
 @click.command("publish")

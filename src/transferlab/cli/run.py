@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from kedro.config import MissingConfigException
 from kedro.framework.cli import project
 from kedro.framework.cli.utils import KedroCliError
+from kedro.framework.project import pipelines as registered
 from kedro.framework.project import settings
 from omegaconf.errors import OmegaConfBaseException
 
@@ -19,6 +21,7 @@ from transferlab.console import progress
 from transferlab.console.commands import command
 from transferlab.console.errors import AlreadyDone, Interrupted, Terminated, UserError
 from transferlab.core.runtime import interrupt
+from transferlab.core.validation import did_you_mean
 
 # How Kedro begins its message about a name that nothing has: the rest of it says what is wrong, a traceback nothing.
 _MISTYPED = ("Failed to find the pipeline", "Pipeline does not contain")
@@ -58,8 +61,22 @@ def _run(pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
         raise UserError(f"{error}; go to the project's folder, or name its configuration: {elsewhere}") from error
     except ValueError as error:
         if str(error).startswith(_MISTYPED):
-            raise UserError(str(error)) from error
+            raise UserError(f"{str(error).rstrip('.')}{_meant(str(error), pipelines)}") from error
         raise
+
+
+def _meant(told: str, names: list[str]) -> str:
+    """Return what the names that no node of these pipelines has may have meant; nothing where Kedro says it."""
+    kind = next((kind for kind in ("nodes named", "namespaces:", "datasets named") if kind in told), None)
+    if kind is None or "Did you mean" in told:
+        return ""
+    nodes = [node for name in names or ["__default__"] for node in registered[name].nodes]
+    known = {
+        "nodes named": {node.name for node in nodes},
+        "namespaces:": {node.namespace for node in nodes if node.namespace},
+        "datasets named": {name for node in nodes for name in (*node.inputs, *node.outputs)},
+    }[kind]
+    return "".join(did_you_mean(word, known) for word in re.findall(r"'([^']+)'", told))
 
 
 def _told(callback: Callable[..., Any]) -> Callable[..., Any]:

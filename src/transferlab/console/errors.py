@@ -85,6 +85,8 @@ def explained() -> Iterator[None]:
         raise Interrupted("stopped; nothing was written.") from None
 
 
+# What the message of Kedro's error around another has, which may be one of the system.
+_OF_KEDRO = ("Failed while ", "Failed during ")
 _GO_ON = "and run again: it goes on where it was"
 _CURES = {
     errno.ENOSPC: f"free some space, e.g. with `kedro transferlab prune`, {_GO_ON}",
@@ -108,18 +110,27 @@ def of_the_system(error: OSError) -> str:
 def is_explained(error: BaseException) -> bool:
     """Check whether any error of a chain says what a user can mend."""
     chain = _chain(error)
-    return isinstance(chain[-1], (DatasetError, OSError)) or any(isinstance(each, MendableError) for each in chain)
+    return isinstance(chain[-1], (DatasetError, OSError)) or any(
+        isinstance(each, (MendableError, UserError)) for each in chain
+    )
 
 
 def explanation(error: DatasetError | OSError) -> str:
     """Return the error that explains itself, where one of the chain does, else Kedro's message."""
     chain = _chain(error)
     for each in chain:
-        if isinstance(each, MendableError):
+        if _is_ours(each):
             return str(each)
     if isinstance(chain[-1], OSError) and chain[-1].errno and not isinstance(chain[-1], NotADirectoryError):
         return of_the_system(chain[-1])
     return str(error)
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Check whether an error's message was written for the user: Kedro's own repeat the dataset and the cause."""
+    if isinstance(error, DatasetError):
+        return not any(words in str(error) for words in _OF_KEDRO)
+    return isinstance(error, (MendableError, UserError))
 
 
 def _chain(error: BaseException) -> list[BaseException]:

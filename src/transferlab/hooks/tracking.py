@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,7 +38,9 @@ _INTERVAL = {"mean": "mean", "low": "low_images", "high": "high_images"}
 # Columns of the table `cost` that were measured; the others say on what.
 _MEASURED = ("seconds", "feature_seconds", "feature_mb", "seconds_per_epoch", "images_per_second", "peak_memory_mb")
 _MOST_PARAMS, _MOST_METRICS, _MOST_RUNS = 100, 1000, 10_000  # of one request
-_LONGEST_PARAM, _LONGEST_TAG = 6000, 5000  # letters
+_LONGEST_PARAM, _LONGEST_TAG, _LONGEST_NAME = 6000, 5000, 250  # letters
+# What MLflow refuses in names (on Windows also the colon), and the beginning of what stands for such a sign.
+_NOT_IN_NAMES = re.compile(r"[^\w\-. ]|_(?=x[0-9a-f])|^\.(?=\.?$)")
 
 
 class TrackingError(MendableError):
@@ -189,7 +192,7 @@ class _Log:
         """Log nested parameters by dotted names."""
         from mlflow.entities import Param
 
-        params = [Param(key, str(value)[:_LONGEST_PARAM]) for key, value in _flat(values)]
+        params = [Param(_name(key), str(value)[:_LONGEST_PARAM]) for key, value in _flat(values)]
         for some in _parts(params, _MOST_PARAMS):
             self._client.log_batch(run, params=some)
 
@@ -198,7 +201,11 @@ class _Log:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        metrics = [Metric(name, float(value), now, int(step)) for name, value, step in values if not math.isnan(value)]
+        metrics = [
+            Metric(_name(*name.split("/")), float(value), now, int(step))
+            for name, value, step in values
+            if not math.isnan(value)
+        ]
         for some in _parts(metrics, _MOST_METRICS):
             self._client.log_batch(run, metrics=some)
 
@@ -215,6 +222,15 @@ class _Log:
     def file(self, run: str, file: Path, to: str) -> None:
         """Log a file."""
         self._client.log_artifact(run, str(file), to or None)
+
+
+def _name(*parts: str) -> str:
+    """Return a name that MLflow takes, another one for every other text: `glass (b)` is `glass _x28_b_x29_`."""
+    escaped = "/".join(_NOT_IN_NAMES.sub(lambda sign: f"_x{ord(sign[0]):x}_", part) for part in parts)
+    if len(escaped) <= _LONGEST_NAME:
+        return escaped
+    digest = sha256_of_json(parts)[:16]
+    return f"{escaped[: _LONGEST_NAME - len(digest) - 1]}-{digest}"
 
 
 def _flat(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:

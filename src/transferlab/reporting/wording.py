@@ -40,8 +40,11 @@ def count(number: float, noun: str = "", plural: str | None = None) -> str:
 
 
 def compact(number: float) -> str:
-    """Write a large count in three digits: `"5,130"`, `"11.2 M"`."""
-    return f"{number / 1e6:.3g} M" if number >= 1e6 else count(number)
+    """Write a large count in three digits: `"5,130"`, `"11.2 M"`, `"1,140 M"`."""
+    if number < 1e6:
+        return count(number)
+    millions = float(f"{number / 1e6:.3g}")
+    return f"{millions:,.0f} M" if millions >= 1000 else f"{millions:g} M"
 
 
 def about(number: float) -> str:

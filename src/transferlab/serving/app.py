@@ -25,6 +25,7 @@ from starlette.routing import Route
 from transferlab.core.data.decoding.batch import Decoded, decode_one
 from transferlab.core.data.decoding.decode import Rules
 from transferlab.core.data.store import Resize
+from transferlab.core.errors import MendableError
 from transferlab.serving.answerer import Answerer
 
 HOST = "127.0.0.1"
@@ -35,6 +36,10 @@ _POLICY = (
     "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
 )
 _HEADERS = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+
+
+class PortError(MendableError):
+    """A port that the page cannot have."""
 
 
 def application(answerer: Answerer, sentences: list[str], title: str, images: Path | None) -> Starlette:
@@ -102,12 +107,18 @@ def listening(port: int) -> socket.socket:
     """Return a socket on the loopback address; port 0 is a free one.
 
     Raises:
-        OSError: the port is taken.
+        PortError: the port is taken, or not for everybody.
     """
     found = socket.socket()
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    found.bind((HOST, port))
-    found.listen()  # whoever asks before the server runs waits
+    try:
+        found.bind((HOST, port))
+        found.listen()  # whoever asks before the server runs waits
+    except OSError as error:
+        found.close()
+        raise PortError(
+            f"--port={port} cannot be had ({error.strerror}): name another, or leave it out for a free one"
+        ) from error
     return found
 
 

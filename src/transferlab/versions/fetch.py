@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,10 +42,11 @@ def fetch(versions: Versions, url: str, version: str | None = None) -> list[str]
     Args:
         versions: of the experiment.
         url: what was published to, or the URL of the version itself.
-        version: by default the newest that is published.
+        version: by default the newest that is published with models, or with metrics of those of another version.
 
     Raises:
-        PublishError: there is none, it is another experiment's, a file is damaged, or other files of it are here.
+        PublishError: there is none, or none with a model, it is another experiment's, a file is damaged, or other files
+            of it are here.
         RemoteError: the URL cannot be read.
     """
     place, listing = _find(Remote(url), versions.experiment, version)
@@ -67,13 +68,24 @@ def _find(place: Remote, experiment: str, version: str | None) -> tuple[Remote, 
         return place, listing
     folder = place / experiment
     there = {listing.version: listing for listing in published_in(folder)}
-    chosen = version or next(iter(there), None)
-    if chosen is None:
+    if not version and not there:
         raise PublishError(f"{folder.url} has no finished version: publish one, or correct the URL")
+    chosen = version or next((one for one in there if _has_models(one, there)), None)
+    if chosen is None:
+        raise PublishError(
+            f"{folder.url} has no finished version with a model: publish one, or name a version without with "
+            f"--version; published are {named(there)}"
+        )
     if chosen not in there:
         near = did_you_mean(chosen, there) or f"; published are {named(there)}"
         raise PublishError(f"{folder.url} has no finished version {chosen!r}{near}")
     return folder / chosen, there[chosen]
+
+
+def _has_models(version: str, there: Mapping[str, Listing]) -> bool:
+    """Tell whether a published version, or one that it refers to, has the checkpoints of any strategy."""
+    found = [there[one] for one in (version, *there[version].refers_to) if one in there]
+    return any(name.endswith(".checkpoints") for listing in found for name in listing.files)
 
 
 def _fetch(versions: Versions, place: Remote, listing: Listing) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from transferlab.console.commands import command
 from transferlab.core.files.remote import Remote
 from transferlab.core.validation import did_you_mean
 from transferlab.versions.catalogue import Versions
@@ -16,23 +19,42 @@ def publish(versions: Versions, url: str, version: str | None = None) -> list[st
     Args:
         versions: of the experiment.
         url: of the folder that is to have them.
-        version: by default the newest that is finished.
+        version: by default the newest that is finished and has models, or metrics of those of another version.
 
     Raises:
-        PublishError: the version is not there or not finished, or other files of it are published.
+        PublishError: the version is not there or not finished, there is none with a model, or other files of it are
+            published.
         RemoteError: the URL cannot be written.
     """
     finished = [one for one in versions.folders if versions.state(one) in _FINISHED]
-    version = version or next(iter(finished), None)
+    version = version or next((one for one in finished if _has_models(versions, one, finished)), None)
     if version is None:
-        raise PublishError(f"{versions.experiment} has no finished version to publish: run it first")
+        run = command("run", f"--env={versions.experiment}", "--pipeline=transfer")
+        raise PublishError(
+            f"{versions.experiment} has no finished version with a model to publish: train one with `{run}`, or name "
+            f"a version without with --version; finished are {named(finished)}"
+        )
     if version not in finished:
         state = versions.state(version) if version in versions.folders else "not there"
         near = did_you_mean(version, finished) or f"; finished are {named(finished)}"
         raise PublishError(f"the version {version!r} is {state}, so it cannot be published{near}")
-    others = sorted((versions.references.get(version, set()) - {version}) & set(finished))
+    others = _others(versions, version, finished)
     folder = Remote(url) / versions.experiment
     return [(folder / one).url for one in [*others, version] if _publish(versions, one, folder / one)]
+
+
+def _others(versions: Versions, version: str, finished: Collection[str]) -> list[str]:
+    """Return the finished versions that a version refers to."""
+    return sorted((versions.references.get(version, set()) - {version}) & set(finished))
+
+
+def _has_models(versions: Versions, version: str, finished: Collection[str]) -> bool:
+    """Tell whether a version, or one that goes with it, has the checkpoints of any strategy."""
+    return any(
+        versions.has(one, f"{strategy}.checkpoints")
+        for one in (version, *_others(versions, version, finished))
+        for strategy in versions.strategies
+    )
 
 
 def _publish(versions: Versions, version: str, place: Remote) -> bool:

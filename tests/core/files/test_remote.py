@@ -47,6 +47,21 @@ def test_a_scheme_that_nobody_knows_is_told():
         Remote("nowhere://a").exists()
 
 
+@pytest.mark.parametrize("url", ["ftp:/x", "s3:bucket/models", "file:/srv/models"])
+def test_a_url_without_two_slashes_is_no_folder_of_that_name(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").write_bytes(b"content")
+    with pytest.raises(RemoteError, match=rf"^{url}/a is no URL: .*two slashes"):
+        (Remote(url) / "a").upload(tmp_path / "here")
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+    (Remote(f"./{url}") / "a").upload(tmp_path / "here")
+    assert (tmp_path / url / "a").read_bytes() == b"content"
+
+
+def test_the_root_of_a_scheme_stays_one():
+    assert (Remote("file:///") / "a" / "b").url == "file:///a/b"
+
+
 def test_a_url_is_told_from_a_path():
     assert is_url("s3://bucket/a")
     assert not is_url("data/s3:/bucket")

@@ -69,6 +69,13 @@ def test_a_table_gives_paths_beside_it_and_labels(folder):
     assert labels(items) == ["bees", None]
 
 
+def test_a_table_with_spaces_after_commas_and_backslashes_is_read_as_a_table_of_labels_is(folder):
+    (folder / "list.csv").write_text('path , label\nants\\1.png, bees\n"bees/2.png", "ants"\n')
+    items = find_images([str(folder / "list.csv")], CLASSES)
+    assert [item.path for item in items] == [folder / "ants" / "1.png", folder / "bees" / "2.png"]
+    assert labels(items) == ["bees", "ants"]
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

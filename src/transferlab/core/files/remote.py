@@ -5,6 +5,7 @@ Credentials and endpoints are those that each service's own library takes from t
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ EXTRAS = {
     **dict.fromkeys(("abfs", "abfss", "az"), "abfs"),
 }
 _CHUNK_BYTES = 1 << 20
+_LIKE_A_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:")  # of two letters or more: C: is a drive
 
 
 class RemoteError(MendableError):
@@ -39,7 +41,8 @@ class Remote:
     url: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "url", self.url.rstrip("/"))
+        scheme, separator, rest = self.url.rpartition("://")
+        object.__setattr__(self, "url", f"{scheme}{separator}{rest.rstrip('/')}")
 
     def __truediv__(self, name: str) -> Remote:
         return Remote(f"{self.url}/{name}")
@@ -128,6 +131,11 @@ class Remote:
     @contextmanager
     def _told(self) -> Iterator[tuple[Any, str]]:
         """Give the file system and the path on it; whatever goes wrong becomes one error that names the URL."""
+        if _LIKE_A_SCHEME.match(self.url) and not is_url(self.url):  # fsspec takes it for a folder of this name
+            raise RemoteError(
+                f"{self.url} is no URL: after its scheme come two slashes, as in s3://bucket/folder; for a folder on "
+                f"this machine write ./{self.url}"
+            )
         import fsspec  # some of its file systems are slow to import, and most runs need none
 
         scheme = self.url.partition("://")[0]

@@ -91,7 +91,9 @@ def _file(path: Path) -> Item:
 
 def _read_table(file: Path, classes: Collection[str]) -> Iterator[Item]:
     try:
-        table = pd.read_csv(file, dtype="str", keep_default_na=False, index_col=False, encoding="utf-8-sig")
+        table = pd.read_csv(
+            file, dtype="str", keep_default_na=False, skipinitialspace=True, index_col=False, encoding="utf-8-sig"
+        ).rename(columns=str.strip)
     except ValueError as error:  # of pandas, and text that is not UTF-8
         raise SourceError(f"{file} cannot be read as a CSV table: {str(error).strip()}") from error
     column = next((name for name in PATHS if name in table.columns), None)
@@ -105,4 +107,4 @@ def _read_table(file: Path, classes: Collection[str]) -> Iterator[Item]:
         if label and label not in classes:
             near = did_you_mean(label, classes) or f"; its classes are {', '.join(list(classes)[:10])}"
             raise SourceError(f"{file}, line {line}: {label!r} is no class of the model{near}")
-        yield _file(file.parent / path.strip())._replace(label=label or None)
+        yield _file(file.parent / path.strip().replace("\\", "/"))._replace(label=label or None)

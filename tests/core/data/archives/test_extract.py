@@ -43,6 +43,11 @@ def contents(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_a_folder_that_ends_with_a_backslash_is_one(tmp_path):
+    files = {"im\\": b"", "im\\cat\\": b"", "im\\cat\\1.jpg": b"one"}
+    assert contents(extract(make_zip(tmp_path / "x.zip", files), tmp_path / "out")) == {"im/cat/1.jpg": b"one"}
+
+
 @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz", "x.tgz", "x.tar.xz", "x.tar.bz2"])
 def test_every_kind_of_archive_is_unpacked_once(tmp_path, name):
     path = tmp_path / name

@@ -1,3 +1,4 @@
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -209,6 +210,17 @@ def test_the_old_name_of_stratify_says_what_it_did():
 def test_a_separator_that_is_none_or_may_never_end_is_refused(separator):
     with pytest.raises(FieldProblems, match="separator: "):
         LabelTable(file="labels.csv", label="kind", separator=separator)
+
+
+@pytest.mark.parametrize("index", [["path"], ["path", "group"]])
+def test_the_index_that_pandas_has_saved_is_a_column(tmp_path, index):
+    rows = pd.DataFrame({"path": ["1.png", "2.png"], "group": [1, 2], "label": ["ant", "bee"]})
+    rows.set_index(index).to_parquet(tmp_path / "labels.parquet")
+    for name in rows["path"]:
+        (tmp_path / name).write_bytes(b"")
+    listing, _ = list_images(tmp_path, LabelTable(file="labels.parquet", path="path", label="label"), "group")
+    found = listing[["path", "class", "group"]].to_numpy().tolist()
+    assert found == [["1.png", "ant", "1"], ["2.png", "bee", "2"]]
 
 
 def test_a_parquet_table_is_read_as_text(tmp_path):

@@ -86,7 +86,8 @@ def _zip_members(archive: Path) -> Iterator[Member]:
                 raise ExtractError(f"{archive.name} has a link or device: {info.filename!r}; {BY_HAND}")
             if info.flag_bits & 1:
                 raise ExtractError(f"{archive.name} is encrypted ({info.filename!r}); {BY_HAND}")
-            yield Member(info.filename, None if info.is_dir() else partial(file.open, info))
+            is_folder = info.is_dir() or info.filename.endswith("\\")  # as some packers of Windows write one
+            yield Member(info.filename, None if is_folder else partial(file.open, info))
 
 
 def _tar_members(archive: Path) -> Iterator[Member]:

@@ -165,4 +165,6 @@ def _parquet(file: Path) -> pd.DataFrame:
         table = pd.read_parquet(file, columns=names, dtype_backend="numpy_nullable")
     except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
         raise LayoutError(f"{file} cannot be read as a Parquet table: {str(error).strip()}") from error
+    if index := [name for name in table.index.names if name in names]:  # what pandas has saved as the index of the rows
+        table = table.reset_index(level=index)
     return table.astype("string").fillna("").astype("str")
