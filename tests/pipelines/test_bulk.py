@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from tiny import STATISTICS, machine, photographs
@@ -151,6 +152,11 @@ def test_a_part_of_refused_files_alone_has_the_columns_of_the_others(tmp_path, s
         for part in (refused, known):
             write(table([part], CLASSES, top_k=2, calibrated=calibrated))
     rows = TableDataset(filepath=str(tmp_path / f"table{suffix}")).load()
+    if suffix == ".csv":
+        told = pd.read_csv(tmp_path / "table.csv", dtype=str)
+        assert told["set_size"].iloc[1] in {"0", "1", "2"}, "a whole number, without a point"
+    else:
+        assert str(pq.read_schema(tmp_path / "table.parquet").field("set_size").type) == "int64"
     assert list(rows["set_size"].isna()) == list(rows["prediction_set"].isna()) == [True, False]
 
 

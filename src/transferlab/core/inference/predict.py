@@ -195,7 +195,7 @@ def _calibrated_columns(
     distance_N = calibrated.familiarity.relative_distance(features) if rows else np.empty(0)
     return {
         "prediction_set": [SET_SEPARATOR.join(names) for names in sets],
-        "set_size": is_in_NK.sum(axis=1).astype(np.float64),
+        "set_size": is_in_NK.sum(axis=1),
         "unfamiliar": ["yes" if distance > 1 else "no" for distance in distance_N],
         "relative_distance": distance_N,
     }
@@ -204,9 +204,14 @@ def _calibrated_columns(
 def _spread(values: Sequence[object] | NDArray[np.float64], places: Sequence[int], count: int) -> pd.Series:
     """Return a column of `count` cells that has the values at some places and is missing elsewhere.
 
-    An array makes a column of numbers also where it is empty, so that all parts of a long table have the same types.
+    An array makes a column of numbers also where it is empty, so that all parts of a long table have the same types;
+    whole numbers stay whole beside a missing cell.
     """
-    is_number = isinstance(values, np.ndarray)
-    column = pd.Series(np.nan if is_number else None, index=range(count), dtype=float if is_number else object)
+    missing: object = None
+    if not isinstance(values, np.ndarray):
+        kind = "object"
+    else:
+        kind, missing = ("Int64", pd.NA) if values.dtype.kind == "i" else ("float64", np.nan)
+    column = pd.Series(missing, index=range(count), dtype=kind)
     column.iloc[list(places)] = list(values)
     return column
