@@ -1,5 +1,6 @@
 """Many images in parts: found = predicted + refused, the same table as at once, metrics where labels are known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from tiny import STATISTICS, machine, photographs
 
 from transferlab.core.calibration.reference import Calibrated, Reference, Training
+from transferlab.core.data.decoding.batch import pixel_sha256
 from transferlab.core.inference.predict import Prediction, predict_files, table
 from transferlab.core.metrics import scores
 from transferlab.core.models import factory
@@ -83,6 +85,15 @@ def test_labels_give_the_metrics_of_the_evaluation(checkpoint, folder, tmp_path)
     accuracy = scores(known[[f"p_{name}" for name in CLASSES]].to_numpy(), truth_N)["accuracy"]
     assert metrics[0].startswith(f"Measured on 7 labelled images: accuracy {accuracy:.1%}")
     assert last == "8 images found: 7 predicted, 1 refused"
+
+
+def test_training_images_among_those_measured_are_counted_by_their_pixels(checkpoint, folder, tmp_path):
+    files = [path for path in sorted(folder.rglob("*.png")) if path.stem != "torn"]
+    trained_on = frozenset(pixel_sha256(np.asarray(Image.open(path))) for path in files[:3])
+    rows, tally = predicted(replace(request(checkpoint, folder), trained_on=trained_on), tmp_path)
+    assert list(rows.loc[rows["trained_on"] == "yes", "path"]) == [str(path) for path in files[:3]]
+    assert list(rows.loc[rows["trained_on"].isna(), "path"]) == [str(folder / "blue" / "torn.png")]
+    assert next(tally.lines()).startswith("Measured on 7 labelled images (3 of them it was trained on): accuracy ")
 
 
 def test_a_killed_run_goes_on_and_other_images_begin_anew(checkpoint, folder, tmp_path, monkeypatch):
