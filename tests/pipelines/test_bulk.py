@@ -1,14 +1,17 @@
 """Many images in parts: found = predicted + refused, the same table as at once, metrics where labels are known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from tiny import STATISTICS, machine, photographs
 
 from transferlab.core.calibration.reference import Calibrated, Reference, Training
+from transferlab.core.data.decoding.batch import pixel_sha256
 from transferlab.core.inference.predict import Prediction, predict_files, table
 from transferlab.core.metrics import scores
 from transferlab.core.models import factory
@@ -84,6 +87,15 @@ def test_labels_give_the_metrics_of_the_evaluation(checkpoint, folder, tmp_path)
     assert last == "8 images found: 7 predicted, 1 refused"
 
 
+def test_training_images_among_those_measured_are_counted_by_their_pixels(checkpoint, folder, tmp_path):
+    files = [path for path in sorted(folder.rglob("*.png")) if path.stem != "torn"]
+    trained_on = frozenset(pixel_sha256(np.asarray(Image.open(path))) for path in files[:3])
+    rows, tally = predicted(replace(request(checkpoint, folder), trained_on=trained_on), tmp_path)
+    assert list(rows.loc[rows["trained_on"] == "yes", "path"]) == [str(path) for path in files[:3]]
+    assert list(rows.loc[rows["trained_on"].isna(), "path"]) == [str(folder / "blue" / "torn.png")]
+    assert next(tally.lines()).startswith("Measured on 7 labelled images (3 of which it was trained on): accuracy ")
+
+
 def test_a_killed_run_goes_on_and_other_images_begin_anew(checkpoint, folder, tmp_path, monkeypatch):
     wanted, whole = request(checkpoint, folder), predicted(request(checkpoint, folder), tmp_path / "whole")[0]
     seen, predict_items = [], bulk.predict_items
@@ -151,6 +163,11 @@ def test_a_part_of_refused_files_alone_has_the_columns_of_the_others(tmp_path, s
         for part in (refused, known):
             write(table([part], CLASSES, top_k=2, calibrated=calibrated))
     rows = TableDataset(filepath=str(tmp_path / f"table{suffix}")).load()
+    if suffix == ".csv":
+        told = pd.read_csv(tmp_path / "table.csv", dtype=str)
+        assert told["set_size"].iloc[1] in {"0", "1", "2"}, "a whole number, without a point"
+    else:
+        assert str(pq.read_schema(tmp_path / "table.parquet").field("set_size").type) == "int64"
     assert list(rows["set_size"].isna()) == list(rows["prediction_set"].isna()) == [True, False]
 
 

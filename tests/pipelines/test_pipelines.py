@@ -22,7 +22,7 @@ from transferlab.datasets.folders import UnfinishedTrials
 from transferlab.pipelines.data.pipeline import create_pipeline as data_pipeline
 from transferlab.pipelines.learning_curve.pipeline import create_pipeline as curve_pipeline
 from transferlab.pipelines.named_partial import NamedPartial
-from transferlab.pipelines.report.nodes import diverged, gather, recipe_of, stale
+from transferlab.pipelines.report.nodes import diverged, gather, hardly_tested, recipe_of, stale
 from transferlab.pipelines.report.pipeline import create_pipeline as report_pipeline
 from transferlab.pipelines.transfer import jobs, nodes
 from transferlab.pipelines.transfer.pipeline import create_pipeline as strategies_pipeline
@@ -153,6 +153,14 @@ def test_diverged_trials_are_told_of():
     cost = pd.DataFrame({"strategy": ["a", "a", "b"], "trial": [0, 1, 2]})
     (told,) = diverged(cost, 2)
     assert told.startswith("b: 1 of 2 trials diverged")
+
+
+def test_classes_with_hardly_any_test_images_are_named_in_one_sentence():
+    classes = ["ant", "bee", "cat", "dog", "eel"]
+    table = pd.DataFrame({"class": classes[:4] * 2, "support": [1, 4, 5, 3] * 2})
+    (told,) = hardly_tested(table, classes)
+    assert "fewer than 5 test images of eel (0), ant (1), dog (3) and 1 other class:" in told
+    assert hardly_tested(table, ["cat"]) == []
 
 
 def test_every_trial_sees_its_own_split(tmp_path):

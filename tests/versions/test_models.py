@@ -15,7 +15,7 @@ from transferlab.core.transforms.input import Input
 from transferlab.datasets.checkpoints import TrialsDataset
 from transferlab.datasets.table import TableDataset
 from transferlab.versions.catalogue import Versions
-from transferlab.versions.models import ModelError, find_model
+from transferlab.versions.models import Model, ModelError, find_model, pixels_trained_on
 from transferlab.versions.publish import publish
 from transferlab.versions.published import PublishError
 
@@ -108,6 +108,23 @@ def test_the_interval_of_accuracy_is_that_of_the_experiments_groups_and_splits(t
     assert grouped.low < alone.low < alone.high < grouped.high, "two groups tell less than four photographs"
     runs.dataset("index").save(index.assign(path="another.png", group="of one"))
     assert runs.find("scratch").accuracy == alone
+
+
+def test_the_pixels_that_a_model_was_trained_on_are_those_of_its_trials_in_its_index(tmp_path):
+    def dataset(version=None):
+        return TableDataset(filepath=str(tmp_path / "index.csv"), version=Version(None, version))
+
+    splits = {"split": ["train", "test", "test"], "split_1": ["test", "train", "test"]}
+    dataset(OLD).save(pd.DataFrame({"path": ["1", "2", "3"], "pixel_sha256": ["a", "b", "c"], **splits}))
+    dataset(NEWEST).save(pd.DataFrame({"path": ["4"], "pixel_sha256": ["d"], "split": ["train"]}))
+    index = pipeline([node(lambda x: x, "photos", "index", name="index")])
+    versions = Versions(DataCatalog({"index": dataset()}), index)
+    network = Model((INITIAL,), "scratch", strategy="scratch", version=NEW, trials=(0, 1))
+    assert pixels_trained_on(network, versions) == {"a", "b"}, "the index before it is its own"
+    assert pixels_trained_on(replace(network, trials=(1,)), versions) == {"b"}
+    assert pixels_trained_on(replace(network, version=NEWEST, trials=(0,)), versions) == {"d"}
+    assert pixels_trained_on(replace(network, version="2025-12-31T00.00.00.000Z"), versions) is None
+    assert pixels_trained_on(replace(network, version=None, strategy=None), versions) is None
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def _predict(
     from transferlab.pipelines.predict.bulk import Request, predict_all
     from transferlab.versions.calibration import calibration_of
     from transferlab.versions.catalogue import of_catalog
-    from transferlab.versions.models import find_model
+    from transferlab.versions.models import find_model, pixels_trained_on
 
     with settings.SESSION_CLASS.create(project_path=metadata.project_path, env=env) as session:
         context = session.load_context()
@@ -96,7 +96,13 @@ def _predict(
     say(calibration.told)
     machine, workers = apply(resolve(params["training"].compute)), params["dataset"].workers
     request = Request(
-        model.checkpoints, sources, machine, calibration.calibrated, options.top_k or configured.top_k, workers
+        model.checkpoints,
+        sources,
+        machine,
+        calibration.calibrated,
+        options.top_k or configured.top_k,
+        workers,
+        pixels_trained_on(model, versions),
     )
     parts = out.absolute().parent / f".{out.name}.parts"
     sweep(parts.parent)  # what a killed command has left

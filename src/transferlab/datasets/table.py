@@ -112,8 +112,13 @@ def written_in_parts(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
 
 
 def _schema(rows: pd.DataFrame) -> pa.Schema:
-    kinds = {name: pa.float64() if pd.api.types.is_numeric_dtype(rows[name]) else pa.string() for name in rows.columns}
-    return pa.schema(list(kinds.items()))
+    return pa.schema([(name, _kind(rows[name])) for name in rows.columns])
+
+
+def _kind(column: pd.Series) -> pa.DataType:
+    if pd.api.types.is_integer_dtype(column):
+        return pa.int64()
+    return pa.float64() if pd.api.types.is_numeric_dtype(column) else pa.string()
 
 
 def _text_columns(path: Path) -> list[str]:

@@ -79,16 +79,25 @@ def unstable(rows: pd.DataFrame) -> list[str]:
     ]
 
 
+def least_clear(
+    differences: pd.DataFrame, ranked: pd.DataFrame, leader: str, chosen: str | None, rivals: Sequence[str]
+) -> pd.Series | None:
+    """Return the row of the least clear of the comparisons that matter; None where it is known to within its target."""
+    versus = chosen if chosen not in (leader, None) else rivals[0] if rivals else None
+    row = None if versus is None else pair_of(differences, leader, versus, str(ranked["metric"].iloc[0]))
+    return row if row is not None and row["high_images"] - row["low_images"] > 2 * row["target"] else None
+
+
 def clearer(
     differences: pd.DataFrame, ranked: pd.DataFrame, leader: str, chosen: str, rivals: Sequence[str]
 ) -> list[str]:
     """Say what would make the least clear of the comparisons that matter clearer: seeds, test images, or both."""
-    versus = chosen if chosen != leader else rivals[0] if rivals else None
-    row = None if versus is None else pair_of(differences, leader, versus, str(ranked["metric"].iloc[0]))
-    if row is None or not row["high_images"] - row["low_images"] > 2 * row["target"]:
+    row = least_clear(differences, ranked, leader, chosen, rivals)
+    if row is None:
         return []
     images, trials = row["images_needed"], row["trials_needed"]
     target = amount(row["target"], str(row["metric"]))
+    versus = row["versus"] if row["strategy"] == leader else row["strategy"]
     pair = f"{title(leader)} and {title(str(versus))}"
     known = f"To know the difference between {pair} to within {target}"
     if math.isnan(images):  # trials have test images of their own

@@ -13,6 +13,7 @@ import pandas as pd
 
 from transferlab.console.commands import command
 from transferlab.core.calibration.reference import Reference
+from transferlab.core.data.split.index import splits_of_trial
 from transferlab.core.errors import MendableError
 from transferlab.core.evaluation.contributions import Outcomes
 from transferlab.core.evaluation.design import BY_ACCURACY, Design
@@ -205,6 +206,22 @@ def _of_evaluation(
     if measured is None or not isinstance(dataset, kind) or not versions.has(measured.metrics, f"{strategy}.{name}"):
         return None
     return dataset.read(dataset.path_of(measured.metrics))
+
+
+def pixels_trained_on(model: Model, versions: Versions) -> frozenset[str] | None:
+    """Return the digests of the pixels of all images that any trial of a model was trained on; None if not known.
+
+    The index is that of the model's version or, where a part of a run was repeated, the last one before it.
+    """
+    dataset = versions.datasets.get("index")
+    if model.version is None or not isinstance(dataset, TableDataset):
+        return None
+    found = [version for version in versions.folders if version <= model.version and versions.has(version, "index")]
+    if not found:
+        return None
+    index = dataset.read(dataset.path_of(found[0]))
+    seen = [index.loc[splits_of_trial(index, trial) == "train", "pixel_sha256"] for trial in model.trials]
+    return frozenset(pd.concat(seen))
 
 
 def _design(versions: Versions, tested: tuple[str, ...]) -> Design:

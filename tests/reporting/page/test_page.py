@@ -1,5 +1,6 @@
 import base64
 import io
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -79,6 +80,40 @@ def test_a_clear_answer_needs_no_more_trials(make_example):
     assert "training.trials" not in text
     assert "dataset.duplicates=exclude" not in text
     assert "06_models/dogs/fine_tuning" in text
+
+
+@pytest.mark.parametrize(
+    ("splitting", "images", "trials", "advised", "said"),
+    [
+        ("one split", math.inf, 12, "training.trials=6", "train 6 trials instead of 3"),
+        (
+            "one split",
+            900,
+            math.inf,
+            "dataset.split.resplits=6",
+            "add more test photographs; more trials alone are not",
+        ),
+        (
+            "one split",
+            math.inf,
+            math.inf,
+            "dataset.split.resplits=6",
+            "photographs and train more trials; either alone",
+        ),
+        ("re-splits", math.nan, math.inf, "", "collect more photographs; no number of further splits"),
+    ],
+)
+def test_more_trials_are_advised_only_where_they_can_be_enough(example, splitting, images, trials, advised, said):
+    tables = replace(
+        tables_of(example),
+        comparison=example.comparison.assign(splitting=splitting),
+        differences=example.differences.assign(images_needed=float(images), trials_needed=float(trials), target=0.001),
+    )
+    text = Page(render(example.facts, tables, {})).text
+    last = text[text.rindex("What to do next") :]
+    assert said in last
+    assert advised in last
+    assert ("train 6 trials" in last) == math.isfinite(trials)
 
 
 def test_a_recipe_is_behind_a_fold_as_yaml_that_can_be_pasted(example):

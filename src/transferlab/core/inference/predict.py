@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,6 +34,7 @@ class Prediction:
         reason: the sentence that says why the file cannot be used; None when it was predicted.
         label: its class, where that is known.
         features: of each network, and of each layer that is looked at, (F,); none when the file was refused.
+        pixel_sha256: of its pixels, as the index has it; None when the file was refused.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Prediction:
     reason: str | None = None
     label: str | None = None
     features: tuple[tuple[NDArray[np.float32], ...], ...] = ()
+    pixel_sha256: str | None = None
 
 
 def predict(checkpoint: Checkpoint, files: Sequence[Path], machine: Machine | None = None) -> pd.DataFrame:
@@ -119,7 +121,7 @@ def _stream(ensemble: Ensemble, paths: Sequence[Path], workers: int) -> Iterator
     place = [resizes.index(view.stored_as) for view in ensemble.views]
     for path, outcome in zip(paths, decode_all(paths, resizes, workers, Rules(levels=ensemble.levels)), strict=True):
         if isinstance(outcome, Decoded):
-            waiting.append(Prediction(path))
+            waiting.append(Prediction(path, pixel_sha256=outcome.pixel_sha256))
             ensemble.push([outcome.images[i] for i in place])
         else:
             waiting.append(Prediction(path, reason=outcome.reason))
@@ -134,7 +136,7 @@ def _finished(ensemble: Ensemble, waiting: deque[Prediction]) -> Iterator[Predic
         if waiting[0].reason is not None:
             yield waiting.popleft()
         elif (answer := ensemble.pop()) is not None:
-            yield Prediction(waiting.popleft().path, answer.p_K, features=answer.features)
+            yield replace(waiting.popleft(), probabilities=answer.p_K, features=answer.features)
         else:
             return
 
@@ -145,6 +147,7 @@ def table(
     top_k: int = 1,
     with_labels: bool = False,
     calibrated: Calibrated | None = None,
+    trained_on: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """Make a table of predictions.
 
@@ -155,6 +158,7 @@ def table(
         with_labels: add a column label after path.
         calibrated: adds prediction_set (classes, the most probable first, joined by ` | `), set_size, unfamiliar (yes
             or no) and relative_distance (to the nearest training images; above 1 is unfamiliar).
+        trained_on: digests of the training images' pixels; adds trained_on (yes or no) after label.
 
     Returns:
         One row per file: path, prediction, probability, then prediction_2, probability_2, ... up to `top_k`, a column
@@ -169,6 +173,9 @@ def table(
     columns: dict[str, object] = {"path": [str(row.path) for row in rows]}
     if with_labels:
         columns["label"] = [row.label for row in rows]
+    if trained_on is not None:
+        was_seen = ["yes" if rows[i].pixel_sha256 in trained_on else "no" for i in known]
+        columns["trained_on"] = _spread(was_seen, known, len(rows))
     for rank in range(max(1, min(top_k, len(classes)))):
         suffix = f"_{rank + 1}" if rank else ""
         columns[f"prediction{suffix}"] = _spread([classes[k] for k in order_NK[known, rank]], known, len(rows))
@@ -195,7 +202,7 @@ def _calibrated_columns(
     distance_N = calibrated.familiarity.relative_distance(features) if rows else np.empty(0)
     return {
         "prediction_set": [SET_SEPARATOR.join(names) for names in sets],
-        "set_size": is_in_NK.sum(axis=1).astype(np.float64),
+        "set_size": is_in_NK.sum(axis=1),
         "unfamiliar": ["yes" if distance > 1 else "no" for distance in distance_N],
         "relative_distance": distance_N,
     }
@@ -204,9 +211,14 @@ def _calibrated_columns(
 def _spread(values: Sequence[object] | NDArray[np.float64], places: Sequence[int], count: int) -> pd.Series:
     """Return a column of `count` cells that has the values at some places and is missing elsewhere.
 
-    An array makes a column of numbers also where it is empty, so that all parts of a long table have the same types.
+    An array makes a column of numbers also where it is empty, so that all parts of a long table have the same types;
+    whole numbers stay whole beside a missing cell.
     """
-    is_number = isinstance(values, np.ndarray)
-    column = pd.Series(np.nan if is_number else None, index=range(count), dtype=float if is_number else object)
+    missing: object = None
+    if not isinstance(values, np.ndarray):
+        kind = "object"
+    else:
+        kind, missing = ("Int64", pd.NA) if values.dtype.kind == "i" else ("float64", np.nan)
+    column = pd.Series(missing, index=range(count), dtype=kind)
     column.iloc[list(places)] = list(values)
     return column

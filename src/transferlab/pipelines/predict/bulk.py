@@ -38,6 +38,8 @@ class Request:
         calibrated: gives prediction sets and says what is unfamiliar; None where they cannot be had.
         top_k: how many classes to name.
         workers: processes that decode; None is one per CPU.
+        trained_on: digests of the training images' pixels, to tell them where labels are known; None where that is not
+            known.
     """
 
     checkpoints: Sequence[Checkpoint]
@@ -46,6 +48,7 @@ class Request:
     calibrated: Calibrated | None = None
     top_k: int = 3
     workers: int | None = None
+    trained_on: frozenset[str] | None = None
 
 
 def predict_all(
@@ -83,10 +86,11 @@ def _predict_rest(request: Request, items: Sequence[Item], parts: TableParts) ->
     if parts.rows == len(items):
         return
     classes, has_labels = request.checkpoints[0].header.classes, any(item.label for item in items)
+    trained_on = request.trained_on if has_labels else None  # it matters to what is measured
     predictions = predict_items(request.checkpoints, items[parts.rows :], request.machine, request.workers)
     with progress.counting("predicting") as report:
         while part := list(islice(predictions, ROWS)):
-            parts.append(table(part, classes, request.top_k, has_labels, request.calibrated))
+            parts.append(table(part, classes, request.top_k, has_labels, request.calibrated, trained_on))
             report(parts.rows, len(items))
 
 
@@ -99,6 +103,7 @@ def _key(request: Request, items: Iterable[Item]) -> str:
         "machine": request.machine.numerics(),
         "top_k": request.top_k,
         "calibrated": calibrated and [asdict(calibrated.sets), calibrated.familiarity.thresholds],
+        "trained_on": request.trained_on and sorted(request.trained_on),
         "rows": ROWS,
     }
     sha256 = hashlib.sha256(json.dumps(about, sort_keys=True).encode())

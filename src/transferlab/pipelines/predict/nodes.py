@@ -15,7 +15,7 @@ from transferlab.pipelines.predict import pictures
 from transferlab.pipelines.predict.bulk import Request, predict_all
 from transferlab.versions.calibration import calibration_of
 from transferlab.versions.catalogue import Versions
-from transferlab.versions.models import find_model
+from transferlab.versions.models import find_model, pixels_trained_on
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +47,13 @@ def predict_source(
     logger.info("%s\n%s", *sentences)
     machine = apply(resolve(training.compute))
     request = Request(
-        model.checkpoints, predict.source, machine, calibration.calibrated, predict.top_k, dataset.workers
+        model.checkpoints,
+        predict.source,
+        machine,
+        calibration.calibrated,
+        predict.top_k,
+        dataset.workers,
+        pixels_trained_on(model, versions),
     )
     parts: list[pd.DataFrame] = []
     tally = predict_all(request, unfinished, parts.append, logger.info)

@@ -26,6 +26,7 @@ class Tally:
         found: how many images there were.
         refused: how many of them could not be used.
         unfamiliar: how many are unfamiliar; None where that is not known.
+        trained_on: how many of those with a label are training images of the model, as far as that is known.
         predicted: how many were predicted as each class.
         least_sure: the rows of the least sure predictions, the least sure first.
         reasons: the first rows of refused files.
@@ -37,6 +38,7 @@ class Tally:
     found: int = 0
     refused: int = 0
     unfamiliar: int | None = None
+    trained_on: int = 0
     predicted: Counter[str] = field(default_factory=Counter)
     least_sure: pd.DataFrame = field(default_factory=pd.DataFrame)
     reasons: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -55,6 +57,8 @@ class Tally:
         self.reasons = pd.concat([self.reasons, part.loc[is_refused, ["path", "reason"]]]).head(SHOWN)
         if "label" in part.columns:
             known = part[~is_refused & part["label"].notna()]
+            if "trained_on" in part.columns:
+                self.trained_on += int((known["trained_on"] == "yes").sum())
             self.p_BK.append(known[[f"p_{name}" for name in self.classes]].to_numpy(dtype=float))
             label_of = {name: label for label, name in enumerate(self.classes)}
             self.truth_B.append(np.array([label_of[name] for name in known["label"]], dtype=np.int64))
@@ -64,7 +68,8 @@ class Tally:
         if labelled := sum(map(len, self.truth_B)):
             measured = scores(np.concatenate(self.p_BK), np.concatenate(self.truth_B))
             told = ", ".join(f"{title(name)} {number(value, name)}" for name, value in measured.items())
-            yield f"Measured on {count(labelled, 'labelled image')}: {told}"
+            seen = f" ({count(self.trained_on)} of which it was trained on)" if self.trained_on else ""
+            yield f"Measured on {count(labelled, 'labelled image')}{seen}: {told}"
         predicted = count(self.found - self.refused)
         strange = "" if self.unfamiliar is None else f"; {count(self.unfamiliar)} unfamiliar"
         yield f"{count(self.found, 'image')} found: {predicted} predicted, {count(self.refused)} refused{strange}"

@@ -24,8 +24,11 @@ from transferlab.datasets.checkpoints import StoredTrials
 from transferlab.datasets.parameters import UsedParameters
 from transferlab.reporting.page.mistakes import mistakes as mistakes_of
 from transferlab.reporting.page.page import Tables, render
+from transferlab.reporting.wording import count, enumerate_words
 
 logger = logging.getLogger(__name__)
+FEWEST_TEST_IMAGES = 5  # of a class: with fewer, one image moves its recall by a quarter or more
+MOST_NAMED = 3  # classes in one sentence
 Document = Mapping[str, Any]
 Results = Mapping[str, Any]  # of a strategy: what its nodes have saved, by kind
 
@@ -136,6 +139,7 @@ def write_page(strategies: list[str], figures: Sequence[str], facts: Document, *
     warnings = [
         *stale(tables.metrics, {name: result["checkpoints"] for name, result in results.items()}),
         *diverged(tables.cost, facts["trials"]),
+        *hardly_tested(tables.per_class, facts["classes"]),
     ]
     pictures = {dataset.removeprefix("figure_"): named[dataset] for dataset in figures}
     for name, result in results.items():
@@ -150,6 +154,21 @@ def diverged(cost: pd.DataFrame, trials: int) -> list[str]:
         "(training.trials was smaller then); they are left out of every figure"
         for name, finished in cost.groupby("strategy", sort=False).size().items()
         if finished < trials
+    ]
+
+
+def hardly_tested(per_class: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    """Write a sentence on the classes with so few test images that their figures say little, if there are any."""
+    images = per_class.groupby("class")["support"].max().reindex(list(classes), fill_value=0)
+    few = images[images < FEWEST_TEST_IMAGES].sort_values(kind="stable")
+    if few.empty:
+        return []
+    named = [f"{name} ({number:.0f})" for name, number in few.head(MOST_NAMED).items()]
+    if len(few) > MOST_NAMED:
+        named.append(count(len(few) - MOST_NAMED, "other class", "other classes"))
+    return [
+        f"a trial has fewer than {FEWEST_TEST_IMAGES} test images of {enumerate_words(named)}: "
+        "figures per class say little there"
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from transferlab.reporting.evidence import has_own_test_images, least_clear
+from transferlab.reporting.recommendation import deciding
 from transferlab.reporting.verdict import Verdict
 from transferlab.reporting.wording import enumerate_words, title
 
@@ -31,6 +34,7 @@ def next_steps(
     facts: Mapping[str, Any],
     verdict: Verdict,
     comparison: pd.DataFrame,
+    differences: pd.DataFrame,
     metrics: pd.DataFrame,
     duplicates: pd.DataFrame,
 ) -> list[Step]:
@@ -40,6 +44,7 @@ def next_steps(
         facts: the facts dict.
         verdict: the answer.
         comparison: the comparison table.
+        differences: the differences table, which says what more trials can tell apart.
         metrics: the metrics table, which names the checkpoints that were evaluated.
         duplicates: pairs of the same photograph; only those across splits can be excluded.
     """
@@ -48,7 +53,7 @@ def next_steps(
         *_use(facts, verdict, metrics, environment),
         _LOOK,
     ]
-    steps += _surer(verdict, comparison, environment)
+    steps += _surer(verdict, comparison, differences, environment)
     if (duplicates["split_a"] != duplicates["split_b"]).any() and "excluded" not in facts["images"]:
         run = f"{KEDRO} run --pipeline=transfer {environment} --params=dataset.duplicates=exclude"
         steps.append(Step("Look at the duplicates across splits, and train without those that are real.", run))
@@ -88,8 +93,8 @@ def _use(facts: Mapping[str, Any], verdict: Verdict, metrics: pd.DataFrame, envi
     ]
 
 
-def _surer(verdict: Verdict, comparison: pd.DataFrame, environment: str) -> list[Step]:
-    """Recommend more trials where too few leave the answer open."""
+def _surer(verdict: Verdict, comparison: pd.DataFrame, differences: pd.DataFrame, environment: str) -> list[Step]:
+    """Recommend more trials where too few leave the answer open; more images where no number of trials is enough."""
     trials = int(comparison["trials"].max())
     if verdict.clear or comparison["strategy"].nunique() < 2:
         return []
@@ -98,6 +103,12 @@ def _surer(verdict: Verdict, comparison: pd.DataFrame, environment: str) -> list
     apart = f"Tell {enumerate_words([title(name) for name in open_ones])} apart:"
     run = f"{KEDRO} run --pipeline=transfer {environment} --params=training.trials={more}"
     splitting = comparison["splitting"].iloc[0]
+    rows = deciding(comparison)
+    row = (
+        least_clear(differences, rows, verdict.leader, verdict.recommended, verdict.rivals) if verdict.leader else None
+    )
+    if row is not None and math.isinf(row["trials_needed"]):
+        return [_more_images(apart, rows.iloc[0], bool(math.isinf(row["images_needed"])), run, more)]
     if splitting == "re-splits":
         return [Step(f"{apart} train on {more} re-splits instead of {trials}.", f"{run},dataset.split.resplits={more}")]
     if splitting != "one split":
@@ -107,3 +118,17 @@ def _surer(verdict: Verdict, comparison: pd.DataFrame, environment: str) -> list
         "than the one over trials and images, only more test photographs help."
     )
     return [Step(text, run)]
+
+
+def _more_images(apart: str, row: pd.Series, takes_both: bool, run: str, more: int) -> Step:
+    """Recommend more photographs, as the answer does: with those that there are, no number of trials is enough."""
+    if has_own_test_images(row):
+        return Step(f"{apart} collect more photographs; no number of further splits of these is enough.")
+    cure = "add more test photographs"
+    why = "either alone is not enough" if takes_both else "more trials alone are not enough"
+    if takes_both:
+        cure += " and train more trials"
+    if row["splitting"] != "one split":
+        return Step(f"{apart} {cure}; {why}.")
+    resplit = f"Unless the data bring their own test split, {more} re-splits test on other photographs each time"
+    return Step(f"{apart} {cure}; {why}. {resplit}:", f"{run},dataset.split.resplits={more}")

@@ -106,7 +106,7 @@ def render(facts: Mapping[str, Any], tables: Tables, figures: Mapping[str, bytes
             mistakes=sections.mistakes(tables.mistakes.head(MOST_MISTAKES)),
             all_mistakes=len(tables.mistakes),
             recipes=facts.get("recipes", {}),
-            next_steps=next_steps(facts, answer, tables.comparison, tables.metrics, duplicates),
+            next_steps=next_steps(facts, answer, tables.comparison, tables.differences, tables.metrics, duplicates),
             summaries={name: sections.summary(table) for name, table in tables.summaries.items()},
             pictures=_by_section(figures),
             warnings=warnings,

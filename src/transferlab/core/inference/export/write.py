@@ -34,8 +34,8 @@ _FOR_TORCH = (
         'model = torch.export.load(folder / "model.pt2").module()',
     ),
     (
-        'session.run(None, {"image": load(photo, **about["input"])})[0][0]',
-        'model(torch.from_numpy(load(photo, **about["input"])))[0].detach().numpy()',
+        'session.run(None, {"image": x_13SS})[0][0]',
+        "model(torch.from_numpy(x_13SS))[0].detach().numpy()",
     ),
 )
 
