@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -55,13 +56,17 @@ report: {title: Shapes}
 
 
 class KedroServer:
-    """`kedro` commands without the seconds of imports that each would begin with; see kedro_server.py."""
+    """`kedro` commands without the seconds of imports that each would begin with; see kedro_server.py.
+
+    It begins again where it was killed: Ray may kill the children of a process that leaves a cluster.
+    """
 
     def __init__(self) -> None:
+        self._process = self._begun()
+
+    def _begun(self) -> "subprocess.Popen[str]":
         command = [sys.executable, str(Path(__file__).with_name("kedro_server.py"))]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment({})
-        )
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment({}))
 
     def __call__(
         self, *arguments: str, cwd: Path, environment: dict[str, str], **fault: object
@@ -70,6 +75,8 @@ class KedroServer:
             output, errors = Path(folder, "output"), Path(folder, "errors")
             request = {"arguments": arguments, "cwd": str(cwd), "environment": environment, "output": str(output),
                        "errors": str(errors), "largest_file": None, "stop": None, **fault}  # fmt: skip
+            if self._process.poll() == -signal.SIGKILL:
+                self._process = self._begun()
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             code = int(self._process.stdout.readline())

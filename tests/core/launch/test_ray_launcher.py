@@ -24,6 +24,7 @@ from transferlab.core.training import state
 os.environ.update({
     **ray_cluster.ENVIRONMENT,
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray turns 127.0.0.1 into this machine's address
+    "RAY_kill_child_processes_on_worker_exit": "false",  # this process has children that other tests need
     "RAY_memory_monitor_refresh_ms": "0",  # it would kill workers where others fill this machine's memory
     "RAY_AUTH_MODE": "disabled",  # whatever token lies in the home folder
 })  # fmt: skip
