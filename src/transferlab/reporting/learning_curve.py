@@ -30,12 +30,12 @@ def sentences(fits: pd.DataFrame, crossings: pd.DataFrame) -> list[str]:
         crossings: the table `learning_curve_crossings`.
     """
     said = [sentence(row) for _, row in fits.iterrows()]
-    said += [_left_out(row) for _, row in fits.iterrows() if row["diverged"]]
+    said += [_left_out(row) for _, row in fits.iterrows() if row["diverged"] and pd.notna(row["gain"])]
     return said + [_overtaking(row, fits["images"].max()) for _, row in crossings.iterrows()]
 
 
 def _left_out(fit: pd.Series) -> str:
-    """Say how much is missing because trainings diverged."""
+    """Say how much a curve lacks because trainings diverged; a refusal says it itself."""
     diverged = f"{fit['diverged']} of {count(fit['trainings'], 'training')} diverged"
     return (
         f"{capital(title(fit['strategy']))}: {diverged}; a size at which all did is left out, and so is a draw that "

@@ -101,7 +101,7 @@ def test_few_sizes_or_draws_are_refused_with_the_reason():
     broken = Outcomes("tuned", tuple(np.array(whole.trials)[kept]), whole.paths, whole.truth_N, whole.p_TNK[kept])
     left = Measured.of(broken, subsets_of(SIZES), Design())
     assert left.values_KDU.shape[1] == 2
-    assert "only 2 draws of training images are complete" in left.refusal
+    assert "only 2 draws of training images are complete (1 of 15 trainings diverged); it takes 3" in left.refusal
     assert (left.diverged, left.trainings) == (1, 15)
 
 

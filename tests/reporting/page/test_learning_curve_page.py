@@ -38,7 +38,7 @@ def test_refusals_and_crossings_are_said():
 
 def test_trainings_that_diverged_are_counted():
     tables = curves_example.tables()
-    fits = tables.fits.assign(trainings=15, diverged=[0, 3, 0])
+    fits = tables.fits.assign(trainings=15, diverged=[0, 3, 2])  # the last one's curve is refused, which says why
     (said,) = (one for one in sentences(fits, tables.crossings) if "diverged" in one)
     assert said.startswith("Fine tuning: 3 of 15 trainings diverged; a size at which all did is left out")
 

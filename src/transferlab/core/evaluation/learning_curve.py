@@ -109,16 +109,23 @@ class Measured:
     def refusal(self) -> str:
         """Why no curve can be fitted; empty where one can."""
         sizes, draws = int(self.extrapolable.sum()), self.values_KDU.shape[1]
+        lost = f" ({self.diverged} of {self.trainings} trainings diverged)" if self.diverged else ""
         if draws < FEWEST_DRAWS:
-            return f"only {draws} draws of training images are complete; it takes {FEWEST_DRAWS}"
+            return f"only {draws} draws of training images are complete{lost}; it takes {FEWEST_DRAWS}"
         if sizes < FEWEST_SIZES:
             return (
-                f"there are only {sizes} sizes of at least a sixteenth of the images with some of every class; "
+                f"there are only {sizes} sizes of at least a sixteenth of the images with some of every class{lost}; "
                 f"a curve takes {FEWEST_SIZES}"
             )
         if np.isnan(self.values_KDU).any():
             return "the metric is not defined on these test images"
         return ""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Return the columns of the table `fits` that say what it is of."""
+        counts = {"draws": self.values_KDU.shape[1], "trainings": self.trainings, "diverged": self.diverged}
+        return {"strategy": self.strategy, "metric": self.metric, **counts}
 
     def points(self) -> list[dict[str, Any]]:
         """Return a row of the table `points` for each size."""
@@ -155,9 +162,8 @@ def curve_tables(measured: Sequence[Measured]) -> CurveTables:
 
 
 def _refused(measured: Measured) -> dict[str, Any]:
-    row = {"strategy": measured.strategy, "metric": measured.metric, "images": measured.images_K.max(initial=0)}
-    row |= {"sizes": len(measured.images_K), "draws": measured.values_KDU.shape[1], "refused": measured.refusal}
-    return row | {"trainings": measured.trainings, "diverged": measured.diverged}
+    sizes = {"images": measured.images_K.max(initial=0), "sizes": len(measured.images_K)}
+    return measured.about | sizes | {"refused": measured.refusal}
 
 
 def _fit(measured: Measured, curve: Extrapolation) -> dict[str, Any]:
@@ -165,10 +171,8 @@ def _fit(measured: Measured, curve: Extrapolation) -> dict[str, Any]:
     at_M = np.array([images, 2 * images])
     value_M, sample_BM = (_values(laws.at(at_M), measured.metric) for laws in (law, curve.samples))
     (now, doubled), gain_B = value_M[0], sample_BM[:, 1] - sample_BM[:, 0] + curve.luck_B
-    row = {"a": law.a_B[0], "b": law.b_B[0], "c": law.c_B[0], "level": LEVEL, "refused": ""}
-    row |= {"strategy": measured.strategy, "metric": measured.metric, "images": images}
-    row |= {"sizes": int(measured.extrapolable.sum()), "draws": measured.values_KDU.shape[1]}
-    row |= {"trainings": measured.trainings, "diverged": measured.diverged}
+    row = measured.about | {"images": images, "sizes": int(measured.extrapolable.sum())}
+    row |= {"a": law.a_B[0], "b": law.b_B[0], "c": law.c_B[0], "level": LEVEL, "refused": ""}
     for name, value, sample_B in (
         ("now", now, sample_BM[:, 0]),
         ("doubled", doubled, sample_BM[:, 1]),

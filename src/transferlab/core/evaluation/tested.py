@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from transferlab.core.calibration.conformal import LEVEL
 from transferlab.core.calibration.reference import Reference
-from transferlab.core.data.split.index import splits_of_trial
+from transferlab.core.data.split.index import sorted_classes, splits_of_trial
 from transferlab.core.data.store import ImageStore
 from transferlab.core.errors import MendableError
 from transferlab.core.evaluation import held_out, predictions
@@ -129,7 +129,7 @@ def _check_same_data(header: CheckpointHeader, how: Evaluation, train: Split) ->
 
     Checkpoints of before headers said so (`trained_on`) are taken on trust.
     """
-    classes = tuple(how.index.drop_duplicates("label").sort_values("label")["class"])
+    classes = tuple(sorted_classes(how.index))
     if header.classes != classes:
         differs = f"for the classes {', '.join(header.classes)}, and the images are now of {', '.join(classes)}"
     elif header.trained_on not in (None, train.contents):

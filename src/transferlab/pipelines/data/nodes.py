@@ -16,7 +16,7 @@ from transferlab.core.data.archives.extract import extract
 from transferlab.core.data.download import Downloads
 from transferlab.core.data.duplicates import across_splits, contradictory, duplicates, repeating_classes
 from transferlab.core.data.listing.layout import list_images as list_files
-from transferlab.core.data.split.index import EXCLUDED, assign, exclude, limited, split_columns
+from transferlab.core.data.split.index import EXCLUDED, assign, exclude, limited, sorted_classes, split_columns
 from transferlab.core.data.statistics import channel_statistics, class_counts
 from transferlab.core.data.store import ImageStore, largest
 from transferlab.core.data.store_builder import build
@@ -96,11 +96,6 @@ def measure(index: pd.DataFrame, image_store: dict[str, ImageStore]) -> dict[str
     counts = {"classes": sorted_classes(index), "images": class_counts(index)}
     stores = {key: channel_statistics(each, train) for key, each in image_store.items()}
     return {**counts, **stores[store.resize.key], "stores": stores, "levels": levels}
-
-
-def sorted_classes(index: pd.DataFrame) -> list[str]:
-    """Return class names in the order of their labels."""
-    return list(index.drop_duplicates("label").sort_values("label")["class"])
 
 
 def find_duplicates(

@@ -67,6 +67,11 @@ def splits_of_trial(index: pd.DataFrame, trial: int) -> pd.Series[str]:
     return index[columns[trial % len(columns)]]
 
 
+def sorted_classes(index: pd.DataFrame) -> list[str]:
+    """Return class names in the order of their labels."""
+    return list(index.drop_duplicates("label").sort_values("label")["class"])
+
+
 def as_first_trial(index: pd.DataFrame) -> pd.DataFrame:
     """Return the index in which all trials have the split of trial 0; it has as many columns, which share features."""
     return index.assign(**dict.fromkeys(split_columns(index), index["split"]))
